@@ -1,0 +1,1 @@
+"""The profiles: every size, model id and hyper-parameter, with its source."""

@@ -1,0 +1,236 @@
+"""Every setting by section: its name, type and meaning.
+
+The values live in ``profiles/*.toml``; this file only says which keys exist. One frozen
+dataclass is one ``[section]`` of ``neuroclips.toml``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where to work, for whom, on what."""
+
+    profile: str = "tiny"
+    subject: int = 1
+    workdir: str = "runs"
+    dataset: str = ""
+    device: str = "auto"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The fMRI and film conventions (paper 4.1)."""
+
+    tr_s: float
+    delay_s: float
+    clip_s: float
+    frames_per_clip: int
+    frame_size: int
+    trailing_volumes: int
+    detrend_order: int
+    selection_p: float
+    mask: str
+    regions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SimulateSettings:
+    """The practice world and its simulated scanner."""
+
+    subjects: int
+    train_segments: int
+    test_segments: int
+    clips_per_segment: int
+    test_clips_per_segment: int
+    train_repetitions: int
+    test_repetitions: int
+    grayordinates: str
+    reliability: float
+    noise_scale: float
+    signal_scale: float
+    stimulus_size: int
+
+
+@dataclass(frozen=True)
+class BackboneSettings:
+    """Frozen networks: a hub id, a local folder, or ``assets:<name>`` for the embedded ones."""
+
+    vae: str
+    keyframe_vae: str
+    clip: str
+    projector: str
+    unclip: str
+    captioner: str
+    text_encoder: str
+    tokenizer: str
+    scene_unet: str
+    motion_adapter: str
+    sparsectrl: str
+    image_classifier: str
+    video_classifier: str
+    tokens: int
+    token_dim: int
+    embed_dim: int
+
+
+@dataclass(frozen=True)
+class PerceptionSettings:
+    """Sizes of the Perception Reconstructor (paper 3.1, B.1)."""
+
+    hidden: int
+    inception_hidden: int
+    blocks: int
+    dropout: float
+    start_size: int
+    decoder_channels: tuple[int, ...]
+    layers_per_block: int
+
+
+@dataclass(frozen=True)
+class TrainPRSettings:
+    """Training of the Perception Reconstructor (paper A)."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    ridge_weight_decay: float
+    contrast_weight: float
+    temperature: float
+    noise: float
+    average_share: float
+    validation_segments: tuple[int, ...]
+    checkpoint_every: int
+
+
+@dataclass(frozen=True)
+class SemanticsSettings:
+    """Sizes of the Semantics Reconstructor and its diffusion prior (paper 3.2, B.2)."""
+
+    hidden: int
+    blocks: int
+    dropout: float
+    prior_depth: int
+    prior_heads: int
+    prior_head_dim: int
+    prior_timesteps: int
+    prior_sampling_steps: int
+    prior_drop_probability: float
+
+
+@dataclass(frozen=True)
+class TrainSRSettings:
+    """Training of the Semantics Reconstructor in two phases (paper A)."""
+
+    contrastive_epochs: int
+    contrastive_batch_size: int
+    prior_epochs: int
+    prior_batch_size: int
+    learning_rate: float
+    weight_decay: float
+    ridge_weight_decay: float
+    mixco_beta: float
+    temperature: float
+    prior_weight: float
+    reftm_weight: float
+    noise: float
+    average_share: float
+    validation_segments: tuple[int, ...]
+    checkpoint_every: int
+
+
+@dataclass(frozen=True)
+class ReconstructSettings:
+    """Inference with alpha, beta and gamma guidance (paper 3.3, A)."""
+
+    blur_init: str
+    theta: float
+    steps: int
+    guidance_scale: float
+    control_scale: float
+    frames: int
+    fps: int
+    keyframe_steps: int
+    keyframe_guidance_scale: float
+    keyframe_start: str
+    keyframe_contrast: str
+    prompt_suffix: str
+    negative_prompt: str
+    prompt_without_keyframe: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class FuseSettings:
+    """Multi-fMRI fusion (paper 3.4)."""
+
+    max_scans: int
+    hidden: int
+    epochs: int
+    learning_rate: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """The metric protocol (paper 4.3)."""
+
+    fps: int
+    size: int
+    ways: tuple[int, ...]
+    retrieval_part: int
+    bootstrap_samples: int
+    shuffles: int
+    batch_size: int
+
+
+PROFILES = ("tiny", "paper", "compact")
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "run.profile": PROFILES,
+    "run.device": ("auto", "cpu", "cuda", "mps"),
+    "simulate.grayordinates": ("small", "91k"),
+    "reconstruct.blur_init": ("eq5", "released", "strength:<x>"),
+    "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
+    "reconstruct.keyframe_contrast": ("none", "released"),
+}
+"""The words that a key accepts; ``name:<x>`` stands for a number from 0 to 1 after the colon."""
+
+RANGES: dict[str, tuple[float, float | None]] = {
+    "run.seed": (0, 2**32 - 1),
+    "run.subject": (1, 9999),
+    "data.delay_s": (0, None),
+    "data.detrend_order": (0, 10),
+    "data.trailing_volumes": (0, None),
+    "data.selection_p": (0, 1),
+    "simulate.reliability": (0, 0.99),
+    "simulate.noise_scale": (0, None),
+    "simulate.signal_scale": (0, None),
+    "perception.dropout": (0, 1),
+    "semantics.dropout": (0, 1),
+    "semantics.prior_drop_probability": (0, 1),
+    "train_pr.weight_decay": (0, None),
+    "train_pr.ridge_weight_decay": (0, None),
+    "train_pr.contrast_weight": (0, None),
+    "train_pr.noise": (0, None),
+    "train_sr.noise": (0, None),
+    "train_pr.average_share": (0, 1),
+    "train_sr.average_share": (0, 1),
+    "train_sr.weight_decay": (0, None),
+    "train_sr.ridge_weight_decay": (0, None),
+    "train_sr.prior_weight": (0, None),
+    "train_sr.reftm_weight": (0, None),
+    "reconstruct.theta": (0, 1),
+    "reconstruct.guidance_scale": (0, None),
+    "reconstruct.control_scale": (0, None),
+    "reconstruct.keyframe_guidance_scale": (0, None),
+    "fuse.threshold": (0, 1),
+    "evaluate.ways": (2, None),
+    "evaluate.retrieval_part": (2, None),
+    "evaluate.shuffles": (0, None),
+}
+"""Smallest and largest value where it is not the rule: whole numbers from 1, others above 0."""
