@@ -1,0 +1,374 @@
+"""Stage folders: what every recipe uses to read, write, resume and account for its results.
+
+A stage folder is ``<workdir>/sub-01/<stage>``. Its ``manifest.json`` says what it was made from
+and whether it is finished; files appear in it whole or not at all; one process writes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroclips_cli import arrays, console, disk, manifest
+from neuroclips_cli.arrays import read_array
+from neuroclips_cli.config import Settings
+from neuroclips_cli.disk import read_json, sha256
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.lock import holder, only_writer
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import DTypeLike
+
+__all__ = [
+    "STAGES",
+    "Stage",
+    "command_for",
+    "open_stage",
+    "read_array",
+    "read_csv",
+    "read_json",
+    "require_stage",
+    "run_folder",
+    "sha256",
+    "stage_state",
+    "subject_label",
+]
+
+STAGES = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate", "report")
+"""All stages in working order; each is a command and a folder."""
+
+
+def subject_label(subject: int) -> str:
+    """Return the BIDS label of a subject: ``sub-01``."""
+    return f"sub-{subject:02d}"
+
+
+def run_folder(settings: Settings) -> Path:
+    """Return the folder of all results of the subject, ``<workdir>/sub-01``."""
+    return Path(settings.run.workdir) / subject_label(settings.run.subject)
+
+
+def command_for(stage: str, settings: Settings) -> str:
+    """Return the command line that makes a stage, for messages."""
+    name, _, rest = stage.partition("-without-")
+    words = ["neuroclips", name]
+    if rest:
+        words += (
+            ["--without", rest]
+            if name == "reconstruct"
+            else ["--run", f"reconstruct-without-{rest}"]
+        )
+    words += ["--subject", str(settings.run.subject)]
+    if settings.run.workdir != "runs":
+        words += ["--workdir", settings.run.workdir]
+    return " ".join(words)
+
+
+def stage_state(
+    settings: Settings, stage: str, digests: dict[Path, str] | None = None
+) -> tuple[str, list[str], dict[str, Any] | None]:
+    """Return ``(state, reasons, manifest)`` of a stage.
+
+    ``state`` is ``missing``, ``running`` (another process writes it; the reason names it),
+    ``interrupted``, ``stale`` (the reasons say what changed) or ``done``. ``digests`` is shared
+    by calls that ask about several stages, so that every input is read once.
+    """
+    folder = run_folder(settings) / stage
+    record = manifest.read(folder)
+    if record is None:
+        return "missing", [], None
+    if record["state"] != "done":
+        writer = holder(folder.parent, stage)
+        return ("running", [writer], record) if writer else ("interrupted", [], record)
+    reasons = manifest.stale_because(folder, record, settings, digests)
+    return ("stale" if reasons else "done"), reasons, record
+
+
+def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
+    """Return the folder of a finished stage that another one needs.
+
+    Raises
+    ------
+    UserError
+        If it is missing, unfinished or stale; the message names the command to run first.
+    """
+    folder = run_folder(settings) / stage
+    state, reasons, _ = stage_state(settings, stage)
+    if state == "done":
+        return folder
+    label, command = subject_label(settings.run.subject), command_for(stage, settings)
+    what = {
+        "missing": f"which {folder} does not hold: run `{command}` first",
+        "interrupted": f"which was interrupted: run `{command}`, it goes on where it stopped",
+        "running": f"which {''.join(reasons)} is writing now: wait for it to end",
+        "stale": f"which is stale ({'; '.join(reasons)}): run `{command}` again",
+    }[state]
+    raise UserError(f"{needed_by} needs {stage} of {label}, {what}")
+
+
+@contextmanager
+def open_stage(
+    settings: Settings,
+    stage: str,
+    *,
+    sections: Sequence[str],
+    inputs: Mapping[str, Path | str],
+    overwrite: bool = False,
+    extra: Mapping[str, Any] | None = None,
+) -> Iterator[Stage]:
+    """Open a stage folder for writing, for the length of the block.
+
+    Parameters
+    ----------
+    settings
+        All settings; they are recorded whole.
+    stage
+        Name of the stage and its folder.
+    sections
+        The setting sections that decide the result. The seed always does.
+    inputs
+        Name to file or folder. A stage folder counts by its manifest's output hashes.
+    overwrite
+        Start afresh even if the result is there.
+    extra
+        Further things that decide the result, such as ``{"clips": "0:50"}``; JSON values.
+
+    Yields
+    ------
+    Stage
+        ``up_to_date``: return at once. ``resumed``: partial work of an interrupted run with
+        the same inputs and settings lies in the folder. Otherwise the folder is empty.
+
+    Notes
+    -----
+    On a clean exit the outputs are hashed and the state becomes ``done``; on an exception it
+    stays ``running``. A finished result that is being replaced is kept aside until its
+    successor is done, and comes back if the new run fails before it has written anything.
+    """
+    run = run_folder(settings)
+    folder = run / stage
+    with only_writer(run, stage):
+        manifest.describe_workdir(run.parent)
+        record = manifest.new(
+            settings,
+            stage,
+            manifest.determinants(settings, sections, extra),
+            manifest.record_inputs(folder, inputs),
+        )
+        old = manifest.read(folder)
+        changes = manifest.differences(old, record) if old else []
+        fresh = old is None or overwrite or bool(changes)
+        if old and not fresh and _finished(folder, old):
+            console.info(f"{stage} of {run.name} is up to date")
+            yield Stage(folder, old, up_to_date=True)
+            return
+        resumed = old is not None and not fresh and old["state"] == "running"
+        if resumed and old:
+            record["facts"], record["seconds"] = old["facts"], old["seconds"]
+            record["start"] = old["start"]
+            console.info(f"{stage} of {run.name} was interrupted; going on where it stopped")
+        elif old:
+            if changes:
+                console.info(f"{stage} of {run.name} is made again: {'; '.join(changes[:4])}")
+            _set_aside(folder)
+        _prepare(folder)
+        manifest.write(folder, record)
+        yield from _run(Stage(folder, record, resumed=resumed))
+
+
+def _run(stage: Stage) -> Iterator[Stage]:
+    """Hand the stage out, and account for how the block ended."""
+    began = time.monotonic()
+    before = stage.record["seconds"]
+    try:
+        yield stage
+    except BaseException as error:
+        stage.record["seconds"] = round(before + time.monotonic() - began, 3)
+        _abandon(stage, keep=not isinstance(error, UserError))
+        raise
+    stage.record.update(
+        outputs=manifest.hash_outputs(stage.folder),
+        state="done",
+        end=manifest.now(),
+        seconds=round(before + time.monotonic() - began, 3),
+    )
+    manifest.write(stage.folder, stage.record)
+    shutil.rmtree(_aside(stage.folder), ignore_errors=True)
+
+
+class Stage:
+    """An open stage folder; see :func:`open_stage`.
+
+    Attributes
+    ----------
+    folder
+        Where the results go.
+    up_to_date
+        Inputs and settings are unchanged and all outputs there: nothing to do.
+    resumed
+        An interrupted run with the same inputs and settings left partial work in ``folder``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: dict[str, Any],
+        *,
+        up_to_date: bool = False,
+        resumed: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self.up_to_date = up_to_date
+        self.resumed = resumed
+
+    def fact(self, key: str, value: Any) -> None:
+        """Put something worth knowing into the manifest's ``facts`` (a JSON value)."""
+        self.record["facts"][key] = value
+        manifest.write(self.folder, self.record)
+
+    @contextmanager
+    def atomic(self, name: str) -> Iterator[Path]:
+        """Yield a temporary path beside ``name`` with the same suffix; it gets its name at the end.
+
+        Works for a folder too: make it at the path that is handed out.
+        """
+        with disk.atomic_path(self.folder / name) as temporary:
+            yield temporary
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file."""
+        return disk.write_text(self.folder / name, text)
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write a JSON file; NaN is refused."""
+        return disk.write_json(self.folder / name, content)
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        """Write a table with a header line."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        return disk.write_text(self.folder / name, text.getvalue())
+
+    def write_array(self, name: str, array: np.ndarray) -> Path:
+        """Write a ``.npy`` file."""
+        import numpy as np
+
+        path = self.folder / name
+        with (
+            disk.explain_full_disk(path, array.nbytes),
+            disk.atomic_path(path) as temporary,
+            open(temporary, "wb") as stream,
+        ):
+            np.save(stream, array, allow_pickle=False)
+        return path
+
+    def write_safetensors(
+        self,
+        name: str,
+        tensors: Mapping[str, torch.Tensor],
+        metadata: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Write tensors by name; they are made contiguous and moved to the CPU."""
+        from safetensors.torch import save_file
+
+        ready = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        with self.atomic(name) as temporary:
+            save_file(ready, temporary, metadata=dict(metadata or {}) or None)
+        return self.folder / name
+
+    @contextmanager
+    def open_array(
+        self, name: str, shape: Sequence[int], dtype: DTypeLike, *, resume: bool = False
+    ) -> Iterator[np.memmap[Any, Any]]:
+        """Open a new ``.npy`` file as a writable memory map, for results that come in pieces.
+
+        It lives in a hidden ``.part`` file and gets its name at the end of the block. With
+        ``resume`` a ``.part`` (or finished file) of the same shape and type is opened again;
+        which rows are filled is the caller's to keep, written after ``array.flush()``.
+
+        Raises
+        ------
+        UserError
+            If the disk cannot hold the whole array; known at once, not half way.
+        """
+        import numpy as np
+
+        path = self.folder / name
+        part = path.with_name(f".{path.name}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape, kind = tuple(shape), np.dtype(dtype)
+        if resume and not part.exists() and path.exists():
+            path.replace(part)
+        if not (resume and arrays.holds(part, shape, kind)):
+            size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+            part.unlink(missing_ok=True)
+            with disk.explain_full_disk(path, size):
+                arrays.reserve(part, shape, kind)
+        array = np.load(part, mmap_mode="r+", allow_pickle=False)
+        try:
+            yield array
+        finally:
+            array.flush()
+        part.replace(path)
+
+
+def read_csv(path: Path | str) -> list[dict[str, str]]:
+    """Read a table with a header line as one dictionary per row."""
+    with open(path, newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _finished(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Tell whether a stage is done and none of its files has gone."""
+    return record["state"] == "done" and all((folder / n).is_file() for n in record["outputs"])
+
+
+def _aside(folder: Path) -> Path:
+    """Return where a result waits while its successor is made."""
+    return folder.parent / ".replaced" / folder.name
+
+
+def _set_aside(folder: Path) -> None:
+    """Move a finished result aside; drop the partial work of an interrupted one."""
+    record = manifest.read(folder)
+    if record and record["state"] == "done":
+        shutil.rmtree(_aside(folder), ignore_errors=True)
+        _aside(folder).parent.mkdir(parents=True, exist_ok=True)
+        folder.replace(_aside(folder))
+    else:
+        shutil.rmtree(folder)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, and remove half-written files that a killed process left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.rglob(".*.tmp*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _abandon(stage: Stage, *, keep: bool) -> None:
+    """Leave partial work for the next run; without any, bring the earlier result back."""
+    files = [f for f in stage.folder.rglob("*") if f.is_file() and f.name != manifest.NAME]
+    earlier = _aside(stage.folder)
+    if files or (keep and not earlier.exists()):
+        # On a full disk this fails too; what matters is the error that brought us here.
+        with suppress(UserError, OSError):
+            manifest.write(stage.folder, stage.record)
+        return
+    shutil.rmtree(stage.folder)
+    if earlier.exists():
+        earlier.replace(stage.folder)

@@ -1,0 +1,89 @@
+"""One writer for each stage folder: a lock that names its holder and dies with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from neuroclips_cli import disk
+from neuroclips_cli.errors import UserError
+
+
+@contextmanager
+def only_writer(folder: Path, stage: str) -> Iterator[None]:
+    """Hold the lock of ``folder/stage`` while the block runs.
+
+    The operating system frees the lock when its process ends, however it ends, so a killed
+    run never blocks the next. Beside the lock lies a note of who holds it.
+
+    Raises
+    ------
+    UserError
+        If another process holds it: the message names host, process and start.
+    """
+    lock, note = _paths(folder, stage)
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    guard = FileLock(lock, timeout=0)
+    try:
+        guard.acquire()
+    except Timeout:
+        raise UserError(
+            f"{folder / stage} is being written by {_describe(_read(note))}; "
+            "wait for it to end, or stop it and run the same command again"
+        ) from None
+    try:
+        holder = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "start": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+        disk.write_json(note, holder)
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        guard.release()
+
+
+def holder(folder: Path, stage: str) -> str:
+    """Return who writes ``folder/stage`` now, or nothing; a dead process's note does not count."""
+    lock, note = _paths(folder, stage)
+    if not lock.exists():
+        return ""
+    guard = FileLock(lock, timeout=0)
+    try:
+        guard.acquire()
+    except Timeout:
+        return _describe(_read(note))
+    except OSError:
+        return ""
+    guard.release()
+    return ""
+
+
+def _paths(folder: Path, stage: str) -> tuple[Path, Path]:
+    """Return the lock file and the note beside it; outside the stage, which may be cleared."""
+    return folder / ".locks" / f"{stage}.lock", folder / ".locks" / f"{stage}.json"
+
+
+def _read(note: Path) -> dict[str, Any]:
+    """Read the note; it may be missing for a moment while the holder starts or ends."""
+    try:
+        content = json.loads(note.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _describe(note: dict[str, Any]) -> str:
+    """Name the holder in words."""
+    if not note:
+        return "another process"
+    return f"process {note.get('pid')} on {note.get('host')} since {note.get('start')}"

@@ -1,0 +1,116 @@
+"""Files whole or not at all; a full disk in one sentence."""
+
+from __future__ import annotations
+
+import errno
+
+import numpy as np
+import pytest
+
+from neuroclips_cli import arrays, disk
+from neuroclips_cli.artifacts import open_stage, read_array
+from neuroclips_cli.errors import UserError
+
+
+def full() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = disk.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError), disk.atomic_path(path) as temporary:
+        assert temporary.suffix == ".txt"
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    for word in ("old", "new"):
+        with disk.atomic_path(tmp_path / "checkpoint") as temporary:
+            temporary.mkdir()
+            (temporary / word).write_text(word)
+    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["new"]
+
+
+def test_nan_is_refused_in_json(tmp_path):
+    with pytest.raises(ValueError):
+        disk.write_json(tmp_path / "a.json", float("nan"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_sentence_with_disk_file_and_way_on(settings, monkeypatch):
+    monkeypatch.setattr(np, "save", lambda *a, **k: (_ for _ in ()).throw(full()))
+    with (
+        pytest.raises(UserError) as caught,
+        open_stage(settings, "preprocess", sections=[], inputs={}) as stage,
+    ):
+        stage.write_array("a.npy", np.arange(3))
+    said = str(caught.value)
+    assert "no space left on the disk /" in said
+    assert "a.npy" in said
+    assert "run the same command again" in said
+
+
+def test_a_streamed_array_that_cannot_fit_is_refused_before_it_is_filled(settings):
+    with (
+        pytest.raises(UserError, match="free at least .* TB"),
+        open_stage(settings, "preprocess", sections=[], inputs={}) as stage,
+        stage.open_array("a.npy", (2**42,), "float64"),
+    ):
+        pytest.fail("no disk holds 35 TB")
+
+
+def test_a_full_disk_is_recognised_behind_other_libraries_errors():
+    rust = ValueError('I/O error: Os { code: 28, message: "No space left on device" }')
+    assert disk.is_full_disk(rust)
+    assert disk.is_full_disk(OSError("1000000 requested and 129008 written"))  # numpy's tofile
+    assert disk.is_full_disk(RuntimeError("[enforce fail] . unexpected pos 704 vs 598"))  # torch
+    try:
+        try:
+            raise full()
+        except OSError as error:
+            raise RuntimeError("writing failed") from error
+    except RuntimeError as error:
+        assert disk.is_full_disk(error)
+    assert not disk.is_full_disk(OSError(errno.ENOENT, "no such file"))
+
+
+def test_the_digest_of_a_folder_follows_content_and_names(tmp_path):
+    (tmp_path / "a").write_text("x")
+    first = disk.tree_digest(tmp_path)
+    (tmp_path / ".hidden").write_text("x")
+    assert disk.tree_digest(tmp_path) == first
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert disk.tree_digest(tmp_path) != first
+
+
+def test_a_large_folder_is_digested_by_its_listing(tmp_path):
+    with open(tmp_path / "big", "wb") as stream:
+        stream.truncate(disk.SMALL_FOLDER + 1)
+    assert disk.tree_digest(tmp_path).startswith("listing:")
+
+
+def test_a_reserved_array_is_zeros_that_numpy_reads(tmp_path):
+    path = tmp_path / "a.npy"
+    arrays.reserve(path, (3, 2), np.dtype("uint8"))
+    np.testing.assert_array_equal(read_array(path), np.zeros((3, 2), "uint8"))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_a_pickled_or_torn_array_is_refused(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.array([{}], dtype=object))
+    with pytest.raises(UserError, match="not a readable"):
+        read_array(path)
+    path.write_bytes(b"\x93NUMPY")
+    with pytest.raises(UserError, match="not a readable"):
+        read_array(path)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(5, "5 bytes"), (1500, "1.5 kB"), (2e9, "2.0 GB"), (3e13, "30.0 TB")]
+)
+def test_sizes_read_as_people_write_them(size, text):
+    assert disk.human_size(size) == text
