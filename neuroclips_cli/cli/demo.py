@@ -1,0 +1,28 @@
+"""``neuroclips demo``: the whole way on the practice world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import command
+from neuroclips_cli.config import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "demo", panel="Start here")
+    def demo(
+        settings: Settings,
+        folder: Annotated[
+            Path, typer.Option("--folder", help="Where data set and results go.")
+        ] = Path("neuroclips-demo"),
+        overwrite: bool = False,
+    ) -> None:
+        """Simulate a brain watching films, decode it, and show how well that worked."""
+        from neuroclips_cli.stages import demo as stage
+
+        stage.run(settings, folder, overwrite=overwrite)

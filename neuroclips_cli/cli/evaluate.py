@@ -1,0 +1,48 @@
+"""``neuroclips evaluate``: the metrics of a run, or of any two sets of clips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import command
+from neuroclips_cli.config import Settings
+from neuroclips_cli.errors import UserError
+
+NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "evaluate", stage="evaluate", upstream=NEEDS, panel="Pipeline")
+    def evaluate(
+        settings: Settings,
+        run: Annotated[
+            str,
+            typer.Option("--run", help="Which reconstruction, e.g. reconstruct-without-blurry."),
+        ] = "reconstruct",
+        pred: Annotated[
+            Path | None, typer.Option("--pred", help="Any clips: a folder or a .npy file.")
+        ] = None,
+        gt: Annotated[
+            Path | None, typer.Option("--gt", help="What was shown, with matching names.")
+        ] = None,
+        out: Annotated[
+            Path | None, typer.Option("--out", help="Folder for the result of --pred and --gt.")
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Measure a run's reconstructions, or any two sets of clips."""
+        from neuroclips_cli.stages import evaluate as stage
+
+        if pred is None and gt is None:
+            if out is not None:
+                raise UserError("--out goes with --pred and --gt; a run's result is in its folder")
+            stage.run(settings, run=run, overwrite=overwrite)
+        elif pred is None or gt is None:
+            raise UserError("--pred and --gt go together; give both")
+        else:
+            stage.run_pair(settings, pred, gt, out or Path("evaluation"), overwrite=overwrite)

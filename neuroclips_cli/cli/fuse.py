@@ -1,0 +1,32 @@
+"""``neuroclips fuse``: neighbouring clips of one scene become one longer clip."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.config import Settings
+
+NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "fuse", stage="fuse", upstream=NEEDS, panel="Pipeline")
+    def fuse(
+        settings: Settings,
+        clips: Annotated[
+            str | None, typer.Option("--clips", help="Test clips, as 0:50; all by default.")
+        ] = None,
+        max_scans: Annotated[
+            int | None, setting("--max-scans", help="Longest chain."), Key("fuse.max_scans")
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Chain neighbouring clips of one scene, up to 6 s."""
+        from neuroclips_cli.stages import fuse as stage
+
+        stage.run(settings, clips=clips, overwrite=overwrite)

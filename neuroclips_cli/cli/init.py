@@ -1,0 +1,19 @@
+"""``neuroclips init``: write a commented neuroclips.toml."""
+
+from __future__ import annotations
+
+import typer
+
+from neuroclips_cli.cli.options import command
+from neuroclips_cli.config import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "init", panel="Set up")
+    def init(settings: Settings, overwrite: bool) -> None:
+        """Write neuroclips.toml here, so that later commands need no flags."""
+        from neuroclips_cli.stages import init as stage
+
+        stage.run(settings, overwrite=overwrite)

@@ -1,0 +1,153 @@
+"""The command ``neuroclips``: its sub-commands and its exit codes.
+
+0 done, 1 a bug, 2 something the user can mend, 130 stopped by the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli import __version__, console
+from neuroclips_cli.cli import (
+    config,
+    demo,
+    doctor,
+    evaluate,
+    fuse,
+    init,
+    preprocess,
+    reconstruct,
+    report,
+    simulate,
+    status,
+    train_pr,
+    train_sr,
+)
+from neuroclips_cli.disk import full_disk_message, is_full_disk
+from neuroclips_cli.errors import UserError
+
+STOPPED = 130
+"""Exit code after Ctrl-C; Typer returns it instead of the exception."""
+
+app = typer.Typer(
+    name="neuroclips",
+    help="From fMRI to fluent video: an open implementation of NeuroClips (NeurIPS 2024).",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _module in (
+    demo,
+    init,
+    config,
+    status,
+    doctor,
+    simulate,
+    preprocess,
+    train_pr,
+    train_sr,
+    reconstruct,
+    fuse,
+    evaluate,
+    report,
+):
+    _module.register(app)
+
+
+def _version(asked: bool) -> None:
+    """Print the version and stop."""
+    if asked:
+        console.out(f"neuroclips {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """From fMRI to fluent video: an open implementation of NeuroClips (NeurIPS 2024)."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        code = run()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (head, less) has gone; what it wanted it has read.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code = int(app(arguments, standalone_mode=False) or 0)
+        return _stopped() if code == STOPPED else code
+    except UserError as problem:
+        console.error(str(problem))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped()
+    except BrokenPipeError:
+        raise
+    except Exception as problem:
+        return _explain(problem)
+
+
+def _stopped() -> int:
+    """Say how to go on after Ctrl-C."""
+    console.error("stopped; what is finished is kept, run the same command again to go on")
+    return STOPPED
+
+
+def _explain(problem: Exception) -> int:
+    """Say what an exception means: a slip on the command line, the machine, or a bug."""
+    if hasattr(problem, "format_message") and hasattr(problem, "exit_code"):
+        _show_usage(problem)
+        return 2
+    if is_full_disk(problem):
+        console.error(full_disk_message(getattr(problem, "filename", None)))
+        return 2
+    if isinstance(problem, OSError) and problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        console.error(f"no permission for {problem.filename}: change it or choose another folder")
+        return 2
+    if _is_out_of_memory(problem):
+        console.error(
+            f"not enough memory ({str(problem).splitlines()[0] if str(problem) else 'RAM'}): "
+            "choose a smaller batch size with --batch-size or --set, or another --device"
+        )
+        return 2
+    traceback.print_exception(problem)
+    console.error(
+        f"this is a bug in neuroclips {__version__}; please report it with the command that you "
+        "ran and the lines above"
+    )
+    return 1
+
+
+def _show_usage(problem: Exception) -> None:
+    """Show an error of the command line's own checks as Typer does."""
+    from typer import rich_utils
+
+    rich_utils.rich_format_error(problem)  # type: ignore[arg-type]
+
+
+def _is_out_of_memory(problem: Exception) -> bool:
+    """Tell whether RAM or a GPU's memory ran out; torch has its own classes for it."""
+    return (
+        isinstance(problem, MemoryError)
+        or type(problem).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(problem)
+    )

@@ -1,0 +1,151 @@
+"""Options that every command shares, and the way from options to settings."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from neuroclips_cli import console
+from neuroclips_cli.config import Settings
+from neuroclips_cli.errors import UserError
+
+
+class Key(str):
+    """Marks an option as a setting: ``Annotated[float | None, setting(...), Key("data.tr_s")]``."""
+
+
+SHARED = "Common options"
+
+
+def _shared(*names: str, help: str, **more: Any) -> Any:
+    """Return an option of the panel that all commands have."""
+    return typer.Option(*names, help=help, rich_help_panel=SHARED, show_default=False, **more)
+
+
+def _signature(
+    subject: Annotated[
+        str | None,
+        _shared("--subject", "--participant-label", help="Subject: 1, 01 or sub-01; default 1."),
+        Key("run.subject"),
+    ] = None,
+    workdir: Annotated[
+        str | None,
+        _shared("--workdir", help="Folder of all results; default runs."),
+        Key("run.workdir"),
+    ] = None,
+    dataset: Annotated[
+        str | None, _shared("--dataset", help="Folder of the data set."), Key("run.dataset")
+    ] = None,
+    profile: Annotated[
+        str | None, _shared("--profile", help="tiny, paper or compact."), Key("run.profile")
+    ] = None,
+    device: Annotated[
+        str | None,
+        _shared("--device", help="auto, cpu, cuda or mps; default auto."),
+        Key("run.device"),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        _shared("--seed", help="Seed of all random numbers; default 0."),
+        Key("run.seed"),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        _shared("--set", help="Any setting: section.key=value.", metavar="KEY=VALUE"),
+    ] = None,
+    overwrite: Annotated[
+        bool, _shared("--overwrite", help="Start afresh even if the result is there.")
+    ] = False,
+    verbose: Annotated[bool, _shared("--verbose", "-v", help="Say more.")] = False,
+    quiet: Annotated[bool, _shared("--quiet", "-q", help="Only warnings and errors.")] = False,
+) -> None:
+    """Hold the shared parameters; never called."""
+
+
+def command(
+    app: typer.Typer, name: str, stage: str = "", upstream: Sequence[str] = (), panel: str = ""
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command that gets the settings in force as its first argument.
+
+    The decorated function takes ``settings``, then its own parameters, and ``overwrite`` if it
+    asks for it. A parameter annotated with :class:`Key` sets that setting and is not handed on.
+
+    Parameters
+    ----------
+    stage
+        The stage that the command makes, if any.
+    upstream
+        Stages whose results it uses; their settings are taken over from the run folder.
+    panel
+        Heading under which ``neuroclips --help`` lists it.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = list(inspect.signature(_signature, eval_str=True).parameters.values())
+        parameters = [p for p in own if p.name != "overwrite"] + shared
+        handed_on = [p.name for p in own if not _key(p)]
+
+        @functools.wraps(function)
+        def run(**given: Any) -> None:
+            console.configure(verbose=given["verbose"], quiet=given["quiet"])
+            flags = _flags(parameters, given)
+            run_name = str(given.get("run") or "reconstruct")
+            needed = [run_name if name == "reconstruct" else name for name in upstream]
+            function(_settings(stage, flags, needed), **{n: given[n] for n in handed_on})
+
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in _unmarked(parameters)]
+        )
+        run.__annotations__ = {p.name: p.annotation for p in _unmarked(parameters)}
+        app.command(name, rich_help_panel=panel or None)(run)
+        return function
+
+    return register
+
+
+def _settings(stage: str, flags: Mapping[str, Any], upstream: Sequence[str]) -> Settings:
+    """Return the settings in force, with what the run folder already settled."""
+    from neuroclips_cli.inheritance import settings_for
+
+    return settings_for(stage, flags, upstream=upstream)
+
+
+def _flags(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Collect the settings that were given as options; dedicated options beat ``--set``."""
+    flags: dict[str, Any] = {}
+    for item in given["set_"] or []:
+        key, equals, value = item.partition("=")
+        if not equals or "." not in key:
+            raise UserError(f"--set {item!r} should be section.key=value")
+        flags[key.strip()] = value.strip()
+    for parameter in parameters:
+        key = _key(parameter)
+        if key and given[parameter.name] is not None:
+            flags[key] = given[parameter.name]
+    return flags
+
+
+def _key(parameter: inspect.Parameter) -> str:
+    """Return the setting that a parameter sets, if any."""
+    marks = getattr(parameter.annotation, "__metadata__", ())
+    return next((mark for mark in marks if isinstance(mark, Key)), "")
+
+
+def _unmarked(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """Return the parameters with Typer's own annotation only."""
+    plain = []
+    for parameter in parameters:
+        kind, marks = parameter.annotation.__origin__, parameter.annotation.__metadata__
+        option = next(mark for mark in marks if not isinstance(mark, Key))
+        plain.append(parameter.replace(annotation=Annotated[kind, option]))
+    return plain
+
+
+def setting(*names: str, help: str) -> Any:
+    """Return a dedicated option for a setting; its value comes from the profile when not given."""
+    return typer.Option(*names, help=help, show_default=False)

@@ -1,0 +1,39 @@
+"""``neuroclips preprocess``: voxel selection, hemodynamic shift, clips and frames."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.config import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "preprocess", stage="preprocess", panel="Pipeline")
+    def preprocess(
+        settings: Settings,
+        mask: Annotated[
+            str | None,
+            setting("--mask", help="CIFTI label file that limits the selection."),
+            Key("data.mask"),
+        ] = None,
+        regions: Annotated[
+            str | None,
+            setting("--regions", help="Labels kept of the mask, separated by commas."),
+            Key("data.regions"),
+        ] = None,
+        delay: Annotated[
+            float | None,
+            setting("--delay", help="Hemodynamic delay in seconds."),
+            Key("data.delay_s"),
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Select voxels, shift by the hemodynamic delay, cut clips and frames."""
+        from neuroclips_cli.stages import preprocess as stage
+
+        stage.run(settings, overwrite=overwrite)

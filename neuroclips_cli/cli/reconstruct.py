@@ -1,0 +1,55 @@
+"""``neuroclips reconstruct``: blurry clips, keyframes, captions, clips."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.config import Settings
+
+NEEDS = ("preprocess", "train-pr", "train-sr")
+
+
+class Guidance(str, Enum):
+    """What can be left out."""
+
+    keyframe = "keyframe"
+    blurry = "blurry"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS, panel="Pipeline")
+    def reconstruct(
+        settings: Settings,
+        without: Annotated[
+            Guidance | None, typer.Option("--without", help="Leave one guidance out.")
+        ] = None,
+        clips: Annotated[
+            str | None,
+            typer.Option("--clips", help="Test clips, as 0:50 or 3,7,12; all by default."),
+        ] = None,
+        blur_init: Annotated[
+            str | None,
+            setting("--blur-init", help="eq5, released or strength:<x>."),
+            Key("reconstruct.blur_init"),
+        ] = None,
+        steps: Annotated[
+            int | None, setting("--steps", help="Denoising steps."), Key("reconstruct.steps")
+        ] = None,
+        batch_size: Annotated[
+            int | None,
+            setting("--batch-size", help="Clips generated together."),
+            Key("reconstruct.batch_size"),
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Reconstruct the test clips from scans."""
+        from neuroclips_cli.stages import reconstruct as stage
+
+        left_out = without.value if without else None
+        stage.run(settings, without=left_out, clips=clips, overwrite=overwrite)

@@ -1,0 +1,21 @@
+"""``neuroclips report``: one self-contained HTML file."""
+
+from __future__ import annotations
+
+import typer
+
+from neuroclips_cli.cli.options import command
+from neuroclips_cli.config import Settings
+
+NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "report", stage="report", upstream=NEEDS, panel="Pipeline")
+    def report(settings: Settings, overwrite: bool = False) -> None:
+        """Write one HTML file with clips, captions and metrics side by side."""
+        from neuroclips_cli.stages import report as stage
+
+        stage.run(settings, overwrite=overwrite)

@@ -1,0 +1,79 @@
+"""``neuroclips simulate``: a data set of cc2017's shape with known ground truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.config import Settings
+
+Whole = int | None
+Number = float | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "simulate", panel="Pipeline")
+    def simulate(
+        settings: Settings,
+        folder: Annotated[Path, typer.Argument(help="The data set to write.", metavar="DIR")],
+        stimuli: Annotated[
+            Path | None, typer.Option("--stimuli", help="Take the videos in this folder.")
+        ] = None,
+        subjects: Annotated[
+            Whole, setting("--subjects", help="Subjects."), Key("simulate.subjects")
+        ] = None,
+        segments: Annotated[
+            Whole, setting("--segments", help="Training films."), Key("simulate.train_segments")
+        ] = None,
+        test_segments: Annotated[
+            Whole, setting("--test-segments", help="Test films."), Key("simulate.test_segments")
+        ] = None,
+        clips: Annotated[
+            Whole,
+            setting("--clips-per-segment", help="2 s clips of a training film."),
+            Key("simulate.clips_per_segment"),
+        ] = None,
+        test_clips: Annotated[
+            Whole,
+            setting("--test-clips-per-segment", help="2 s clips of a test film."),
+            Key("simulate.test_clips_per_segment"),
+        ] = None,
+        repetitions: Annotated[
+            Whole,
+            setting("--repetitions", help="Runs of each training film."),
+            Key("simulate.train_repetitions"),
+        ] = None,
+        test_repetitions: Annotated[
+            Whole,
+            setting("--test-repetitions", help="Runs of each test film."),
+            Key("simulate.test_repetitions"),
+        ] = None,
+        grayordinates: Annotated[
+            str | None,
+            setting("--grayordinates", help="small, or 91k for HCP's 91282."),
+            Key("simulate.grayordinates"),
+        ] = None,
+        reliability: Annotated[
+            Number,
+            setting("--reliability", help="Median correlation of two runs, responding vertices."),
+            Key("simulate.reliability"),
+        ] = None,
+        noise: Annotated[
+            Number, setting("--noise", help="Factor on the noise."), Key("simulate.noise_scale")
+        ] = None,
+        signal: Annotated[
+            Number,
+            setting("--signal", help="Factor on the response; 0 sees nothing."),
+            Key("simulate.signal_scale"),
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Write a data set of cc2017's shape with known ground truth."""
+        from neuroclips_cli.stages import simulate as stage
+
+        stage.run(settings, folder, stimuli=stimuli, overwrite=overwrite)

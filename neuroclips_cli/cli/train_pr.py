@@ -1,0 +1,39 @@
+"""``neuroclips train-pr``: the Perception Reconstructor."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.config import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "train-pr", stage="train-pr", upstream=("preprocess",), panel="Pipeline")
+    def train_pr(
+        settings: Settings,
+        epochs: Annotated[
+            int | None,
+            setting("--epochs", help="Passes over the training clips."),
+            Key("train_pr.epochs"),
+        ] = None,
+        batch_size: Annotated[
+            int | None,
+            setting("--batch-size", help="Clips in one step."),
+            Key("train_pr.batch_size"),
+        ] = None,
+        learning_rate: Annotated[
+            float | None,
+            setting("--learning-rate", help="Peak of OneCycle."),
+            Key("train_pr.learning_rate"),
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Train the Perception Reconstructor: scans to blurry clips."""
+        from neuroclips_cli.stages import train_pr as stage
+
+        stage.run(settings, overwrite=overwrite)

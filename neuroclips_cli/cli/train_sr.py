@@ -1,0 +1,60 @@
+"""``neuroclips train-sr``: the Semantics Reconstructor."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.config import Settings
+
+
+class Phase(str, Enum):
+    """The two phases of training."""
+
+    contrastive = "contrastive"
+    prior = "prior"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "train-sr", stage="train-sr", upstream=("preprocess",), panel="Pipeline")
+    def train_sr(
+        settings: Settings,
+        phase: Annotated[
+            Phase | None, typer.Option("--phase", help="Only this phase; otherwise both.")
+        ] = None,
+        contrastive_epochs: Annotated[
+            int | None,
+            setting("--contrastive-epochs", help="Epochs of phase 1."),
+            Key("train_sr.contrastive_epochs"),
+        ] = None,
+        prior_epochs: Annotated[
+            int | None,
+            setting("--prior-epochs", help="Epochs of phase 2."),
+            Key("train_sr.prior_epochs"),
+        ] = None,
+        contrastive_batch_size: Annotated[
+            int | None,
+            setting("--contrastive-batch-size", help="Clips in one step of phase 1."),
+            Key("train_sr.contrastive_batch_size"),
+        ] = None,
+        prior_batch_size: Annotated[
+            int | None,
+            setting("--prior-batch-size", help="Clips in one step of phase 2."),
+            Key("train_sr.prior_batch_size"),
+        ] = None,
+        learning_rate: Annotated[
+            float | None,
+            setting("--learning-rate", help="Peak of OneCycle."),
+            Key("train_sr.learning_rate"),
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Train the Semantics Reconstructor: scans to image tokens."""
+        from neuroclips_cli.stages import train_sr as stage
+
+        stage.run(settings, phase=phase.value if phase else None, overwrite=overwrite)

@@ -1,0 +1,1 @@
+"""The recipes: one file per stage, read from top to bottom."""

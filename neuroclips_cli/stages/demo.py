@@ -1,0 +1,120 @@
+"""The whole way on the practice world: simulate, decode, measure, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from neuroclips_cli import console, disk
+from neuroclips_cli.config import FILE_NAME, Settings, replace_settings
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages import init
+
+FUSED_CLIPS = "0:24"
+"""Test clips that ``fuse`` chains in the demo: one test film."""
+
+
+def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
+    """Simulate a subject who watches films, decode the test films, and show how well it went.
+
+    Every part is a stage of its own, so an interrupted demo goes on where it stopped, and a
+    finished one says so at once.
+
+    Parameters
+    ----------
+    settings
+        Profile ``tiny``; data set and work folder are placed in ``folder``.
+    folder
+        Gets ``neuroclips.toml``, ``dataset/`` and ``runs/``.
+    overwrite
+        Make every part afresh.
+
+    Returns
+    -------
+    Path
+        The HTML report.
+
+    Raises
+    ------
+    UserError
+        If another profile is in force: only ``tiny`` has its networks in the package.
+    """
+    if settings.run.profile != "tiny":
+        raise UserError(
+            f"the demo runs on profile tiny, whose networks come with the package, not on "
+            f"{settings.run.profile} ({settings.origins['run.profile']}): leave the profile out, "
+            "or start the demo in another folder"
+        )
+    settings = _place(settings, folder, overwrite)
+    began = time.monotonic()
+    steps = _steps(settings, folder / "dataset", overwrite)
+    last = folder
+    for number, (name, step) in enumerate(steps, start=1):
+        console.info(f"[{number}/{len(steps)}] {name}")
+        last = step()
+    report = last / "index.html"
+    spent = console.duration(time.monotonic() - began)
+    console.info(f"the demo took {spent}; open {report.resolve()} in a browser")
+    console.info(f"to go on from here: cd {folder} && neuroclips status")
+    return report
+
+
+def _place(settings: Settings, folder: Path, overwrite: bool) -> Settings:
+    """Put data set and results into the folder, with a settings file for commands run there."""
+    inside = replace_settings(settings, {"run.dataset": "dataset", "run.workdir": "runs"})
+    if overwrite or not (folder / FILE_NAME).exists():
+        disk.write_text(folder / FILE_NAME, init.text(inside))
+    places = {"run.dataset": str(folder / "dataset"), "run.workdir": str(folder / "runs")}
+    return replace_settings(settings, places)
+
+
+def _steps(
+    settings: Settings, dataset: Path, overwrite: bool
+) -> list[tuple[str, Callable[[], Path]]]:
+    """Return the parts of the demo in order, each with the command that does the same."""
+    from neuroclips_cli.stages import (
+        evaluate,
+        fuse,
+        preprocess,
+        reconstruct,
+        report,
+        simulate,
+        train_pr,
+        train_sr,
+    )
+
+    return [
+        (
+            "simulate: films and scans",
+            lambda: simulate.run(settings, dataset, overwrite=overwrite),
+        ),
+        (
+            "preprocess: voxels, clips, frames",
+            lambda: preprocess.run(settings, overwrite=overwrite),
+        ),
+        (
+            "train-pr: from scans to blurry clips",
+            lambda: train_pr.run(settings, overwrite=overwrite),
+        ),
+        (
+            "train-sr: from scans to image tokens",
+            lambda: train_sr.run(settings, overwrite=overwrite),
+        ),
+        (
+            "reconstruct: the test films",
+            lambda: reconstruct.run(settings, overwrite=overwrite),
+        ),
+        (
+            f"fuse: test clips {FUSED_CLIPS}",
+            lambda: fuse.run(settings, clips=FUSED_CLIPS, overwrite=overwrite),
+        ),
+        (
+            "evaluate: metrics against the shuffled control",
+            lambda: evaluate.run(settings, overwrite=overwrite),
+        ),
+        (
+            "report",
+            lambda: report.run(settings, overwrite=overwrite),
+        ),
+    ]

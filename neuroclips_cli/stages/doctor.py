@@ -1,0 +1,207 @@
+"""Check the machine, the data set and the model files, and say what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuroclips_cli import artifacts, console
+from neuroclips_cli.config import Settings
+from neuroclips_cli.disk import human_size
+from neuroclips_cli.errors import UserError
+
+SPACE = {"tiny": 2e9, "paper": 100e9, "compact": 60e9}
+"""Bytes of free disk below which the doctor warns: data arrays, target caches, checkpoints."""
+
+_BACKBONES = (
+    "vae",
+    "keyframe_vae",
+    "clip",
+    "projector",
+    "unclip",
+    "captioner",
+    "text_encoder",
+    "tokenizer",
+    "scene_unet",
+    "motion_adapter",
+    "sparsectrl",
+    "image_classifier",
+    "video_classifier",
+)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding: ``state`` is ``ok``, ``note`` (fine to go on) or ``problem``."""
+
+    name: str
+    state: str
+    found: str
+    advice: str = ""
+
+
+def run(settings: Settings) -> int:
+    """Print all findings; return 0, or 2 if there is a problem the user should mend."""
+    checks = list(examine(settings))
+    rows = [(c.name, c.state, c.found, c.advice) for c in checks]
+    console.table("Doctor", ("what", "state", "found", "what to do"), rows)
+    return 2 if any(c.state == "problem" for c in checks) else 0
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """Yield every check in the order in which they matter."""
+    yield _python()
+    yield from _packages()
+    yield _device(settings.run.device)
+    yield _disk(settings)
+    yield _dataset(settings)
+    yield from _models(settings)
+
+
+def _python() -> Check:
+    """Check the version of Python."""
+    good = (3, 10) <= sys.version_info[:2] < (3, 14)
+    advice = "" if good else "use Python 3.10 to 3.13"
+    return Check("Python", "ok" if good else "problem", platform.python_version(), advice)
+
+
+def _packages() -> Iterator[Check]:
+    """Check every package that neuroclips asks for, against the version that it asks for."""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = importlib.metadata.requires("neuroclips") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Check("packages", "note", "neuroclips runs from its source", "pip install neuroclips")
+        return
+    wrong = []
+    count = 0
+    for line in wanted:
+        requirement = Requirement(line)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        count += 1
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{requirement.name} {version}, needed {requirement.specifier}")
+    if wrong:
+        yield Check("packages", "problem", "; ".join(wrong), "pip install --upgrade neuroclips")
+    else:
+        yield Check("packages", "ok", f"all {count} there")
+
+
+def _device(name: str) -> Check:
+    """Check that torch works, and which device the settings come to."""
+    try:
+        import torch
+
+        from neuroclips_cli.backbones.loading import choose_device
+
+        device = choose_device(name)
+    except ImportError as error:
+        return Check("device", "problem", f"torch cannot be loaded ({error})", "reinstall torch")
+    except UserError as error:
+        return Check("device", "problem", str(error), "use --device auto")
+    if device.startswith("cuda"):
+        _, memory = torch.cuda.mem_get_info()
+        found = (
+            f"{torch.cuda.get_device_name()} with {human_size(memory)}, torch {torch.__version__}"
+        )
+        return Check("device", "ok", found)
+    found = f"{device}, {os.cpu_count()} cores, torch {torch.__version__}"
+    return Check("device", "ok" if device == "mps" else "note", found, _cpu_advice(device))
+
+
+def _cpu_advice(device: str) -> str:
+    """Say what a CPU is good for."""
+    return "enough for profile tiny; paper and compact need a GPU" if device == "cpu" else ""
+
+
+def _disk(settings: Settings) -> Check:
+    """Check the free space where results go."""
+    place = Path(settings.run.workdir).absolute()
+    while not place.exists():
+        place = place.parent
+    free, needed = shutil.disk_usage(place).free, SPACE[settings.run.profile]
+    found = f"{human_size(free)} free for {settings.run.workdir}"
+    if not os.access(place, os.W_OK):
+        return Check("disk", "problem", f"{place} is not writable", "choose another --workdir")
+    if free < needed:
+        return Check(
+            "disk",
+            "problem",
+            found,
+            f"profile {settings.run.profile} may need "
+            f"{human_size(needed)}; free some or choose another --workdir",
+        )
+    return Check("disk", "ok", found)
+
+
+def _dataset(settings: Settings) -> Check:
+    """Check that the data set's folder holds films and the subject's runs."""
+    if not settings.run.dataset:
+        return Check(
+            "data set", "note", "none chosen", "--dataset DIR, or `neuroclips simulate DIR`"
+        )
+    folder = Path(settings.run.dataset)
+    if not folder.is_dir():
+        return Check("data set", "problem", f"{folder} is no folder", "mend --dataset")
+    from neuroclips_cli.data.layout import find_layout
+
+    try:
+        layout = find_layout(folder, settings.run.subject)
+    except UserError as error:
+        return Check("data set", "problem", str(error), "see cc2017's layout in docs/")
+    runs = sum(len(segment.runs) for segment in (*layout.train, *layout.test))
+    label = artifacts.subject_label(settings.run.subject)
+    found = (
+        f"{label}: {len(layout.train)} training and {len(layout.test)} test segments, {runs} runs"
+    )
+    missing = ", ".join(layout.missing)
+    return Check(
+        "data set", "ok", found, f"averaged around missing runs: {missing}" if missing else ""
+    )
+
+
+def _models(settings: Settings) -> Iterator[Check]:
+    """Check that every backbone is in the package, in a folder, or in the hub's cache."""
+    here, missing = 0, []
+    for name in _BACKBONES:
+        reference = getattr(settings.backbones, name)
+        if _is_here(reference):
+            here += 1
+        else:
+            missing.append(f"{name}: {reference}")
+    if not missing:
+        yield Check("models", "ok", f"all {here} of profile {settings.run.profile} are here")
+        return
+    for line in missing:
+        folder = line.partition(": ")[2].startswith((".", "/", "~", "assets:"))
+        advice = "name an existing folder in [backbones]" if folder else "fetched when first used"
+        yield Check("model", "problem" if folder else "note", f"{line} is not here", advice)
+
+
+def _is_here(reference: str) -> bool:
+    """Tell whether a backbone can be loaded without the network."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from neuroclips_cli.backbones.loading import locate
+
+    try:
+        source, _ = locate(reference)
+    except UserError:
+        return False
+    if Path(source).is_dir():
+        return True
+    cached = Path(HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
+    return cached.is_dir() and any(cached.iterdir())

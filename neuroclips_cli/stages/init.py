@@ -1,0 +1,74 @@
+"""Write a commented ``neuroclips.toml``: a few lines in force, every other key with its source."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from neuroclips_cli import console, disk
+from neuroclips_cli.config import FILE_NAME, Settings, profile_text
+from neuroclips_cli.errors import UserError
+
+_HEAD = """\
+# Settings of neuroclips in this folder; `neuroclips config` shows what is in force and why.
+# Flags and the environment (NEUROCLIPS_TRAIN_PR_EPOCHS=3) are stronger than this file.
+# Lines that begin with "# key = value" show what profile {profile} says: take the # away to change.
+
+[run]
+profile = {profile_text}   # tiny, paper or compact
+subject = {subject}
+dataset = {dataset}   # folder of the data set
+workdir = {workdir}   # folder of all results
+# device = {device}   # auto, cpu, cuda or mps
+# seed = {seed}
+
+"""
+
+
+def run(settings: Settings, *, folder: Path | str = ".", overwrite: bool = False) -> Path:
+    """Write ``neuroclips.toml`` into a folder.
+
+    Parameters
+    ----------
+    settings
+        The profile and the four active lines come from here.
+    folder
+        Where to write; the present folder by default.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    UserError
+        If the file is there and ``overwrite`` is not set.
+    """
+    path = Path(folder) / FILE_NAME
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; edit it, or write it anew with --overwrite")
+    disk.write_text(path, text(settings))
+    console.info(f"wrote {path} (profile {settings.run.profile})")
+    if not settings.run.dataset:
+        console.info("next: `neuroclips simulate DIR`, or put your data set into it as dataset")
+    return path
+
+
+def text(settings: Settings) -> str:
+    """Return the file's content: active lines first, then the profile as comments."""
+    run_ = settings.run
+    head = _HEAD.format(
+        profile=run_.profile,
+        profile_text=json.dumps(run_.profile),
+        subject=run_.subject,
+        dataset=json.dumps(run_.dataset, ensure_ascii=False),
+        workdir=json.dumps(run_.workdir, ensure_ascii=False),
+        device=json.dumps(run_.device),
+        seed=run_.seed,
+    )
+    lines = []
+    for line in profile_text(run_.profile).splitlines():
+        kept = not line or line.startswith(("[", "#"))
+        lines.append(line if kept else f"# {line}")
+    return head + "\n".join(lines) + "\n"

@@ -1,0 +1,121 @@
+"""What each subject's run folder holds: done, stale, interrupted, running or missing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from neuroclips_cli import console, manifest
+from neuroclips_cli.artifacts import STAGES, command_for, run_folder, stage_state, subject_label
+from neuroclips_cli.config import Settings, replace_settings
+from neuroclips_cli.errors import UserError
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One line of the table; ``why`` says what changed, who writes, or what is damaged."""
+
+    subject: str
+    stage: str
+    state: str
+    why: str
+    end: str
+    seconds: float
+    profile: str
+    command: str
+
+
+def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> list[StageStatus]:
+    """Print and return what the run folders hold.
+
+    All subjects of the work folder are shown, unless the user chose one.
+
+    Parameters
+    ----------
+    verify
+        Hash every output of the finished stages again and compare.
+    as_json
+        Print JSON instead of a table.
+
+    Raises
+    ------
+    UserError
+        After the table, if ``verify`` found damage.
+    """
+    lines = [
+        line
+        for subject in _subjects(settings)
+        for line in _subject(replace_settings(settings, {"run.subject": subject}), verify)
+    ]
+    if as_json:
+        console.out(json.dumps([asdict(line) for line in lines], indent=2))
+    else:
+        _print(settings, lines)
+    damaged = [line for line in lines if line.state == "damaged"]
+    if damaged:
+        raise UserError(
+            f"{damaged[0].stage} of {damaged[0].subject} is damaged ({damaged[0].why}): "
+            f"run `{damaged[0].command} --overwrite`"
+        )
+    return lines
+
+
+def _subjects(settings: Settings) -> list[int]:
+    """Return the chosen subject, or all that have a run folder, or the default."""
+    if settings.origins["run.subject"] in ("flag", "environment"):
+        return [settings.run.subject]
+    names = [p.name.removeprefix("sub-") for p in Path(settings.run.workdir).glob("sub-*")]
+    found = sorted(int(name) for name in names if name.isdecimal() and int(name) > 0)
+    return found or [settings.run.subject]
+
+
+def _subject(settings: Settings, verify: bool) -> list[StageStatus]:
+    """Return the state of every stage of one subject, also of the ablations that exist."""
+    ablations = sorted(
+        p.parent.name for p in run_folder(settings).glob(f"*-without-*/{manifest.NAME}")
+    )
+    digests: dict[Path, str] = {}
+    return [_stage(settings, name, verify, digests) for name in (*STAGES, *ablations)]
+
+
+def _stage(settings: Settings, stage: str, verify: bool, digests: dict[Path, str]) -> StageStatus:
+    """Return the state of one stage."""
+    state, reasons, record = stage_state(settings, stage, digests)
+    if verify and record and record["state"] == "done":
+        wrong = manifest.damaged(run_folder(settings) / stage, record)
+        state, reasons = ("damaged", wrong) if wrong else (state, reasons)
+    return StageStatus(
+        subject=subject_label(settings.run.subject),
+        stage=stage,
+        state=state,
+        why="; ".join(reasons[:3]),
+        end=(record or {}).get("end") or "",
+        seconds=(record or {}).get("seconds") or 0.0,
+        profile=record["settings"]["run"]["profile"] if record else "",
+        command=command_for(stage, settings),
+    )
+
+
+def _print(settings: Settings, lines: list[StageStatus]) -> None:
+    """Print the table."""
+    rows = [
+        (
+            line.subject,
+            line.stage,
+            line.state,
+            _local(line.end),
+            console.duration(line.seconds) if line.seconds else "",
+            line.profile,
+            line.why,
+        )
+        for line in lines
+    ]
+    columns = ("subject", "stage", "state", "finished", "took", "profile", "why")
+    console.table(f"Results in {settings.run.workdir}", columns, rows)
+
+
+def _local(moment: str) -> str:
+    """Return an ISO time in UTC as local date and time."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""
