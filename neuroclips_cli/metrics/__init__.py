@@ -1,0 +1,1 @@
+"""How good are the clips: the paper's seven metrics, retrieval, intervals and controls."""

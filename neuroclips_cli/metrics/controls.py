@@ -1,0 +1,98 @@
+"""Controls: what the metrics say when nothing was decoded, and how well the scan repeats."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def derangement(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random permutation that leaves no row in its place.
+
+    Parameters
+    ----------
+    count : int
+        At least 2.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (count,), uniform over all derangements.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is below 2.
+    """
+    if count < 2:
+        raise ValueError("a shuffled control needs at least two clips")
+    while True:  # about e = 2.7 tries
+        order = rng.permutation(count)
+        if not np.any(order == np.arange(count)):
+            return order
+
+
+def derangements(count: int, shuffles: int, seed: int) -> np.ndarray:
+    """Pairings of the ``shuffled_fmri`` control.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (shuffles, count): in shuffle s, ground-truth clip i is compared with the
+        reconstruction of clip ``[s, i]``, never its own.
+    """
+    rng = np.random.default_rng(seed)
+    return np.stack([derangement(count, rng) for _ in range(shuffles)])
+
+
+def split_half_reliability(repetitions: np.ndarray, block: int = 512) -> dict[str, float]:
+    """How well the test scans repeat: the ceiling of what can be decoded.
+
+    Parameters
+    ----------
+    repetitions : numpy.ndarray
+        float32 (clips, repetitions, voxels), NaN where a repetition is missing; may be
+        memory-mapped, ``block`` voxels are read at a time.
+    block : int
+        Voxels per step.
+
+    Returns
+    -------
+    dict
+        ``split_half_r``: median over voxels of the correlation, over clips, between the means
+        of the even and of the odd repetitions. ``spearman_brown_r``: the same stepped up to all
+        repetitions, 2 r / (1 + r). ``voxels`` and ``repetitions``: their numbers. Correlations
+        are NaN with fewer than two repetitions or three clips.
+    """
+    clips, count, voxels = repetitions.shape
+    facts = {"voxels": float(voxels), "repetitions": float(count)}
+    if count < 2 or clips < 3 or voxels == 0:
+        return {"split_half_r": float("nan"), "spearman_brown_r": float("nan"), **facts}
+    halves = np.empty(voxels)
+    for start in range(0, voxels, block):
+        data = np.asarray(repetitions[:, :, start : start + block], dtype=np.float64)
+        halves[start : start + block] = _correlate(_mean(data[:, ::2]), _mean(data[:, 1::2]))
+    r = float(np.nanmedian(halves)) if not np.all(np.isnan(halves)) else float("nan")
+    return {"split_half_r": r, "spearman_brown_r": 2 * r / (1 + r), **facts}
+
+
+def _mean(data: np.ndarray) -> np.ndarray:
+    """Mean over repetitions, axis 1, around missing ones; NaN where all are missing."""
+    known = ~np.isnan(data)
+    count = known.sum(axis=1)
+    total = np.where(known, data, 0).sum(axis=1)
+    mean: np.ndarray = np.full(total.shape, np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
+
+
+def _correlate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Pearson correlation per column over the rows where both are known."""
+    known = ~(np.isnan(left).any(axis=1) | np.isnan(right).any(axis=1))
+    left, right = left[known], right[known]
+    left, right = left - left.mean(axis=0), right - right.mean(axis=0)
+    power = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
+    product = (left * right).sum(axis=0)
+    r: np.ndarray = np.full(power.shape, np.nan)
+    np.divide(product, power, out=r, where=power > 0)
+    return r

@@ -1,0 +1,127 @@
+"""Bring clips to the protocol's frame rate and size (paper 4.3: 3 fps, 256 x 256)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class ClipSource(Protocol):
+    """Something that hands out clips of equal shape, a few at a time."""
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        ...
+
+    def read(self, clips: np.ndarray) -> np.ndarray:
+        """Return uint8 (len(clips), frames, h, w, 3)."""
+        ...
+
+
+def frame_count(frames: int, fps: float, target_fps: float) -> int:
+    """Frames that cover the same duration at another rate: 16 at 8 fps make 6 at 3 fps."""
+    return max(1, int(np.floor(frames / fps * target_fps + 1e-6)))
+
+
+def frame_indices(frames: int, fps: float, target_fps: float) -> np.ndarray:
+    """Nearest source frame at each target time i / target_fps.
+
+    Parameters
+    ----------
+    frames : int
+        Frames of the source.
+    fps, target_fps : float
+        Frame rates in Hz.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (target frames,). 16 frames at 8 fps to 3 fps: 0, 3, 5, 8, 11, 13; 14 frames over
+        2 s to 3 fps: 0, 2, 5, 7, 9, 12, as the published GIFs are read in fixtures/README.md.
+    """
+    times = np.arange(frame_count(frames, fps, target_fps)) / target_fps
+    # halves go up, always: numpy's rint would send them to the even neighbour; the small term
+    # keeps exact halves from falling to either side by rounding error
+    return np.clip(np.floor(times * fps + 0.5 + 1e-9).astype(np.int64), 0, frames - 1)
+
+
+def resize(frames: np.ndarray, size: int) -> np.ndarray:
+    """Resize frames to a square: area average when shrinking, bilinear when growing.
+
+    Parameters
+    ----------
+    frames : numpy.ndarray
+        uint8 (..., h, w, 3).
+    size : int
+        Height and width of the result in pixels; the aspect ratio is not kept.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (..., size, size, 3); the input itself when it has that size.
+    """
+    height, width = frames.shape[-3:-1]
+    if (height, width) == (size, size):
+        return frames
+    from PIL import Image
+
+    shrinks = height >= size and width >= size
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    flat = frames.reshape(-1, height, width, 3)
+    small = [np.asarray(Image.fromarray(frame).resize((size, size), method)) for frame in flat]
+    return np.stack(small).reshape(*frames.shape[:-3], size, size, 3)
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """What a clip is before resampling: frames, frames per second, height and width in pixels."""
+
+    frames: int
+    fps: float
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{self.frames} frames at {self.fps:.4g} fps, {self.width} x {self.height} pixels"
+
+
+@dataclass(frozen=True)
+class ArrayClips:
+    """Some rows of an array of clips, handed out at the protocol's frame rate and size.
+
+    Attributes
+    ----------
+    array : numpy.ndarray
+        uint8 (clips, frames, h, w, 3), usually memory-mapped.
+    rows : numpy.ndarray
+        int (n,), which clips, in which order.
+    fps : float
+        Frame rate of the array in Hz.
+    target_fps, size
+        What `read` returns.
+    """
+
+    array: np.ndarray
+    rows: np.ndarray
+    fps: float
+    target_fps: float
+    size: int
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.rows)
+
+    def read(self, clips: np.ndarray) -> np.ndarray:
+        """Return uint8 (len(clips), frames, size, size, 3)."""
+        indices = frame_indices(self.array.shape[1], self.fps, self.target_fps)
+        # one clip at a time: fancy indexing over two axes would read every frame from disk
+        chosen = np.stack([self.array[int(row)][indices] for row in self.rows[clips]])
+        return resize(chosen, self.size)
+
+    def shapes(self) -> list[ClipShape]:
+        """Return every clip's own shape."""
+        frames, height, width = self.array.shape[1:4]
+        return [ClipShape(frames, self.fps, height, width)] * len(self.rows)

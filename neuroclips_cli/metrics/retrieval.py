@@ -1,0 +1,91 @@
+"""Retrieval between brain and image embeddings, both ways (paper C.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def random_parts(count: int, part: int, rng: np.random.Generator) -> np.ndarray:
+    """Divide rows at random into equal parts, as the paper divides 1200 clips into 4 x 300.
+
+    Parameters
+    ----------
+    count : int
+        Number of rows.
+    part : int
+        Rows in a part; with fewer rows the whole set is one part.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (parts, rows of a part). Rows that fill no whole part are left out.
+    """
+    part = min(part, count)
+    parts = count // part
+    return rng.permutation(count)[: parts * part].reshape(parts, part)
+
+
+def _unit_blocks(rows: np.ndarray, block: int) -> Iterator[tuple[slice, np.ndarray]]:
+    for start in range(0, len(rows), block):
+        where = slice(start, min(start + block, len(rows)))
+        values = np.asarray(rows[where], dtype=np.float32).reshape(where.stop - start, -1)
+        yield where, values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+
+
+def cosine_matrix(left: np.ndarray, right: np.ndarray, block: int = 64) -> np.ndarray:
+    """Cosine similarity of every row of ``left`` with every row of ``right``.
+
+    Parameters
+    ----------
+    left, right : numpy.ndarray
+        (rows, ...), flattened per row; may be memory-mapped and float16, only ``block`` rows of
+        each are in memory at a time.
+    block : int
+        Rows per step.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (rows of left, rows of right).
+    """
+    similarity = np.empty((len(left), len(right)), dtype=np.float32)
+    for columns, unit_right in _unit_blocks(right, block):
+        for rows, unit_left in _unit_blocks(left, block):
+            similarity[rows, columns] = unit_left @ unit_right.T
+    return similarity
+
+
+def ranks(similarity: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many wrong candidates of its part score at least as well as the right one.
+
+    Parameters
+    ----------
+    similarity : numpy.ndarray
+        (rows, rows): brain embedding of row i with image embedding of row j; i and i belong
+        together.
+    parts : numpy.ndarray
+        int (parts, size), from `random_parts`.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        float64 (rows,) each, fMRI to image and image to fMRI: 0 when the right candidate wins,
+        below k when it is among the top k, NaN for rows outside the parts. A tie counts
+        against the right candidate, so constant embeddings score nothing.
+    """
+    forward = np.full(len(similarity), np.nan)
+    backward = np.full(len(similarity), np.nan)
+    for part in parts:
+        block = similarity[np.ix_(part, part)]
+        right = np.diagonal(block)
+        forward[part] = (block >= right[:, None]).sum(axis=1) - 1
+        backward[part] = (block >= right[None, :]).sum(axis=0) - 1
+    return forward, backward
+
+
+def hits(rank: np.ndarray, top: int) -> np.ndarray:
+    """1.0 where the rank is among the first ``top``, else 0.0; NaN stays NaN."""
+    return np.where(np.isnan(rank), np.nan, (rank < top).astype(float))

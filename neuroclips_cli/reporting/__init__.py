@@ -1,0 +1,1 @@
+"""What a person looks at: tables, the contact sheet and the HTML report."""

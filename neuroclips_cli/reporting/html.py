@@ -1,0 +1,165 @@
+"""The report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from neuroclips_cli.reporting import images, tables
+from neuroclips_cli.reporting.clips import ShownChain, ShownClip
+
+KINDS = {
+    "best": "Best three",
+    "median": "Three from the middle",
+    "worst": "Worst three",
+    "evenly spaced": "Evenly spaced through the test films",
+}
+
+
+@dataclass(frozen=True)
+class ReportContent:
+    """Everything that the report says.
+
+    Attributes
+    ----------
+    title : str
+        Such as ``sub-01``.
+    result : mapping
+        Content of ``metrics.json``.
+    ablations : mapping
+        Name of another run -> its ``metrics.json``.
+    clips : sequence of ShownClip
+    chains : sequence of ShownChain
+    clip_s : float
+        Duration of one scan's clip in seconds.
+    frame_fps : float
+        Frame rate of a chain's ground truth in Hz; its duration follows from it.
+    settings : mapping
+        Section -> key -> value.
+    versions : mapping
+        Program or library -> version.
+    made : str
+        When, in words.
+    """
+
+    title: str
+    result: Mapping[str, Any]
+    ablations: Mapping[str, Mapping[str, Any]]
+    clips: Sequence[ShownClip]
+    chains: Sequence[ShownChain]
+    clip_s: float
+    frame_fps: float
+    settings: Mapping[str, Mapping[str, Any]]
+    versions: Mapping[str, str]
+    made: str
+
+
+def render(content: ReportContent) -> str:
+    """Return the report as the text of an HTML file; every text in it is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("neuroclips_cli", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.jinja").render(
+        content=content,
+        rows=[(row, _bar(row.name, content.result)) for row in tables.metric_rows(content.result)],
+        notes=tables.notes(content.result),
+        ablations=_ablations(content),
+        groups=_groups(content),
+        chains=[_chain(chain, content.frame_fps) for chain in content.chains],
+    )
+
+
+def _bar(name: str, result: Mapping[str, Any]) -> dict[str, float] | None:
+    """Where interval, control and chance lie on a scale of 0..100; None off that scale."""
+    value = result["metrics"][name]
+    control = result["controls"].get("shuffled_fmri", {}).get(name)
+    numbers = value["ci95"] + (control["ci95"] if control else [])
+    if min(numbers) < 0 or max(numbers) > 1:
+        return None
+    bar = {f"value_{key}": 100 * number for key, number in _ends(value).items()}
+    if control:
+        bar |= {f"control_{key}": 100 * number for key, number in _ends(control).items()}
+    if name in result.get("chance", {}):
+        bar["chance"] = 100 * result["chance"][name]
+    return bar
+
+
+def _ends(summary: Mapping[str, Any]) -> dict[str, float]:
+    low, high = summary["ci95"]
+    return {"mean": summary["mean"], "low": low, "width": max(high - low, 0.004)}
+
+
+def _ablations(content: ReportContent) -> dict[str, Any] | None:
+    """Table of this run beside the ones that do without a part."""
+    if not content.ablations:
+        return None
+    runs = {"full": content.result, **content.ablations}
+    return {
+        "names": list(runs),
+        "rows": [
+            (
+                tables.label(name),
+                [tables.with_interval(name, run["metrics"].get(name)) for run in runs.values()],
+            )
+            for name in content.result["metrics"]
+            if not name.startswith("retrieval")
+        ],
+    }
+
+
+def _groups(content: ReportContent) -> list[tuple[str, list[dict[str, Any]]]]:
+    groups = []
+    for kind, title in KINDS.items():
+        cards = [_card(clip, content.clip_s) for clip in content.clips if clip.kind == kind]
+        if cards:
+            groups.append((title, cards))
+    return groups
+
+
+def _card(clip: ShownClip, clip_s: float) -> dict[str, Any]:
+    """Return what the template needs of one clip; alternative texts name what is to be seen."""
+    shown = f" ({clip.true_caption})" if clip.true_caption else ""
+    parts = [_movie("Shown", f"Film shown in clip {clip.number}{shown}", clip.truth, clip_s)]
+    if clip.blurry is not None:
+        alt = f"Blurry clip decoded for clip {clip.number}"
+        parts.append(_movie("Blurry", alt, clip.blurry, clip_s))
+    if clip.keyframe is not None:
+        said = f" (captioned: {clip.caption})" if clip.caption else ""
+        source = images.still(clip.keyframe)
+        alt = f"Keyframe decoded for clip {clip.number}{said}"
+        parts.append({"title": "Keyframe", "alt": alt, "still": source, "moving": None})
+    alt = f"Reconstruction of clip {clip.number}"
+    parts.append(_movie("Reconstruction", alt, clip.made, clip_s))
+    scores = [
+        (tables.label(name), tables.number(name, value)) for name, value in clip.scores.items()
+    ]
+    return {"clip": clip, "parts": parts, "scores": scores}
+
+
+def _chain(chain: ShownChain, fps: float) -> dict[str, Any]:
+    seconds = len(chain.truth) / fps
+    first, last = chain.numbers[0], chain.numbers[-1]
+    which = f"clips {first} to {last}"
+    return {
+        "title": f"Clips {first} to {last}, {seconds:g} s",
+        "parts": [
+            _movie("Shown", f"Film shown in {which}", chain.truth, seconds),
+            _movie("Fused reconstruction", f"Reconstruction of {which}", chain.made, seconds),
+        ],
+    }
+
+
+def _movie(title: str, alt: str, frames: Any, seconds: float) -> dict[str, Any]:
+    return {
+        "title": title,
+        "alt": alt,
+        "still": images.still(frames[0]),
+        "moving": images.moving(frames, seconds),
+    }

@@ -1,0 +1,125 @@
+"""The metric table as plain rows, for the terminal and for HTML alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LABELS = {
+    "clip_pcc": "CLIP-pcc",
+    "ssim": "SSIM",
+    "psnr": "PSNR (dB)",
+    "retrieval_fmri_to_image": "fMRI to image, top-1",
+    "retrieval_fmri_to_image_top5": "fMRI to image, top-5",
+    "retrieval_image_to_fmri": "image to fMRI, top-1",
+    "retrieval_image_to_fmri_top5": "image to fMRI, top-5",
+}
+
+# Paper Table 1 (NeuroClips, mean of three subjects) and, for retrieval, the mean of the three
+# subjects in Table 4: real cc2017 scans, three ground-truth classes per frame or clip.
+PAPER = {
+    "video_2way": 0.834,
+    "video_50way": 0.220,
+    "clip_pcc": 0.738,
+    "frame_2way": 0.806,
+    "frame_50way": 0.203,
+    "ssim": 0.390,
+    "psnr": 9.211,
+    "retrieval_fmri_to_image": 0.222,
+    "retrieval_image_to_fmri": 0.188,
+}
+PAPER_NOTE = (
+    "* Paper: NeuroClips on real cc2017 scans (Table 1; retrieval: Table 4, 300 candidates), for "
+    "orientation only. Not comparable: other films, other classifiers, and its accuracies count "
+    "three ground-truth classes (chance 0.750 and 0.058)."
+)
+COLUMNS = ("metric", "value [95 %]", "shuffled fMRI [95 %]", "chance", "paper*")
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One line of the table; every field is text, empty where there is nothing to say."""
+
+    name: str
+    label: str
+    value: str
+    control: str
+    chance: str
+    paper: str
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Return the texts in the order of `COLUMNS`."""
+        return self.label, self.value, self.control, self.chance, self.paper
+
+
+def label(name: str) -> str:
+    """Return what a metric is called in a table: ``video_50way`` -> ``video 50-way``."""
+    if name in LABELS:
+        return LABELS[name]
+    kind, _, ways = name.partition("_")
+    return f"{kind} {ways.removesuffix('way')}-way" if ways.endswith("way") else name
+
+
+def number(name: str, value: float) -> str:
+    """Return a value with the digits its metric deserves."""
+    return f"{value:.2f}" if name == "psnr" else f"{value:.3f}"
+
+
+def with_interval(name: str, summary: Mapping[str, Any] | None) -> str:
+    """Return ``0.812 [0.790, 0.834]``; empty without a summary."""
+    if not summary:
+        return ""
+    low, high = summary["ci95"]
+    return f"{number(name, summary['mean'])} [{number(name, low)}, {number(name, high)}]"
+
+
+def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
+    """Turn the content of ``metrics.json`` into the lines of the table.
+
+    Parameters
+    ----------
+    result : mapping
+        ``metrics``, ``controls`` and ``chance`` as `neuroclips_cli.stages.evaluate` writes them.
+
+    Returns
+    -------
+    list of MetricRow
+        In the order of ``metrics``.
+    """
+    control = result.get("controls", {}).get("shuffled_fmri", {})
+    known = result.get("chance", {})
+    return [
+        MetricRow(
+            name=name,
+            label=label(name),
+            value=with_interval(name, summary),
+            control=with_interval(name, control.get(name)),
+            chance=number(name, known[name]) if name in known else "",
+            paper=number(name, PAPER[name]) if name in PAPER else "",
+        )
+        for name, summary in result["metrics"].items()
+    ]
+
+
+def notes(result: Mapping[str, Any]) -> list[str]:
+    """Return what a reader of the table must know: the other controls and the paper's caveat."""
+    said = []
+    controls = result.get("controls", {})
+    truth = controls.get("ground_truth", {}).get("clip_pcc")
+    frozen = controls.get("frozen_frame", {}).get("clip_pcc")
+    if truth and frozen:
+        said.append(
+            "CLIP-pcc measures smoothness, not decoding: the ground truth has "
+            f"{number('clip_pcc', truth['mean'])}, a frozen frame "
+            f"{number('clip_pcc', frozen['mean'])}."
+        )
+    ceiling = controls.get("noise_ceiling", {})
+    if ceiling.get("split_half_r") is not None:
+        said.append(
+            f"Test scans repeat with a median split-half correlation of "
+            f"{ceiling['split_half_r']:.2f} over {ceiling['voxels']} voxels "
+            f"({ceiling['spearman_brown_r']:.2f} for all {ceiling['repetitions']} repetitions)."
+        )
+    said.append(PAPER_NOTE)
+    return said

@@ -1,0 +1,152 @@
+"""Stage ``report``: one self-contained HTML file and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroclips_cli import artifacts, console
+from neuroclips_cli.config import Settings
+from neuroclips_cli.reporting import clips as shown
+from neuroclips_cli.reporting.html import ReportContent, render
+from neuroclips_cli.reporting.sheet import contact_sheet
+
+SHOWN_CHAINS = 6
+ABLATIONS = ("keyframe", "blurry")
+
+
+def run(settings: Settings, *, overwrite: bool = False) -> Path:
+    """Write ``report/index.html`` and ``report/contact_sheet.png``.
+
+    Parameters
+    ----------
+    settings : Settings
+        The run folder is all that matters of them.
+    overwrite : bool
+        Write again even if nothing changed.
+
+    Returns
+    -------
+    Path
+        The stage folder.
+
+    Raises
+    ------
+    UserError
+        If preprocess, reconstruct or evaluate is missing or unfinished. Fused chains and
+        ablations are shown where they are there.
+    """
+    inputs = {
+        stage: artifacts.require_stage(settings, stage, "report")
+        for stage in ("preprocess", "reconstruct", "evaluate")
+    }
+    optional = ("fuse", *(f"evaluate-without-{part}" for part in ABLATIONS))
+    for stage in optional:
+        if artifacts.stage_state(settings, stage)[0] == "done":
+            inputs[stage] = artifacts.run_folder(settings) / stage
+    with artifacts.open_stage(
+        settings, "report", sections=[], inputs=inputs, overwrite=overwrite
+    ) as stage_:
+        if not stage_.up_to_date:
+            content = _collect(inputs)
+            stage_.write_text("index.html", render(content))
+            with stage_.atomic("contact_sheet.png") as path:
+                contact_sheet(content.clips).save(path, "PNG", optimize=True)
+            size = (stage_.folder / "index.html").stat().st_size
+            stage_.fact("bytes", size)
+            console.info(f"report: {stage_.folder / 'index.html'} ({size / 1e6:.1f} MB)")
+        return stage_.folder
+
+
+def _collect(inputs: Mapping[str, Path]) -> ReportContent:
+    record = artifacts.read_json(inputs["reconstruct"] / "manifest.json")
+    evaluated = artifacts.read_json(inputs["evaluate"] / "manifest.json")
+    data = record["settings"]["data"]
+    frames = artifacts.read_array(inputs["preprocess"] / "frames_test.npy")
+    return ReportContent(
+        title=inputs["evaluate"].parent.name,
+        result=artifacts.read_json(inputs["evaluate"] / "metrics.json"),
+        ablations={
+            name.removeprefix("evaluate-"): artifacts.read_json(folder / "metrics.json")
+            for name, folder in inputs.items()
+            if name.startswith("evaluate-")
+        },
+        clips=_clips(inputs, frames),
+        chains=_chains(inputs, frames),
+        clip_s=data["clip_s"],
+        frame_fps=frames.shape[1] / data["clip_s"],
+        settings=evaluated["settings"],
+        versions={"neuroclips": evaluated["tool"]["version"], **evaluated["libraries"]},
+        made=evaluated["end"] or "",
+    )
+
+
+def _clips(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownClip]:
+    folder = inputs["reconstruct"]
+    made = artifacts.read_array(folder / "clips.npy")
+    index = artifacts.read_array(folder / "index.npy")
+    blurry, keyframes = (_optional(folder / f"{name}.npy") for name in ("blurry", "keyframes"))
+    captions = _captions(folder / "captions.csv")
+    table = artifacts.read_csv(inputs["preprocess"] / "clips.csv")
+    truth = {int(row["clip"]): row.get("caption", "") for row in table if row["split"] == "test"}
+    scores = _scores(inputs["evaluate"])
+    order = shown.select(shown.combined_score(scores))
+    return [
+        shown.ShownClip(
+            number=int(index[row]),
+            kind=kind,
+            truth=np.asarray(frames[int(index[row])]),
+            made=np.asarray(made[row]),
+            blurry=None if blurry is None else np.asarray(blurry[row]),
+            keyframe=None if keyframes is None else np.asarray(keyframes[row]),
+            caption=captions.get(int(index[row]), ""),
+            true_caption=truth.get(int(index[row]), ""),
+            scores={name: float(values[row]) for name, values in scores.items()},
+        )
+        for row, kind in order
+    ]
+
+
+def _scores(folder: Path) -> dict[str, np.ndarray]:
+    """Return the seven metrics of every clip, as ``per_clip.csv`` has them."""
+    rows = artifacts.read_csv(folder / "per_clip.csv")
+    names = [
+        name
+        for name in artifacts.read_json(folder / "metrics.json")["metrics"]
+        if not name.startswith("retrieval")
+    ]
+    return {name: np.array([float(row[name]) for row in rows]) for name in names}
+
+
+def _chains(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownChain]:
+    """Return the longest chains of more than one scan, evenly spaced where there are many."""
+    if "fuse" not in inputs:
+        return []
+    films = artifacts.read_array(inputs["fuse"] / "clips.npy")
+    rows = artifacts.read_csv(inputs["fuse"] / "chains.csv")
+    members: dict[int, list[dict[str, Any]]] = {}
+    for row in rows:
+        members.setdefault(int(row["chain"]), []).append(row)
+    longest = max(len(chain) for chain in members.values())
+    chosen = [chain for chain, of in members.items() if len(of) == longest and longest > 1]
+    places = np.unique(np.linspace(0, len(chosen) - 1, SHOWN_CHAINS).round().astype(int))
+    result = []
+    for chain in [chosen[place] for place in places] if chosen else []:
+        numbers = [int(row["clip"]) for row in members[chain]]
+        length = sum(int(row["frames"]) for row in members[chain])
+        truth = np.concatenate([frames[number] for number in numbers])
+        result.append(shown.ShownChain(numbers, truth, np.asarray(films[chain][:length])))
+    return result
+
+
+def _optional(path: Path) -> np.ndarray | None:
+    return artifacts.read_array(path) if path.exists() else None
+
+
+def _captions(path: Path) -> dict[int, str]:
+    if not path.exists():
+        return {}
+    return {int(row["clip"]): row["caption"] for row in artifacts.read_csv(path)}

@@ -1,0 +1,64 @@
+"""Small deterministic stand-ins for the networks that judge clips."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuroclips_cli.metrics.suite import Judges
+
+CLASSES = 60
+
+
+class RandomClassifier:
+    """Classifies pixels by random projections: unrelated pixels get unrelated classes.
+
+    A classifier by nearness to prototypes would favour the central ones, and unrelated clips
+    would then agree more often than chance says.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Return float32 (N, CLASSES) for uint8 (N, ..., h, w, 3)."""
+        flat = pixels.reshape(len(pixels), -1) - 127.5
+        weights = np.random.default_rng(self.seed).normal(size=(flat.shape[1], CLASSES))
+        weights /= np.linalg.norm(weights, axis=0)
+        scores = np.exp(flat @ weights / 100)
+        return (scores / scores.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+class PatchEmbedder:
+    """Embeds a frame by the mean colours of its quarters."""
+
+    def tokens(self, frames: np.ndarray) -> np.ndarray:
+        """Return float32 (N, 4, 3)."""
+        half = frames.shape[1] // 2
+        quarters = [
+            frames[:, top : top + half, left : left + half].mean(axis=(1, 2))
+            for top in (0, half)
+            for left in (0, half)
+        ]
+        return (np.stack(quarters, axis=1) - 127.5).astype(np.float32)
+
+    def image_embeddings(self, frames: np.ndarray) -> np.ndarray:
+        """Return unit rows, float32 (N, 12)."""
+        flat = self.tokens(frames).reshape(len(frames), -1)
+        return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+
+
+def judges() -> Judges:
+    """Return one of each."""
+    return Judges(image=RandomClassifier(0), video=RandomClassifier(1), clip=PatchEmbedder())
+
+
+def draw_clips(count: int, frames: int, size: int = 16, seed: int = 0) -> np.ndarray:
+    """Return uint8 (count, frames, size, size, 3): four coloured quarters that drift slowly."""
+    rng = np.random.default_rng(seed)
+    base = rng.uniform(0, 255, size=(count, 1, 2, 2, 3))
+    drift = rng.uniform(-25, 25, size=(count, 1, 2, 2, 3))
+    times = np.linspace(0, 1, frames).reshape(1, frames, 1, 1, 1)
+    colours = np.clip(base + drift * times, 0, 255)
+    clips = colours.repeat(size // 2, axis=2).repeat(size // 2, axis=3)
+    texture = rng.normal(0, 12, size=(count, 1, size, size, 3))
+    return np.clip(clips + texture, 0, 255).astype(np.uint8)

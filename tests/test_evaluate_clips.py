@@ -1,0 +1,124 @@
+"""Sets of clips of any format, as ``evaluate --pred --gt`` takes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fake_judges
+import numpy as np
+import pytest
+from PIL import Image
+
+from neuroclips_cli.data.clips import list_clips, open_clips, read_clip
+from neuroclips_cli.errors import UserError
+
+
+def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
+    import av
+
+    with av.open(str(path), mode="w") as container:
+        stream = container.add_stream("mpeg4" if path.suffix != ".webm" else "libvpx", rate=fps)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 4_000_000
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def write_gif(path: Path, frames: np.ndarray, delay_ms: int) -> None:
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=delay_ms, loop=0)
+
+
+def write_pngs(path: Path, frames: np.ndarray) -> None:
+    path.mkdir()
+    for number, frame in enumerate(frames):
+        Image.fromarray(frame).save(path / f"{number}.png")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".webm"])
+def test_videos_are_read_with_their_frame_rate(tmp_path, suffix):
+    clip = fake_judges.draw_clips(1, 16, size=64)[0]
+    write_video(tmp_path / f"a{suffix}", clip, 8)
+    frames, fps = read_clip(tmp_path / f"a{suffix}", clip_s=2.0)
+    assert frames.shape == clip.shape
+    assert fps == pytest.approx(8)
+    assert np.abs(frames.astype(int) - clip).mean() < 12
+
+
+def test_a_gif_whose_delays_were_rounded_lasts_exactly_one_scan(tmp_path):
+    clip = fake_judges.draw_clips(1, 14)[0]
+    write_gif(tmp_path / "a.gif", clip, 140)
+    frames, fps = read_clip(tmp_path / "a.gif", clip_s=2.0)
+    assert frames.shape == clip.shape
+    assert fps == pytest.approx(7)
+
+
+def test_a_folder_of_png_is_one_clip_in_natural_order(tmp_path):
+    clip = fake_judges.draw_clips(1, 12)[0]
+    write_pngs(tmp_path / "a", clip)
+    frames, fps = read_clip(tmp_path / "a", clip_s=2.0)
+    np.testing.assert_array_equal(frames, clip)
+    assert fps == 6
+
+
+def test_a_folder_may_mix_formats_and_all_come_out_alike(tmp_path):
+    clips = fake_judges.draw_clips(2, 16, size=32)
+    write_video(tmp_path / "clip-10.mp4", clips[0], 8)
+    write_pngs(tmp_path / "clip-9", clips[1])
+    (tmp_path / "notes.txt").write_text("not a clip")
+    names = list_clips(tmp_path, "--pred")
+    assert list(names) == ["clip-9", "clip-10"]
+    source = open_clips(tmp_path, names, "--pred", clip_s=2.0, target_fps=3, size=16)
+    assert source.read(np.arange(2)).shape == (2, 6, 16, 16, 3)
+    assert [shape.frames for shape in source.shapes()] == [16, 16]
+
+
+def test_an_array_file_is_a_set_of_clips(tmp_path):
+    clips = fake_judges.draw_clips(3, 16)
+    np.save(tmp_path / "clips.npy", clips)
+    names = list_clips(tmp_path / "clips.npy", "--gt")
+    source = open_clips(tmp_path / "clips.npy", names, "--gt", clip_s=2.0, target_fps=8, size=16)
+    np.testing.assert_array_equal(source.read(np.array([2, 0])), clips[[2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: folder / "nowhere", "neither a folder of clips nor"),
+        (lambda folder: folder, "holds no clips"),
+    ],
+)
+def test_a_set_without_clips_is_one_sentence(tmp_path, make, said):
+    with pytest.raises(UserError, match=said):
+        list_clips(make(tmp_path), "--pred")
+
+
+def test_arrays_of_the_wrong_kind_are_one_sentence(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3, 4), np.float32))
+    with pytest.raises(UserError, match=r"float32 \(2, 3, 4\): it must be uint8"):
+        list_clips(tmp_path / "a.npy", "--gt")
+    (tmp_path / "b.npy").write_bytes(b"no array")
+    with pytest.raises(UserError, match="not a readable .npy"):
+        list_clips(tmp_path / "b.npy", "--gt")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_a_broken_clip_is_named(tmp_path, name):
+    (tmp_path / name).write_bytes(b"this is no video")
+    with pytest.raises(UserError, match=f"cannot read the clip .*{name}"):
+        read_clip(tmp_path / name, clip_s=2.0)
+
+
+def test_frames_of_different_size_are_refused(tmp_path):
+    write_pngs(tmp_path / "a", fake_judges.draw_clips(1, 2, size=16)[0])
+    Image.new("RGB", (8, 8)).save(tmp_path / "a" / "9.png")
+    with pytest.raises(UserError, match="differ in size"):
+        read_clip(tmp_path / "a", clip_s=2.0)
+
+
+def test_one_name_twice_is_refused(tmp_path):
+    write_pngs(tmp_path / "a", fake_judges.draw_clips(1, 2)[0])
+    write_gif(tmp_path / "a.gif", fake_judges.draw_clips(1, 2)[0], 100)
+    with pytest.raises(UserError, match="two clips named 'a'"):
+        list_clips(tmp_path, "--pred")

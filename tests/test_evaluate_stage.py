@@ -1,0 +1,168 @@
+"""The evaluate stage on a made-up run folder, and on any two sets of clips."""
+
+from __future__ import annotations
+
+import fake_judges
+import fake_run
+import numpy as np
+import pytest
+
+from neuroclips_cli import artifacts
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.metrics import suite
+from neuroclips_cli.stages import evaluate
+
+LOAD_JUDGES = evaluate._load_judges
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch):
+    monkeypatch.setattr(evaluate, "_load_judges", lambda settings: fake_judges.judges())
+
+
+def test_a_run_is_measured_with_intervals_controls_and_protocol(tmp_path, capsys):
+    chosen = fake_run.settings(tmp_path)
+    fake_run.write(chosen)
+    folder = evaluate.run(chosen)
+    result = artifacts.read_json(folder / "metrics.json")
+    for name in suite.metric_names((2, 50)):
+        for summary in (result["metrics"][name], result["controls"]["shuffled_fmri"][name]):
+            low, high = summary["ci95"]
+            assert low <= summary["mean"] <= high
+            assert summary["n"] == fake_run.CLIPS
+    assert result["metrics"]["frame_2way"]["mean"] > 0.9
+    assert result["metrics"]["ssim"]["mean"] > result["controls"]["shuffled_fmri"]["ssim"]["mean"]
+    assert result["metrics"]["retrieval_fmri_to_image"]["mean"] == 1.0
+    assert result["metrics"]["retrieval_fmri_to_image"]["n"] == 20  # two parts of ten
+    assert result["chance"]["retrieval_fmri_to_image"] == 0.1
+    assert result["chance"]["video_50way"] == 0.02
+    assert 0 < result["controls"]["noise_ceiling"]["split_half_r"] < 1
+    assert result["protocol"]["blur_init"] == chosen.reconstruct.blur_init
+    assert "ci95_scenes" in result["metrics"]["ssim"]
+    shown = capsys.readouterr()
+    assert "shuffled" in shown.out
+    assert "SSIM" in shown.out
+    assert "Not comparable" in shown.err
+
+
+def test_every_clip_has_its_line_with_what_it_is(tmp_path):
+    chosen = fake_run.settings(tmp_path)
+    fake_run.write(chosen)
+    rows = artifacts.read_csv(evaluate.run(chosen) / "per_clip.csv")
+    assert [int(row["clip"]) for row in rows] == list(range(1, fake_run.CLIPS + 1))
+    assert {row["crosses_scene"] for row in rows} == {"0", "1"}
+    assert all(0 <= float(row["frame_50way"]) <= 1 for row in rows)
+    assert sum(row["retrieval_image_to_fmri"] == "" for row in rows) == 4
+    result = artifacts.read_json(tmp_path / "sub-01" / "evaluate" / "metrics.json")
+    mean = np.mean([float(row["shuffled_ssim"]) for row in rows])
+    assert mean == pytest.approx(result["controls"]["shuffled_fmri"]["ssim"]["mean"], abs=1e-5)
+
+
+def test_a_second_evaluation_has_nothing_to_do_but_shows_the_table(tmp_path, capsys, monkeypatch):
+    chosen = fake_run.settings(tmp_path)
+    fake_run.write(chosen)
+    evaluate.run(chosen)
+    capsys.readouterr()
+    monkeypatch.setattr(evaluate, "_load_judges", lambda settings: pytest.fail("measured again"))
+    evaluate.run(chosen)
+    assert "SSIM" in capsys.readouterr().out
+
+
+def test_an_ablation_is_measured_into_its_own_folder(tmp_path):
+    chosen = fake_run.settings(tmp_path)
+    fake_run.write(chosen, run="reconstruct-without-blurry")
+    folder = evaluate.run(chosen, run="reconstruct-without-blurry")
+    assert folder.name == "evaluate-without-blurry"
+    assert (folder / "metrics.json").exists()
+
+
+def test_measuring_before_reconstructing_names_the_command(tmp_path):
+    with pytest.raises(UserError, match="neuroclips reconstruct"):
+        evaluate.run(fake_run.settings(tmp_path))
+    with pytest.raises(UserError, match="'fuse' is not a reconstruction"):
+        evaluate.run(fake_run.settings(tmp_path), run="fuse")
+
+
+def test_two_arrays_are_measured_and_what_was_done_is_said(tmp_path, capsys):
+    truth = fake_judges.draw_clips(8, 16, size=32)
+    np.save(tmp_path / "gt.npy", truth)
+    np.save(tmp_path / "pred.npy", truth[:, :, ::2, ::2])
+    chosen = fake_run.settings(tmp_path)
+    out = evaluate.run_pair(chosen, tmp_path / "pred.npy", tmp_path / "gt.npy", tmp_path / "out")
+    result = artifacts.read_json(out / "metrics.json")
+    assert result["protocol"]["n"] == 8
+    assert result["metrics"]["ssim"]["mean"] > 0.5
+    assert "retrieval_fmri_to_image" not in result["metrics"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--gt: 8 clips (16 frames at 8 fps, 32 x 32 pixels) brought to 6 frames at 3 fps" in said
+    with pytest.raises(UserError, match="already holds"):
+        evaluate.run_pair(chosen, tmp_path / "pred.npy", tmp_path / "gt.npy", tmp_path / "out")
+
+
+def test_folders_are_paired_by_name_and_misfits_are_listed(tmp_path):
+    from test_evaluate_clips import write_gif, write_pngs
+
+    clips = fake_judges.draw_clips(3, 14)
+    for folder in ("pred", "gt"):
+        (tmp_path / folder).mkdir()
+    for number, clip in enumerate(clips):
+        write_gif(tmp_path / "pred" / f"{number}.gif", clip, 140)
+        write_pngs(tmp_path / "gt" / str(number), clip)
+    chosen = fake_run.settings(tmp_path)
+    arguments = (chosen, tmp_path / "pred", tmp_path / "gt", tmp_path / "out")
+    result = artifacts.read_json(evaluate.run_pair(*arguments) / "metrics.json")
+    assert result["metrics"]["ssim"]["mean"] > 0.9  # a GIF has 256 colours
+    write_gif(tmp_path / "pred" / "odd.gif", clips[0], 140)
+    with pytest.raises(UserError, match="only in --pred: odd"):
+        evaluate.run_pair(*arguments, overwrite=True)
+    write_pngs(tmp_path / "gt" / "odd", clips[0])
+    write_gif(tmp_path / "pred" / "odd.gif", clips[0], 280)
+    with pytest.raises(UserError, match=r"must last equally long: .* has 2 s and odd of --pred"):
+        evaluate.run_pair(*arguments, overwrite=True)
+
+
+def test_arrays_of_different_length_are_refused(tmp_path):
+    for name, count in (("pred", 3), ("gt", 4)):
+        np.save(tmp_path / f"{name}.npy", fake_judges.draw_clips(count, 6))
+    with pytest.raises(UserError, match="holds 3 clips and --gt .* holds 4"):
+        evaluate.run_pair(
+            fake_run.settings(tmp_path),
+            tmp_path / "pred.npy",
+            tmp_path / "gt.npy",
+            tmp_path / "out",
+        )
+
+
+def test_real_networks_are_loaded_and_judge(tmp_path, monkeypatch):
+    import tiny_backbones
+
+    monkeypatch.setattr(evaluate, "_load_judges", LOAD_JUDGES)
+    folder = tmp_path / "backbones"
+    for name in ("clip", "image_classifier", "video_classifier"):
+        getattr(tiny_backbones, f"save_{name}")(folder / name)
+    flags = {
+        f"backbones.{name}": str(folder / name)
+        for name in ("clip", "image_classifier", "video_classifier")
+    }
+    flags |= {"run.device": "cpu", "evaluate.shuffles": 1}
+    clips = fake_judges.draw_clips(4, 6)
+    np.save(tmp_path / "clips.npy", clips)
+    arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
+    too_many = fake_run.settings(tmp_path, **flags)
+    with pytest.raises(UserError, match="knows 7 classes, too few for a 50-way test"):
+        evaluate.run_pair(too_many, *arguments)
+    chosen = fake_run.settings(tmp_path, **flags, **{"evaluate.ways": (2, 5)})
+    result = artifacts.read_json(evaluate.run_pair(chosen, *arguments) / "metrics.json")
+    assert result["metrics"]["frame_5way"]["mean"] == 1.0
+    assert result["metrics"]["video_2way"]["mean"] == 1.0
+    assert result["chance"]["video_5way"] == 0.2
+
+
+def test_one_clip_alone_is_measured_without_a_control(tmp_path):
+    np.save(tmp_path / "clips.npy", fake_judges.draw_clips(1, 6))
+    arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
+    result = artifacts.read_json(
+        evaluate.run_pair(fake_run.settings(tmp_path), *arguments) / "metrics.json"
+    )
+    assert result["controls"]["shuffled_fmri"] == {}
+    assert result["metrics"]["ssim"] == {"mean": 1.0, "std": 0.0, "ci95": [1.0, 1.0], "n": 1}

@@ -1,0 +1,86 @@
+"""Our metrics against figures recorded from the public code (see ../shared/fixtures/README.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroclips_cli.data.clips import read_clip
+from neuroclips_cli.metrics import nway, pixel, retrieval
+from neuroclips_cli.metrics.resample import frame_indices
+
+FIXTURES = Path(
+    os.environ.get("NEUROCLIPS_FIXTURES", Path(__file__).parents[2] / "shared" / "fixtures")
+)
+pytestmark = [
+    pytest.mark.oracle,
+    pytest.mark.skipif(
+        not (FIXTURES / "video_metrics_reference.json").is_file(),
+        reason=f"no reference data in {FIXTURES}",
+    ),
+]
+
+
+def reference(kind: str) -> list[dict]:
+    """Clips of one kind in video_metrics_reference.json; empty where it is absent."""
+    path = FIXTURES / "video_metrics_reference.json"
+    return json.loads(path.read_text())[kind]["clips"] if path.is_file() else []
+
+
+@pytest.mark.parametrize("clip", reference("neuroclips"), ids=lambda clip: str(clip["id"]))
+def test_ssim_and_psnr_agree_on_published_neuroclips_pairs(clip):
+    made, fps = read_clip(FIXTURES / clip["recon_file"], clip_s=2.0)
+    true, true_fps = read_clip(FIXTURES / clip["gt_file"], clip_s=2.0)
+    assert frame_indices(len(true), true_fps, 3).tolist() == list(range(6))
+    indices = frame_indices(len(made), fps, 3)
+    assert indices.tolist() == [0, 2, 5, 7, 9, 12]
+    compare(made[indices], true, clip)
+
+
+@pytest.mark.parametrize("clip", reference("mindvideo"), ids=lambda clip: str(clip["id"]))
+def test_ssim_and_psnr_agree_on_published_mindvideo_panels(clip):
+    both, _ = read_clip(FIXTURES / clip["file"], clip_s=2.0)
+    compare(both[:, 2:258, 260:516], both[:, 2:258, 2:258], clip)
+
+
+def compare(made: np.ndarray, true: np.ndarray, clip: dict) -> None:
+    """Compare per frame and per clip."""
+    ssim = pixel.ssim(made[None], true[None])[0]
+    psnr = pixel.psnr(made[None], true[None])[0]
+    expected = clip["per_frame"]
+    np.testing.assert_allclose(ssim, expected["ssim_mindvideo_rgb_uniform7"], atol=1e-9)
+    np.testing.assert_allclose(psnr, expected["psnr"], atol=1e-9)
+    assert ssim.mean() == pytest.approx(clip["clip"]["ssim_mindvideo_rgb_uniform7"], abs=1e-9)
+    assert psnr.mean() == pytest.approx(clip["clip"]["psnr"], abs=1e-9)
+
+
+@pytest.mark.parametrize("ways", [2, 50])
+@pytest.mark.parametrize("top", ["top1", "top3"])
+def test_nway_accuracy_equals_the_recorded_closed_form(top, ways):
+    with np.load(FIXTURES / "nway_reference.npz") as data:
+        scores, classes = data["pred_probs"], data[f"gt_{top}"]
+        exact = data[f"{top}_n{ways}_exact"]
+        sampled, error = data[f"{top}_n{ways}_mc_acc"], data[f"{top}_n{ways}_exact_mc_sd"]
+    values = nway.nway_accuracy(scores, classes, ways)
+    np.testing.assert_allclose(values, exact, atol=1e-9)
+    assert np.all(np.abs(values - sampled) <= 4 * error + 1e-12)
+
+
+def test_retrieval_finds_the_same_winners_and_ranks():
+    with np.load(FIXTURES / "retrieval_reference.npz") as data:
+        kept = {name: data[name] for name in data.files}
+    similarity = retrieval.cosine_matrix(kept["fmri_emb"], kept["image_emb"])
+    parts = kept["parts"]
+    both = retrieval.ranks(similarity, parts)
+    for direction, rank in zip(("fmri_to_image", "image_to_fmri"), both, strict=True):
+        np.testing.assert_array_equal(rank[parts], kept[f"rank_{direction}"])
+        top1 = retrieval.hits(rank, 1)[parts].mean(axis=1)
+        np.testing.assert_allclose(top1, kept[f"top1_{direction}"], atol=1e-12)
+    everything = retrieval.ranks(similarity, np.arange(1200)[None])
+    assert retrieval.hits(everything[0], 1).mean() == pytest.approx(
+        float(kept["all1200_top1_fmri_to_image"])
+    )

@@ -1,0 +1,100 @@
+"""The seven metrics together, judged by small stand-ins for the classifiers and CLIP."""
+
+from __future__ import annotations
+
+import fake_judges
+import numpy as np
+import pytest
+
+from neuroclips_cli.metrics import suite
+from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
+from neuroclips_cli.metrics.resample import ArrayClips
+from neuroclips_cli.metrics.statistics import summarise
+
+PLAN = suite.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
+
+
+def source(array: np.ndarray, rows: np.ndarray | None = None) -> ArrayClips:
+    """Clips of 2 s at the protocol's rate."""
+    rows = np.arange(len(array)) if rows is None else rows
+    return ArrayClips(array, rows, fps=array.shape[1] / 2, target_fps=3, size=array.shape[2])
+
+
+@pytest.fixture(scope="module")
+def clips() -> np.ndarray:
+    return fake_judges.draw_clips(60, 6)
+
+
+@pytest.fixture(scope="module")
+def perfect(clips: np.ndarray) -> suite.Scores:
+    return suite.measure(source(clips), source(clips), fake_judges.judges(), PLAN)
+
+
+def test_a_perfect_reconstruction_scores_one(perfect):
+    for name in ("frame_2way", "frame_50way", "video_2way", "video_50way", "ssim"):
+        np.testing.assert_allclose(perfect.metrics[name], 1.0, err_msg=name)
+    assert np.isfinite(perfect.metrics["psnr"]).all()
+    np.testing.assert_array_equal(perfect.metrics["clip_pcc"], perfect.ground_truth["clip_pcc"])
+
+
+def test_metrics_of_shuffled_pairs_are_lower_and_the_accuracies_at_chance(perfect):
+    for name in suite.metric_names(PLAN.ways):
+        if name != "clip_pcc":
+            assert perfect.shuffled[name].mean() < perfect.metrics[name].mean() - 0.1, name
+    assert perfect.shuffled["frame_2way"].mean() == pytest.approx(0.5, abs=0.1)
+    assert perfect.shuffled["video_50way"].mean() == pytest.approx(0.02, abs=0.1)
+
+
+def test_clip_pcc_does_not_notice_the_shuffle_and_a_frozen_frame_beats_it(perfect):
+    shuffled, own = perfect.shuffled["clip_pcc"].mean(), perfect.metrics["clip_pcc"].mean()
+    assert shuffled == pytest.approx(own, abs=0.01)
+    np.testing.assert_allclose(perfect.frozen_frame["clip_pcc"], 1.0)
+
+
+def test_unrelated_clips_are_at_chance_within_their_interval():
+    clips, other = (fake_judges.draw_clips(300, 2, seed=seed) for seed in (0, 1))
+    scores = suite.measure(
+        source(other), source(clips), fake_judges.judges(), suite.Plan(shuffles=0)
+    )
+    for name, chance in (("frame_2way", 0.5), ("video_2way", 0.5), ("frame_50way", 0.02)):
+        low, high = summarise(scores.metrics[name], 1000).ci95
+        assert low <= chance <= high, name
+    assert scores.shuffled == {}
+
+
+def test_the_result_does_not_depend_on_the_batch_size(clips, perfect):
+    plan = suite.Plan(ways=(2, 50), batch_size=60, shuffles=3, seed=0)
+    again = suite.measure(source(clips), source(clips), fake_judges.judges(), plan)
+    for name, values in perfect.shuffled.items():
+        np.testing.assert_allclose(again.shuffled[name], values, err_msg=name)
+
+
+def test_progress_reaches_the_announced_total(clips):
+    done: list[int] = []
+    plan = suite.Plan(batch_size=7, shuffles=3)
+    suite.measure(source(clips), source(clips), fake_judges.judges(), plan, done.append)
+    assert sum(done) == suite.steps(len(clips), plan)
+
+
+def test_many_clips_need_fewer_pixel_shuffles():
+    assert suite.pixel_shuffles(100, 10) == 10
+    assert suite.pixel_shuffles(1200, 10) == 2
+    assert suite.pixel_shuffles(5000, 10) == 1
+    assert suite.pixel_shuffles(5000, 0) == 0
+
+
+def test_a_ground_truth_of_another_length_is_refused(clips):
+    with pytest.raises(ValueError, match="60 reconstructions"):
+        suite.measure(source(clips), source(clips[:5]), fake_judges.judges(), PLAN)
+
+
+def test_retrieval_from_the_right_tokens_is_perfect_and_from_shuffled_ones_at_chance(clips):
+    rows = np.arange(60)[::-1]
+    images = KeyframeTokens(clips, rows, fake_judges.PatchEmbedder())
+    brain = fake_judges.PatchEmbedder().tokens(clips[rows, 3]).astype(np.float16)
+    found = retrieve(brain, images, 20, shuffles=20, seed=0, block=9)
+    assert found.part == 20
+    for name, hit in found.metrics.items():
+        assert hit.mean() == 1.0, name
+        chance = (5 if name.endswith("top5") else 1) / 20
+        assert found.shuffled[name].mean() == pytest.approx(chance, abs=0.05), name
