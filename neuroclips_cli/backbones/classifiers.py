@@ -1,0 +1,138 @@
+"""Classifiers that judge reconstructions: frames by a ViT, clips by VideoMAE (paper 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    AutoImageProcessor,
+    VideoMAEForVideoClassification,
+    ViTForImageClassification,
+)
+
+from neuroclips_cli.backbones.loading import load_network, load_pretrained
+from neuroclips_cli.backbones.pixels import Preprocess, batches, from_image_processor
+
+
+@dataclass(frozen=True)
+class ImageClassifier:
+    """A ViT with a classification head, and its preprocessing."""
+
+    model: Any
+    preprocess: Preprocess
+    device: str
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.model.config.num_labels)
+
+    @torch.inference_mode()
+    def probabilities(
+        self,
+        frames: np.ndarray,
+        batch_size: int = 64,
+        advance: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Classify frames.
+
+        Parameters
+        ----------
+        frames : numpy.ndarray
+            uint8 (N, H, W, 3).
+        batch_size : int
+            Frames at a time.
+        advance : callable, optional
+            Called with the number of frames done.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (N, classes); rows sum to 1.
+        """
+        parts = []
+        for piece in batches(len(frames), batch_size):
+            logits = self.model(pixel_values=self.preprocess(frames[piece], self.device)).logits
+            parts.append(logits.float().softmax(-1).cpu())
+            if advance is not None:
+                advance(piece.stop - piece.start)
+        return torch.cat(parts).numpy()
+
+
+@dataclass(frozen=True)
+class VideoClassifier:
+    """A VideoMAE with a classification head, and its preprocessing."""
+
+    model: Any
+    preprocess: Preprocess
+    device: str
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.model.config.num_labels)
+
+    @torch.inference_mode()
+    def probabilities(
+        self,
+        clips: np.ndarray,
+        batch_size: int = 16,
+        advance: Callable[[int], None] | None = None,
+    ) -> np.ndarray:
+        """Classify clips from ``num_frames`` frames spread evenly from first to last.
+
+        Parameters
+        ----------
+        clips : numpy.ndarray
+            uint8 (N, frames, H, W, 3).
+        batch_size : int
+            Clips at a time.
+        advance : callable, optional
+            Called with the number of clips done.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (N, classes); rows sum to 1.
+        """
+        count = int(self.model.config.num_frames)
+        chosen = np.linspace(0, clips.shape[1] - 1, count).round().astype(int)
+        parts = []
+        for piece in batches(len(clips), batch_size):
+            sampled = np.asarray(clips[piece])[:, chosen]
+            pixels = self.preprocess(sampled.reshape(-1, *sampled.shape[2:]), self.device)
+            logits = self.model(pixel_values=pixels.unflatten(0, (-1, count))).logits
+            parts.append(logits.float().softmax(-1).cpu())
+            if advance is not None:
+                advance(piece.stop - piece.start)
+        return torch.cat(parts).numpy()
+
+
+def load_image_classifier(ref: str, device: str = "cpu") -> ImageClassifier:
+    """Load a ``ViTForImageClassification`` with its image processor's preprocessing.
+
+    Raises
+    ------
+    UserError
+        If it cannot be found.
+    """
+    processor = load_pretrained(AutoImageProcessor, ref)
+    model = load_network(ViTForImageClassification, ref, device)
+    return ImageClassifier(model, from_image_processor(processor), device)
+
+
+def load_video_classifier(ref: str, device: str = "cpu") -> VideoClassifier:
+    """Load a ``VideoMAEForVideoClassification`` with its image processor's preprocessing.
+
+    Raises
+    ------
+    UserError
+        If it cannot be found.
+    """
+    processor = load_pretrained(AutoImageProcessor, ref)
+    model = load_network(VideoMAEForVideoClassification, ref, device)
+    return VideoClassifier(model, from_image_processor(processor), device)

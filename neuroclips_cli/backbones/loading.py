@@ -1,0 +1,187 @@
+"""Find a backbone's folder or hub id and load it in float32, without running foreign code."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroclips_cli.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+ASSETS = "assets:"
+
+
+def resolve(ref: str) -> str:
+    """Turn a backbone reference into what a library's loader takes.
+
+    Parameters
+    ----------
+    ref : str
+        ``assets:tiny/vae`` (embedded in this package), a folder, or a hub id.
+
+    Returns
+    -------
+    str
+        An existing folder, or the hub id as it is.
+
+    Raises
+    ------
+    UserError
+        If an embedded backbone or a folder written as a path does not exist.
+    """
+    if not ref:
+        raise UserError(
+            "a backbone has no value in [backbones]: name a hub id, a folder or assets:<name>, "
+            "or take a profile with 'neuroclips init --profile tiny'."
+        )
+    if ref.startswith(ASSETS):
+        folder = Path(str(files("neuroclips_cli"))) / "assets" / ref[len(ASSETS) :]
+        if not folder.is_dir():
+            raise UserError(
+                f"the embedded backbone '{ref}' is not in this installation ({folder}): "
+                "install neuroclips again, or name another model in [backbones]."
+            )
+        return str(folder)
+    folder = Path(ref).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if folder.is_absolute() or ref.startswith((".", "~")) or ref.count("/") > 1:
+        raise UserError(
+            f"the backbone folder '{ref}' does not exist: correct it in [backbones] of "
+            "neuroclips.toml."
+        )
+    return ref
+
+
+def locate(ref: str) -> tuple[str, str]:
+    """Split ``owner/name:subfolder`` into the hub id and the subfolder inside it.
+
+    Parameters
+    ----------
+    ref : str
+        Any reference that :func:`resolve` takes, or a hub id with ``:subfolder``.
+
+    Returns
+    -------
+    source, subfolder : str
+        ``subfolder`` is empty where none is given.
+    """
+    if ref.startswith(ASSETS) or Path(ref).expanduser().is_dir() or ":" not in ref:
+        return resolve(ref), ""
+    source, _, subfolder = ref.partition(":")
+    return resolve(source), subfolder
+
+
+def choose_device(name: str) -> str:
+    """Return the torch device for ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises
+    ------
+    UserError
+        If the named device is not there.
+    """
+    import torch
+
+    mps = torch.backends.mps.is_available()
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if (name.startswith("cuda") and not torch.cuda.is_available()) or (name == "mps" and not mps):
+        raise UserError(f"device '{name}' is not available here: use --device auto or cpu.")
+    return name
+
+
+def load_pretrained(kind: Any, ref: str, **options: Any) -> Any:
+    """Call ``kind.from_pretrained`` and turn a missing model into one sentence.
+
+    Parameters
+    ----------
+    kind : type
+        A diffusers or transformers class.
+    ref : str
+        See :func:`locate`.
+    **options
+        Passed on.
+
+    Returns
+    -------
+    object
+        What ``from_pretrained`` gives.
+
+    Raises
+    ------
+    UserError
+        If the files are neither local nor to be had from the hub.
+    """
+    source, subfolder = locate(ref)
+    if subfolder:
+        options["subfolder"] = subfolder
+    quiet_libraries()
+    try:
+        return kind.from_pretrained(source, **options)
+    except (OSError, ValueError) as problem:
+        raise unavailable(ref, problem) from problem
+
+
+def load_network(kind: Any, ref: str, device: str, **options: Any) -> torch.nn.Module:
+    """Load a frozen diffusers or transformers network from safetensors, in float32, for inference.
+
+    Parameters
+    ----------
+    kind : type
+        The model class.
+    ref : str
+        See :func:`locate`.
+    device : str
+        A torch device.
+    **options
+        Passed on to ``from_pretrained``.
+
+    Returns
+    -------
+    torch.nn.Module
+        In evaluation mode, without gradients.
+    """
+    import torch
+
+    precision = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
+    network = load_pretrained(
+        kind, ref, use_safetensors=True, **{precision: torch.float32}, **options
+    )
+    return freeze(network, device)
+
+
+def freeze(network: torch.nn.Module, device: str) -> torch.nn.Module:
+    """Move a network to the device in float32, in evaluation mode, without gradients."""
+    import torch
+
+    return network.to(device=device, dtype=torch.float32).eval().requires_grad_(False)
+
+
+def channels_last(network: torch.nn.Module) -> torch.nn.Module:
+    """Store convolution weights channels-last, which is about 3 times faster on small images."""
+    import torch
+
+    return network.to(memory_format=torch.channels_last)
+
+
+def quiet_libraries() -> None:
+    """Silence the loading bars and advice of transformers and diffusers; errors stay."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for library in (diffusers_logging, transformers_logging):
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+
+
+def unavailable(ref: str, problem: Exception) -> UserError:
+    """Return the one sentence for a backbone that cannot be loaded."""
+    first = str(problem).strip().split("\n")[0]
+    return UserError(
+        f"cannot load the backbone '{ref}' ({type(problem).__name__}: {first[:160]}): "
+        "fetch it with 'neuroclips models pull' while online, or name a local folder in "
+        "[backbones] of neuroclips.toml."
+    )

@@ -1,0 +1,138 @@
+"""AnimateDiff's text-to-video networks with SparseCtrl, as diffusers builds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    MotionAdapter,
+    SparseControlNetModel,
+    UNet2DConditionModel,
+    UNetMotionModel,
+)
+from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from neuroclips_cli.backbones.loading import channels_last, freeze, load_network, load_pretrained
+from neuroclips_cli.backbones.vae import load_vae
+from neuroclips_cli.schema import BackboneSettings
+
+
+@dataclass(frozen=True)
+class VideoModels:
+    """Everything the video sampler needs.
+
+    Attributes
+    ----------
+    unet : diffusers.UNetMotionModel
+        Scene model with the motion adapter in it.
+    sparsectrl : diffusers.SparseControlNetModel
+        Makes the keyframe the first frame.
+    vae : diffusers.AutoencoderKL
+        The scene model's latent space.
+    text_encoder, tokenizer
+        Prompt to text states.
+    scheduler : diffusers.DDIMScheduler
+        AnimateDiff v3's noise schedule.
+    """
+
+    unet: UNetMotionModel
+    sparsectrl: SparseControlNetModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: DDIMScheduler
+
+
+class FrameGroupNorm(nn.GroupNorm):
+    """GroupNorm over each frame of (batch, channels, frames, height, width) by itself."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Normalise ``hidden`` frame by frame; the shape stays."""
+        batch = hidden.shape[0]
+        frames = super().forward(hidden.transpose(1, 2).flatten(0, 1))
+        return frames.unflatten(0, (batch, -1)).transpose(1, 2)
+
+
+def normalise_per_frame(network: nn.Module) -> nn.Module:
+    """Make AnimateDiff layers normalise every frame by itself, as the original code does.
+
+    diffusers pools the statistics over all frames of a clip, which changes the output of
+    published motion modules (fixtures/generate/README.md, item 4).
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        A UNetMotionModel, SparseControlNetModel or MotionAdapter; changed in place, weights
+        keep their names.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+    """
+    for layer in network.modules():
+        if isinstance(layer, AnimateDiffTransformer3D) and type(layer.norm) is nn.GroupNorm:
+            old = layer.norm
+            layer.norm = FrameGroupNorm(old.num_groups, old.num_channels, old.eps)
+            layer.norm.weight, layer.norm.bias = old.weight, old.bias
+    return network
+
+
+def animatediff_scheduler() -> DDIMScheduler:
+    """Return the DDIM scheduler of AnimateDiff v3's inference configuration.
+
+    Linear betas from 0.00085 to 0.012, offset 1, no clipping; 25 steps are
+    961, 921, ..., 41, 1 (fixtures/generate/README.md, item 3).
+    """
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="linear",
+        steps_offset=1,
+        clip_sample=False,
+    )
+
+
+def combine(scene: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
+    """Put a motion adapter into a scene model, with per-frame normalisation."""
+    return normalise_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
+
+
+def load_video_models(backbones: BackboneSettings, device: str = "cpu") -> VideoModels:
+    """Load the text-to-video networks.
+
+    Parameters
+    ----------
+    backbones : BackboneSettings
+        ``vae``, ``text_encoder``, ``tokenizer``, ``scene_unet``, ``motion_adapter`` and
+        ``sparsectrl`` are read.
+    device : str
+        A torch device.
+
+    Returns
+    -------
+    VideoModels
+
+    Raises
+    ------
+    UserError
+        If one cannot be found.
+    """
+    scene: Any = load_network(UNet2DConditionModel, backbones.scene_unet, "cpu")
+    adapter: Any = load_network(MotionAdapter, backbones.motion_adapter, "cpu")
+    unet = freeze(combine(scene, adapter), device)
+    sparsectrl = load_network(SparseControlNetModel, backbones.sparsectrl, device)
+    return VideoModels(
+        unet=channels_last(unet),
+        sparsectrl=channels_last(normalise_per_frame(sparsectrl)),
+        vae=load_vae(backbones.vae, device),
+        text_encoder=load_network(CLIPTextModel, backbones.text_encoder, device),
+        tokenizer=load_pretrained(CLIPTokenizer, backbones.tokenizer),
+        scheduler=animatediff_scheduler(),
+    )

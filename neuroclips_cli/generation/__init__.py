@@ -1,0 +1,1 @@
+"""Guidance, keyframes, clips and chains of clips."""

@@ -1,0 +1,199 @@
+"""Beta guidance's keyframe: an image from decoded CLIP tokens by an unCLIP denoiser (3.3, D)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.models.embeddings import get_timestep_embedding
+
+from neuroclips_cli.backbones.pixels import to_uint8
+from neuroclips_cli.backbones.vae import decode_pixels
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.generation.alpha import parse_strength
+from neuroclips_cli.generation.seeds import draw
+
+OFFSET_NOISE = 0.04  # one number per image, as in the released sampler
+CONTRASTS = {"none": (0.5, 0.5), "released": (0.8, 0.2)}
+
+
+@dataclass(frozen=True)
+class KeyframeOptions:
+    """How keyframes are sampled.
+
+    Attributes
+    ----------
+    steps : int
+        Euler steps of the whole process (released: 38).
+    guidance_scale : float
+        Classifier-free guidance (released: 5).
+    start : str
+        ``noise``, or ``blurry:<x>``: from the first blurry frame noised to share x of the
+        process.
+    contrast : str
+        ``none``: 0.5 d + 0.5; ``released``: 0.8 d + 0.2, for the published checkpoint.
+    """
+
+    steps: int = 38
+    guidance_scale: float = 5.0
+    start: str = "noise"
+    contrast: str = "none"
+
+    def strength(self) -> float | None:
+        """Return the share of the process run from the blurry frame, None from noise.
+
+        Raises
+        ------
+        UserError
+            If ``start`` or ``contrast`` has no known value.
+        """
+        if self.contrast not in CONTRASTS:
+            raise UserError(
+                f"reconstruct.keyframe_contrast is '{self.contrast}': write none or released."
+            )
+        if self.start == "noise":
+            return None
+        kind, _, number = self.start.partition(":")
+        strength = parse_strength(number)
+        if kind != "blurry" or strength is None:
+            raise UserError(
+                f"reconstruct.keyframe_start is '{self.start}': write noise or blurry:<x> with x "
+                "above 0 and at most 1, for example blurry:0.8."
+            )
+        return strength
+
+
+def keyframe_scheduler() -> EulerDiscreteScheduler:
+    """Return the Euler scheduler with the squares of equally spaced roots as betas."""
+    return EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+
+
+def keyframe_timesteps(steps: int) -> list[int]:
+    """Return the training steps visited: 999, 972, 946, ..., 52, 26 for 38 steps."""
+    return [int(t) for t in np.linspace(999, 0, steps, endpoint=False)]
+
+
+def size_vector(unet: UNet2DConditionModel) -> torch.Tensor | None:
+    """Return the size condition of SDXL-shaped denoisers, None where there is none.
+
+    Height, width, crop top and crop left, each as sines and cosines
+    (fixtures/generate/README.md, item 2).
+
+    Parameters
+    ----------
+    unet : diffusers.UNet2DConditionModel
+        A denoiser; ``class_embed_type="projection"`` marks one that takes the vector.
+
+    Returns
+    -------
+    torch.Tensor or None
+        float32 (projection_class_embeddings_input_dim,).
+    """
+    if unet.config.class_embed_type != "projection":
+        return None
+    width = unet.config.projection_class_embeddings_input_dim
+    pixels = unet.config.sample_size * 8
+    values = torch.tensor([pixels, pixels, 0, 0], dtype=torch.float32)
+    features = get_timestep_embedding(
+        values, width // len(values), flip_sin_to_cos=True, downscale_freq_shift=0
+    )
+    return features.flatten()
+
+
+@torch.inference_mode()
+def sample_latents(
+    unet: UNet2DConditionModel,
+    tokens: torch.Tensor,
+    generators: Sequence[torch.Generator],
+    options: KeyframeOptions,
+    blurry: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Sample image latents from CLIP tokens.
+
+    Parameters
+    ----------
+    unet : diffusers.UNet2DConditionModel
+        Noise predictor conditioned on tokens.
+    tokens : torch.Tensor
+        float32 (images, tokens, dim), what the prior gives.
+    generators : sequence of torch.Generator
+        One per image; drawn in the order image, unconditional tokens, noise, offset.
+    options : KeyframeOptions
+        Steps, guidance and start.
+    blurry : torch.Tensor, optional
+        float32 (images, channels, h, w) scaled latents of the first blurry frames; taken
+        where ``options.start`` is ``blurry:<x>``, otherwise a standard normal "image" is
+        noised, as released.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (images, channels, h, w), scaled latents.
+    """
+    device = str(tokens.device)
+    size = unet.config.sample_size
+    shape = (unet.config.in_channels, size, size)
+    image = draw(generators, shape, device)
+    unconditional = draw(generators, tokens.shape[1:], device)
+    noise = draw(generators, shape, device)
+    noise = noise + OFFSET_NOISE * draw(generators, (1, 1, 1), device)
+
+    timesteps = keyframe_timesteps(options.steps)
+    strength = options.strength()
+    if strength is not None and blurry is not None:
+        image = blurry.to(device)
+        timesteps = timesteps[len(timesteps) - max(1, round(len(timesteps) * strength)) :]
+    scheduler = keyframe_scheduler()
+    scheduler.set_timesteps(timesteps=timesteps, device=device)
+    latents = image + scheduler.sigmas[0] * noise
+    condition = torch.cat([unconditional, tokens])
+    return denoise_images(unet, latents, condition, scheduler, options.guidance_scale)
+
+
+@torch.inference_mode()
+def denoise_images(
+    unet: UNet2DConditionModel,
+    latents: torch.Tensor,
+    condition: torch.Tensor,
+    scheduler: EulerDiscreteScheduler,
+    guidance_scale: float,
+) -> torch.Tensor:
+    """Run the Euler steps on prepared latents.
+
+    Parameters
+    ----------
+    unet : diffusers.UNet2DConditionModel
+        Noise predictor.
+    latents : torch.Tensor
+        float32 (images, channels, h, w) at the scheduler's first noise level.
+    condition : torch.Tensor
+        float32 (2 images, tokens, dim), unconditional half first.
+    scheduler : diffusers.EulerDiscreteScheduler
+        After ``set_timesteps``.
+    guidance_scale : float
+        Classifier-free guidance.
+
+    Returns
+    -------
+    torch.Tensor
+        Like ``latents``.
+    """
+    vector = size_vector(unet)
+    labels = None if vector is None else vector.to(latents.device).expand(len(condition), -1)
+    for step in scheduler.timesteps:
+        doubled = scheduler.scale_model_input(torch.cat([latents, latents]), step)
+        without, with_tokens = unet(
+            doubled, step, encoder_hidden_states=condition, class_labels=labels
+        ).sample.chunk(2)
+        guided = without + guidance_scale * (with_tokens - without)
+        latents = scheduler.step(guided, step, latents).prev_sample
+    return latents
+
+
+def keyframe_images(vae: AutoencoderKL, latents: torch.Tensor, contrast: str) -> np.ndarray:
+    """Decode keyframe latents, uint8 (images, height, width, 3), with the contrast's mapping."""
+    gain, shift = CONTRASTS[contrast]
+    return to_uint8(decode_pixels(vae, latents) * gain + shift)

@@ -1,0 +1,243 @@
+"""The video sampler that takes alpha, beta and gamma guidance together (paper 3.3).
+
+diffusers has pipelines for AnimateDiff from video and for AnimateDiff with SparseCtrl, none
+for both; this one uses its networks and its scheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from neuroclips_cli.backbones.vae import decode_latents, encode_frames
+from neuroclips_cli.backbones.video import VideoModels
+from neuroclips_cli.generation.alpha import start_latents
+from neuroclips_cli.generation.seeds import draw
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """How clips are sampled.
+
+    Attributes
+    ----------
+    steps : int
+        DDIM steps of the whole process (paper: 25).
+    guidance_scale : float
+        Classifier-free guidance on the text (8.5); 1 or less switches it off.
+    control_scale : float
+        Weight of SparseCtrl's residuals.
+    frames : int
+        Frames per clip (16).
+    blur_init : str
+        See ``alpha.parse_blur_init``.
+    theta : float
+        Eq. 5.
+    """
+
+    steps: int = 25
+    guidance_scale: float = 8.5
+    control_scale: float = 1.0
+    frames: int = 16
+    blur_init: str = "eq5"
+    theta: float = 0.3
+
+
+@torch.inference_mode()
+def encode_prompts(models: VideoModels, prompts: Sequence[str]) -> torch.Tensor:
+    """Encode prompts with the CLIP text encoder.
+
+    Parameters
+    ----------
+    models : VideoModels
+        Tokenizer and text encoder are used.
+    prompts : sequence of str
+        Cut to the tokenizer's length; equal prompts are encoded once.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (prompts, length, width), last hidden states.
+    """
+    unique = list(dict.fromkeys(prompts))
+    longest = min(models.tokenizer.model_max_length, _positions(models))
+    ids = models.tokenizer(
+        unique, padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
+    ).input_ids
+    states = models.text_encoder(ids.to(models.unet.device)).last_hidden_state
+    return states[[unique.index(prompt) for prompt in prompts]]
+
+
+def _positions(models: VideoModels) -> int:
+    return int(models.text_encoder.config.max_position_embeddings)
+
+
+@torch.inference_mode()
+def sample_clip_latents(
+    models: VideoModels,
+    prompts: Sequence[str],
+    negative_prompt: str,
+    generators: Sequence[torch.Generator],
+    options: VideoOptions,
+    *,
+    latent_size: tuple[int, int],
+    blurry: torch.Tensor | None = None,
+    keyframes: torch.Tensor | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Sample a batch of clips in latent space.
+
+    Parameters
+    ----------
+    models : VideoModels
+        Networks and scheduler.
+    prompts : sequence of str
+        Gamma guidance, one per clip.
+    negative_prompt : str
+        For the unconditional half.
+    generators : sequence of torch.Generator
+        One per clip; the noise is their only draw.
+    options : VideoOptions
+        Steps, guidance, start.
+    latent_size : tuple of int
+        Height and width of the latents.
+    blurry : torch.Tensor, optional
+        Alpha guidance: float32 (clips, channels, frames, h, w) scaled latents; from pure
+        noise where absent.
+    keyframes : torch.Tensor, optional
+        Beta guidance: float32 (clips, channels, h, w) scaled latents of the first frames;
+        no SparseCtrl where absent.
+    advance : callable, optional
+        Called with 1 after every denoising step.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (clips, channels, frames, h, w), scaled latents.
+    """
+    device = models.unet.device
+    shape = (models.unet.config.in_channels, options.frames, *latent_size)
+    noise = draw(generators, shape, str(device))
+    scheduler = models.scheduler
+    scheduler.set_timesteps(options.steps, device=device)
+    if blurry is None:
+        latents, timesteps = noise * scheduler.init_noise_sigma, scheduler.timesteps
+    else:
+        latents, timesteps = start_latents(
+            blurry.to(device), noise, scheduler, options.blur_init, options.theta
+        )
+
+    text = encode_prompts(models, prompts)
+    if options.guidance_scale > 1:
+        text = torch.cat([encode_prompts(models, [negative_prompt] * len(prompts)), text])
+    return denoise_clips(models, latents, timesteps, text, options, keyframes, advance)
+
+
+@torch.inference_mode()
+def denoise_clips(
+    models: VideoModels,
+    latents: torch.Tensor,
+    timesteps: torch.Tensor,
+    text: torch.Tensor,
+    options: VideoOptions,
+    keyframes: torch.Tensor | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> torch.Tensor:
+    """Run the denoising steps on prepared latents and text states.
+
+    Parameters
+    ----------
+    models : VideoModels
+        ``unet``, ``sparsectrl`` and ``scheduler`` (after ``set_timesteps``) are used.
+    latents : torch.Tensor
+        float32 (clips, channels, frames, h, w).
+    timesteps : torch.Tensor
+        int64, descending.
+    text : torch.Tensor
+        float32 (2 clips, length, width), unconditional half first; (clips, ...) where
+        ``options.guidance_scale`` is 1 or less.
+    options : VideoOptions
+        Guidance and control scales.
+    keyframes, advance
+        As in :func:`sample_clip_latents`.
+
+    Returns
+    -------
+    torch.Tensor
+        Like ``latents``.
+    """
+    guided = options.guidance_scale > 1
+    frames = latents.shape[2]
+    # diffusers wants text states per frame, all frames of the first clip first
+    states = text.repeat_interleave(frames, dim=0)
+    control = None
+    if keyframes is not None:
+        control = _first_frame_condition(keyframes.to(latents.device), frames, guided)
+    for step in timesteps:
+        doubled = torch.cat([latents, latents]) if guided else latents
+        predicted = _predict(models, doubled, step, states, control, options.control_scale)
+        if guided:
+            without, with_text = predicted.chunk(2)
+            predicted = without + options.guidance_scale * (with_text - without)
+        latents = models.scheduler.step(predicted, step, latents).prev_sample
+        if advance is not None:
+            advance(1)
+    return latents
+
+
+def _predict(
+    models: VideoModels,
+    latents: torch.Tensor,
+    step: torch.Tensor,
+    states: torch.Tensor,
+    control: tuple[torch.Tensor, torch.Tensor] | None,
+    scale: float,
+) -> torch.Tensor:
+    down, middle = None, None
+    if control is not None:
+        condition, mask = control
+        down, middle = models.sparsectrl(
+            latents,
+            step,
+            encoder_hidden_states=states,
+            controlnet_cond=condition,
+            conditioning_mask=mask,
+            conditioning_scale=scale,
+            return_dict=False,
+        )
+    return models.unet(
+        latents,
+        step,
+        encoder_hidden_states=states,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=middle,
+    ).sample
+
+
+def _first_frame_condition(
+    keyframes: torch.Tensor, frames: int, guided: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    clips, channels, height, width = keyframes.shape
+    condition = keyframes.new_zeros(clips, channels, frames, height, width)
+    mask = keyframes.new_zeros(clips, 1, frames, height, width)
+    condition[:, :, 0] = keyframes
+    mask[:, :, 0] = 1
+    if guided:
+        condition, mask = torch.cat([condition, condition]), torch.cat([mask, mask])
+    return condition, mask
+
+
+def encode_clips(models: VideoModels, clips: np.ndarray) -> torch.Tensor:
+    """Encode uint8 (clips, frames, H, W, 3) to scaled latents (clips, channels, frames, h, w)."""
+    latents = encode_frames(models.vae, clips.reshape(-1, *clips.shape[2:]))
+    return torch.from_numpy(latents).unflatten(0, clips.shape[:2]).transpose(1, 2)
+
+
+def decode_clips(models: VideoModels, latents: torch.Tensor) -> np.ndarray:
+    """Decode scaled latents (clips, channels, frames, h, w) to uint8 (clips, frames, H, W, 3)."""
+    clips, frames = latents.shape[0], latents.shape[2]
+    pixels = decode_latents(models.vae, latents.transpose(1, 2).flatten(0, 1))
+    return pixels.reshape(clips, frames, *pixels.shape[1:])

@@ -1,0 +1,220 @@
+"""``neuroclips fuse``: neighbouring clips of one scene become one clip of up to 6 s (paper 3.4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import Stage, open_stage, read_array, read_csv, require_stage
+from neuroclips_cli.config import Settings
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages.guided import GuidedVideo, write_videos
+from neuroclips_cli.stages.streamed import fill_rows
+
+if TYPE_CHECKING:
+    from neuroclips_cli.models.matcher import Matcher
+
+NAME = "fuse"
+HEADER = ("chain", "position", "clip", "replaced_keyframe", "match_probability", "frames")
+PAIRS = 2000  # matching and different training pairs each
+
+
+def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False) -> Path:
+    """Join reconstructed clips to chains.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[fuse]``, ``[reconstruct]`` and ``[backbones]`` decide the result.
+    clips : str, optional
+        Which of the reconstructed test clips, such as ``0:50``; all by default.
+    overwrite : bool
+        Start afresh.
+
+    Returns
+    -------
+    pathlib.Path
+        The stage folder.
+
+    Raises
+    ------
+    UserError
+        If ``reconstruct`` has not run, or made none of these clips.
+    """
+    from neuroclips_cli.generation.selection import parse_clips
+
+    inputs = {
+        stage: require_stage(settings, stage, needed_by=NAME)
+        for stage in ("preprocess", "reconstruct")
+    }
+    index = read_array(inputs["reconstruct"] / "index.npy")
+    wanted = parse_clips(clips, int(index.max()) + 1)
+    rows = np.flatnonzero(np.isin(index, wanted))
+    if not len(rows):
+        raise UserError(
+            f"--clips '{clips}' names no clip that was reconstructed: run 'neuroclips reconstruct' "
+            "for them first."
+        )
+    with open_stage(
+        settings,
+        NAME,
+        sections=("fuse", "reconstruct", "backbones", "data"),
+        inputs=inputs,
+        overwrite=overwrite,
+        extra={"clips": clips or ""},
+    ) as stage:
+        if not stage.up_to_date:
+            _Fusion(settings, stage, inputs, rows, index[rows]).run()
+        return stage.folder
+
+
+class _Fusion:
+    """One fusion: matcher, chains, clips."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stage: Stage,
+        inputs: dict[str, Path],
+        rows: np.ndarray,
+        numbers: np.ndarray,
+    ) -> None:
+        from neuroclips_cli.backbones.clip import load_clip
+        from neuroclips_cli.backbones.loading import choose_device
+
+        self.settings, self.stage, self.inputs = settings, stage, inputs
+        self.rows, self.numbers = rows, [int(number) for number in numbers]
+        self.device = choose_device(settings.run.device)
+        self.clip = load_clip(settings.backbones.clip, self.device)
+        self.table = read_csv(inputs["preprocess"] / "clips.csv")
+
+    def run(self) -> None:
+        """Train the matcher, build the chains, generate and write them."""
+        from neuroclips_cli.generation.fusion import build_chains, neighbours
+
+        probability = self.match()
+        test = {int(row["clip"]): row for row in self.table if row["split"] == "test"}
+        near = neighbours(
+            [test[number]["segment"] for number in self.numbers],
+            [float(test[number]["onset_s"]) for number in self.numbers],
+            self.settings.data.clip_s,
+        )
+        joined = near & (probability >= self.settings.fuse.threshold)
+        chains = build_chains(joined, self.settings.fuse.max_scans)
+        clips = self.generate(chains)
+        self.write(chains, clips, probability)
+
+    def match(self) -> np.ndarray:
+        """Return the probability that each keyframe and the next show the same class."""
+        matcher = self.train_matcher()
+        keyframes = read_array(self.inputs["reconstruct"] / "keyframes.npy")[self.rows]
+        embeddings = self.clip.image_embeddings(keyframes)
+        return matcher.probability(embeddings[:-1], embeddings[1:])
+
+    def train_matcher(self) -> Matcher:
+        """Train the matcher on the training films' middle frames; keep weights and accuracy."""
+        from neuroclips_cli.models.matcher import draw_pairs, fit_matcher
+
+        chosen = self.settings.fuse
+        frames = read_array(self.inputs["preprocess"] / "frames_train.npy")
+        train = [row for row in self.table if row["split"] == "train"]
+        middle = np.asarray(frames[:, frames.shape[1] // 2])
+        with console.progress("Matcher's keyframes", total=len(middle)) as advance:
+            embeddings = self.clip.image_embeddings(middle, advance=advance)
+        groups = self.groups(train, middle)
+        kept = {str(segment) for segment in self.settings.train_sr.validation_segments}
+        out = np.array([row["segment"] in kept for row in train])
+        rng = np.random.default_rng(self.settings.run.seed)
+        pairs = draw_pairs(groups[~out].tolist(), PAIRS, rng)
+        if not len(pairs.same):
+            raise UserError(
+                "fuse cannot train its matcher: the training clips show one class only, or no "
+                "class twice; use a dataset with more clips per segment."
+            )
+        matcher, facts = fit_matcher(
+            embeddings[~out],
+            pairs,
+            (embeddings[out], draw_pairs(groups[out].tolist(), PAIRS // 4, rng)),
+            hidden=chosen.hidden,
+            epochs=chosen.epochs,
+            learning_rate=chosen.learning_rate,
+            seed=self.settings.run.seed,
+        )
+        self.stage.fact("matcher", facts)
+        self.stage.write_safetensors("matcher.safetensors", matcher.state_dict())
+        return matcher
+
+    def groups(self, train: list[dict[str, str]], middle: np.ndarray) -> np.ndarray:
+        """Class of every training clip: its scene, or what the image classifier sees in it."""
+        if all(row["scene"] for row in train):
+            return np.array([row["scene"] for row in train])
+        from neuroclips_cli.backbones.classifiers import load_image_classifier
+
+        classifier = load_image_classifier(self.settings.backbones.image_classifier, self.device)
+        best = classifier.probabilities(middle).argmax(1)
+        return np.array([str(number) for number in best])
+
+    def generate(self, chains: list[list[int]]) -> np.ndarray:
+        """Return the clips, uint8 (clips, frames, h, w, 3), later links made from tail frames."""
+        from neuroclips_cli.backbones.captioner import load_captioner
+
+        folder = self.inputs["reconstruct"]
+        clips = np.array(read_array(folder / "clips.npy")[self.rows])
+        blurry = read_array(folder / "blurry.npy")
+        longest = self.settings.fuse.max_scans
+        links = [[c[place] for c in chains if len(c) > place] for place in range(1, longest)]
+        if not any(links):
+            return clips
+        captioner = load_captioner(self.settings.backbones.captioner, self.device)
+        video = GuidedVideo(self.settings, self.device)
+        for place, link in enumerate(filter(None, links), start=1):
+            members = np.array(link)
+
+            def compute(piece: slice, members: np.ndarray = members) -> np.ndarray:
+                chosen = members[piece]
+                # the chain's previous clip ends where this one has to begin
+                tails = clips[chosen - 1, -1]
+                return video.clips(
+                    [self.numbers[row] for row in chosen],
+                    blurry=np.asarray(blurry[self.rows[chosen]]),
+                    keyframes=tails,
+                    captions=captioner.caption(tails),
+                    purpose="link",
+                )
+
+            clips[members] = fill_rows(
+                self.stage,
+                f".link-{place}.npy",
+                (len(members), *clips.shape[1:]),
+                "uint8",
+                self.settings.reconstruct.batch_size,
+                compute,
+                f"Links {place}",
+            )
+        return clips
+
+    def write(self, chains: list[list[int]], clips: np.ndarray, probability: np.ndarray) -> None:
+        """Write ``chains.csv``, ``clips.npy`` (zeros after a short chain's end) and videos."""
+        frames, longest = clips.shape[1], self.settings.fuse.max_scans
+        shape = (len(chains), longest * frames, *clips.shape[2:])
+        rows, films = [], []
+        with self.stage.open_array("clips.npy", shape, "uint8") as array:
+            for chain, members in enumerate(chains):
+                film = np.concatenate([clips[member] for member in members])
+                array[chain, : len(film)] = film
+                films.append(film)
+                for place, member in enumerate(members):
+                    matched = f"{probability[member - 1]:.4f}" if place else ""
+                    number = self.numbers[member]
+                    rows.append((chain, place, number, int(place > 0), matched, frames))
+        self.stage.write_csv("chains.csv", HEADER, rows)
+        for finished in self.stage.folder.glob(".link-*.npy"):
+            finished.unlink()
+        names = [f"chain-{chain:04d}.mp4" for chain in range(len(chains))]
+        write_videos(self.stage, films, self.settings.reconstruct.fps, names)
+        lengths = np.bincount([len(chain) for chain in chains], minlength=longest + 1)[1:]
+        self.stage.fact("chains_by_length", [int(number) for number in lengths])
+        console.info(f"{len(chains)} chains of {len(clips)} clips in {self.stage.folder}")

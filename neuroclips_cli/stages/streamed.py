@@ -1,0 +1,113 @@
+"""Results that come batch by batch: an interruption loses one batch at most."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import Stage, read_array, read_json
+
+
+def finished(stage: Stage, name: str) -> np.ndarray | None:
+    """Return an array that an interrupted run had finished, None where it has to be made."""
+    path = stage.folder / name
+    return read_array(path) if path.exists() else None
+
+
+def fill_rows(
+    stage: Stage,
+    name: str,
+    shape: Sequence[int],
+    dtype: str,
+    batch_size: int,
+    compute: Callable[[slice], np.ndarray],
+    description: str,
+) -> np.ndarray:
+    """Compute the rows of an array in batches, going on where an interrupted run stopped.
+
+    Parameters
+    ----------
+    stage : Stage
+        Open stage folder.
+    name : str
+        File name; a finished file is taken as it is.
+    shape : sequence of int
+        Of the whole array; the first number counts the rows.
+    dtype : str
+        numpy type.
+    batch_size : int
+        Rows at a time. The batches of an interrupted run and of a whole one are the same,
+        and so are their results.
+    compute : callable
+        Slice of rows -> array of those rows.
+    description : str
+        For the progress bar.
+
+    Returns
+    -------
+    numpy.ndarray
+        Memory-mapped, read-only.
+    """
+    there = finished(stage, name)
+    if there is not None:
+        return there
+    path = stage.folder / name
+    # which rows are filled stands beside the half-filled array, which open_array keeps hidden
+    marker = path.with_name(f".{name}.rows.json")
+    partial = path.with_name(f".{name}.part").exists()
+    first = int(read_json(marker)) if partial and marker.exists() else 0
+    with (
+        stage.open_array(name, shape, dtype, resume=first > 0) as array,
+        console.progress(description, total=shape[0]) as advance,
+    ):
+        advance(first)
+        for start in range(first, shape[0], batch_size):
+            piece = slice(start, min(start + batch_size, shape[0]))
+            array[piece] = compute(piece)
+            array.flush()
+            stage.write_json(marker.name, piece.stop)
+            advance(piece.stop - start)
+    marker.unlink(missing_ok=True)
+    return read_array(path)
+
+
+def fill_texts(
+    stage: Stage,
+    name: str,
+    count: int,
+    batch_size: int,
+    compute: Callable[[slice], list[str]],
+    description: str,
+) -> list[str]:
+    """Compute texts in batches, like :func:`fill_rows`; they are kept in a hidden file.
+
+    Parameters
+    ----------
+    stage, batch_size, description
+        As in :func:`fill_rows`.
+    name : str
+        Name of the hidden file, beginning with a dot.
+    count : int
+        Texts wanted.
+    compute : callable
+        Slice -> its texts.
+
+    Returns
+    -------
+    list of str
+        ``count`` texts.
+    """
+    path = stage.folder / name
+    texts: list[str] = read_json(path) if path.exists() else []
+    if len(texts) == count:
+        return texts
+    with console.progress(description, total=count) as advance:
+        advance(len(texts))
+        while len(texts) < count:
+            piece = slice(len(texts), min(len(texts) + batch_size, count))
+            texts += compute(piece)
+            stage.write_json(name, texts)
+            advance(piece.stop - piece.start)
+    return texts
