@@ -1,0 +1,62 @@
+"""What both reconstructors begin with: the ridge layer and the MLP that mixes its channels."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class RidgeRegression(nn.Module):
+    """The linear map of Eq. 3 from a subject's voxels to the common width.
+
+    It is learned by AdamW with a weight decay of its own (the ridge penalty) together with the
+    rest, as the authors do. Keys are those of the published checkpoints.
+
+    Parameters
+    ----------
+    voxels, hidden : int
+        Input and output width.
+    """
+
+    def __init__(self, voxels: int, hidden: int) -> None:
+        super().__init__()
+        self.linears = nn.ModuleList([nn.Linear(voxels, hidden)])
+
+    def forward(self, fmri: Tensor) -> Tensor:
+        """Map ``(..., voxels)`` to ``(..., hidden)``."""
+        return self.linears[0](fmri)
+
+
+class ResidualMLP(nn.Module):
+    """Pre-norm residual MLP blocks over the channels.
+
+    The released "mixer" run with one token per sample normalises a single number and thus adds a
+    constant only; here every block mixes all channels.
+
+    Parameters
+    ----------
+    hidden : int
+        Width.
+    blocks : int
+        Number of blocks.
+    dropout : float
+        Inside each block, 0..1.
+    """
+
+    def __init__(self, hidden: int, blocks: int, dropout: float) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(hidden),
+                nn.Linear(hidden, hidden),
+                nn.GELU(),
+                nn.Dropout(dropout),
+                nn.Linear(hidden, hidden),
+            )
+            for _ in range(blocks)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(..., hidden)`` to ``(..., hidden)``."""
+        for block in self.blocks:
+            x = x + block(x)
+        return x

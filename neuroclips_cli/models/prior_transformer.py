@@ -1,0 +1,175 @@
+"""The diffusion prior's transformer: shared key/value head, cosine attention, rotary positions.
+
+Key names and arithmetic follow dalle2-pytorch 1.15.6 with rotary-embedding-torch 0.9.1, which the
+published NeuroClips and MindEye2 checkpoints were trained with.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_LOGIT_SCALE = 16.0
+_BUCKETS = 32
+_FARTHEST = 128
+_ROTARY_CHANNELS = 32
+
+
+class GainNorm(nn.Module):
+    """Layer normalisation with a gain and no bias.
+
+    Parameters
+    ----------
+    dim : int
+        Channels, the last axis.
+    stable : bool
+        Divide by the signed maximum over channels first (gradient stopped).
+    """
+
+    def __init__(self, dim: int, *, stable: bool = False) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(dim))
+        self.stable = stable
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise the last axis of ``x``."""
+        # The library widens epsilon for everything that is not float32.
+        epsilon = 1e-5 if x.dtype == torch.float32 else 1e-3
+        if self.stable:
+            x = x / x.amax(dim=-1, keepdim=True).detach()
+        return F.layer_norm(x, x.shape[-1:], eps=epsilon) * self.g
+
+
+class PositionBias(nn.Module):
+    """Additive attention bias by distance; every key to the right falls in bucket 0.
+
+    Parameters
+    ----------
+    heads : int
+        One learned value per bucket and head.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.relative_attention_bias = nn.Embedding(_BUCKETS, heads)
+
+    def forward(self, queries: int, keys: int) -> Tensor:
+        """Return ``(heads, queries, keys)``; key 0 is the learned null key."""
+        device = self.relative_attention_bias.weight.device
+        rows = torch.arange(queries, device=device)[:, None]
+        distance = (rows - torch.arange(keys, device=device)[None]).clamp(min=0)
+        exact = _BUCKETS // 2
+        growth = (distance.clamp(min=1).float() / exact).log() / math.log(_FARTHEST / exact)
+        far = (exact + (growth * (_BUCKETS - exact)).long()).clamp(max=_BUCKETS - 1)
+        buckets = torch.where(distance < exact, distance, far)
+        return self.relative_attention_bias(buckets).permute(2, 0, 1)
+
+
+class Rotary(nn.Module):
+    """Rotary positions over interleaved channel pairs, at most the first 32 channels of a head."""
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        dim = min(_ROTARY_CHANNELS, head_dim)
+        powers = torch.arange(0, dim, 2)[: dim // 2].float() / dim
+        self.freqs = nn.Parameter(1.0 / 10000.0**powers, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rotate ``x`` ``(..., positions, head_dim)``."""
+        positions = torch.arange(x.shape[-2], device=x.device, dtype=self.freqs.dtype)
+        angles = (positions[:, None] * self.freqs[None]).repeat_interleave(2, dim=-1)
+        turned, rest = x[..., : angles.shape[-1]], x[..., angles.shape[-1] :]
+        pairs = turned.unflatten(-1, (-1, 2))
+        swapped = torch.stack((-pairs[..., 1], pairs[..., 0]), dim=-1).flatten(-2)
+        turned = turned * angles.cos() + swapped * angles.sin()
+        return torch.cat((turned, rest), dim=-1).to(x.dtype)
+
+
+class SharedKeyAttention(nn.Module):
+    """Many query heads, one key/value head, one learned null key/value in front.
+
+    Parameters
+    ----------
+    dim, heads, head_dim : int
+        Width, query heads, width of a head.
+    rotary : Rotary
+        Shared by all layers.
+    """
+
+    def __init__(self, dim: int, heads: int, head_dim: int, rotary: Rotary) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = GainNorm(dim)
+        self.null_kv = nn.Parameter(torch.randn(2, head_dim))
+        self.to_q = nn.Linear(dim, heads * head_dim, bias=False)
+        self.to_kv = nn.Linear(dim, 2 * head_dim, bias=False)
+        self.rotary_emb = rotary
+        self.to_out = nn.Sequential(nn.Linear(heads * head_dim, dim, bias=False), GainNorm(dim))
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """Attend within ``x`` ``(batch, n, dim)``; ``bias`` is ``(heads, n, n + 1)``."""
+        x = self.norm(x)
+        queries = self.to_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        keys, values = self.to_kv(x).chunk(2, dim=-1)
+        queries = self.rotary_emb(queries * _LOGIT_SCALE)
+        keys = self.rotary_emb(keys)
+        null_key, null_value = self.null_kv.to(x.dtype).expand(len(x), 2, -1).split(1, dim=1)
+        keys = F.normalize(torch.cat((null_key, keys), dim=1), dim=-1)
+        values = torch.cat((null_value, values), dim=1)
+        queries = F.normalize(queries, dim=-1)
+        logits = torch.einsum("bhid,bjd->bhij", queries, keys) * _LOGIT_SCALE + bias
+        attended = torch.einsum("bhij,bjd->bhid", logits.softmax(-1), values)
+        return self.to_out(attended.transpose(1, 2).flatten(2))
+
+
+class GatedSiLU(nn.Module):
+    """Value half times the SiLU of the gate half."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Halve the last axis of ``x``."""
+        value, gate = x.chunk(2, dim=-1)
+        return value * F.silu(gate)
+
+
+def _feed_forward(dim: int) -> nn.Sequential:
+    # Positions 3 and 4 hold the original's unused norm and dropout, so that weights keep their key.
+    return nn.Sequential(
+        GainNorm(dim),
+        nn.Linear(dim, 8 * dim, bias=False),
+        GatedSiLU(),
+        nn.Identity(),
+        nn.Identity(),
+        nn.Linear(4 * dim, dim, bias=False),
+    )
+
+
+class TokenTransformer(nn.Module):
+    """Pre-norm transformer over the whole sequence, without a mask.
+
+    Parameters
+    ----------
+    dim, depth, heads, head_dim : int
+        Width, layers, query heads, width of a head.
+    """
+
+    def __init__(self, dim: int, depth: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.rel_pos_bias = PositionBias(heads)
+        rotary = Rotary(head_dim)
+        self.layers = nn.ModuleList(
+            nn.ModuleList((SharedKeyAttention(dim, heads, head_dim, rotary), _feed_forward(dim)))
+            for _ in range(depth)
+        )
+        self.norm = GainNorm(dim, stable=True)
+        self.project_out = nn.Linear(dim, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, n, dim)`` for ``(batch, n, dim)``."""
+        bias = self.rel_pos_bias(x.shape[1], x.shape[1] + 1)
+        for attention, feed_forward in self.layers:
+            x = x + attention(x, bias)
+            x = x + feed_forward(x)
+        return self.project_out(self.norm(x))

@@ -1,0 +1,26 @@
+"""Reftm's frozen projector: image tokens into the text space (paper B.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class TokenProjector(nn.Module):
+    """Token mean times a fixed matrix.
+
+    Parameters
+    ----------
+    weight : Tensor
+        ``(token_dim, embed_dim)``; kept as a buffer, so it neither learns nor is saved.
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().clone().to(torch.float32), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map ``(batch, tokens, token_dim)`` to ``(batch, embed_dim)``, not normalised."""
+        return tokens.mean(dim=1) @ self.weight

@@ -1,0 +1,106 @@
+"""The Semantics Reconstructor: one scan to CLIP image tokens (paper 3.2, B.2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from neuroclips_cli.models.backbone import ResidualMLP, RidgeRegression
+from neuroclips_cli.models.prior import DiffusionPrior
+from neuroclips_cli.schema import SemanticsSettings
+
+
+class SemanticsBackbone(ResidualMLP):
+    """MLP blocks, a linear layer to the tokens, and the contrastive projector per token.
+
+    Parameters
+    ----------
+    hidden, blocks, dropout
+        See :class:`ResidualMLP`.
+    tokens, token_dim : int
+        Of the CLIP image model.
+    """
+
+    def __init__(
+        self, hidden: int, blocks: int, dropout: float, tokens: int, token_dim: int
+    ) -> None:
+        super().__init__(hidden, blocks, dropout)
+        self.tokens = tokens
+        self.backbone_linear = nn.Linear(hidden, tokens * token_dim)
+        self.clip_proj = nn.Sequential(
+            *(
+                layer
+                for _ in range(3)
+                for layer in (nn.LayerNorm(token_dim), nn.GELU(), nn.Linear(token_dim, token_dim))
+            )
+        )
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Map ``(batch, hidden)`` to backbone and contrastive tokens ``(batch, tokens, dim)``."""
+        tokens = self.backbone_linear(super().forward(x)).unflatten(-1, (self.tokens, -1))
+        return tokens, self.clip_proj(tokens)
+
+
+class Semantics(nn.Module):
+    """Ridge layer, MLP backbone, contrastive projector and diffusion prior.
+
+    Keys follow MindEye2: ``ridge.``, ``backbone.``, ``diffusion_prior.``.
+
+    Parameters
+    ----------
+    voxels : int
+        Length of a scan.
+    settings : SemanticsSettings
+        Sizes.
+    tokens, token_dim : int
+        Of the CLIP image model.
+    """
+
+    def __init__(
+        self, voxels: int, settings: SemanticsSettings, tokens: int, token_dim: int
+    ) -> None:
+        super().__init__()
+        self.sampling_steps = settings.prior_sampling_steps
+        self.ridge = RidgeRegression(voxels, settings.hidden)
+        self.backbone = SemanticsBackbone(
+            settings.hidden, settings.blocks, settings.dropout, tokens, token_dim
+        )
+        self.diffusion_prior = DiffusionPrior(
+            token_dim,
+            tokens,
+            depth=settings.prior_depth,
+            heads=settings.prior_heads,
+            head_dim=settings.prior_head_dim,
+            timesteps=settings.prior_timesteps,
+            drop_probability=settings.prior_drop_probability,
+        )
+
+    def forward(self, fmri: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode scans.
+
+        Parameters
+        ----------
+        fmri : Tensor
+            ``(batch, voxels)``, standardised.
+
+        Returns
+        -------
+        tuple of Tensor
+            Backbone tokens (condition of the prior) and contrastive tokens (for retrieval), both
+            ``(batch, tokens, token_dim)``.
+        """
+        return self.backbone(self.ridge(fmri))
+
+    def sample_tokens(self, fmri: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Image tokens drawn from the diffusion prior, ``(batch, tokens, token_dim)``.
+
+        Parameters
+        ----------
+        fmri : Tensor
+            ``(batch, voxels)``.
+        generator : torch.Generator, optional
+            CPU generator of the sampling noise.
+        """
+        with torch.no_grad():
+            brain, _ = self(fmri)
+        return self.diffusion_prior.sample(brain, steps=self.sampling_steps, generator=generator)

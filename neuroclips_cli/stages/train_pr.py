@@ -1,0 +1,117 @@
+"""train-pr: from scans to the latents of the blurry clip (paper 3.1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import Stage, open_stage, require_stage
+from neuroclips_cli.config import Settings
+
+NAME = "train-pr"
+
+
+def run(settings: Settings, *, overwrite: bool = False) -> Path:
+    """Train the Perception Reconstructor and keep the weights that validate best.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[perception]``, ``[train_pr]`` and the VAE decide the result.
+    overwrite : bool
+        Train again even if the result is there.
+
+    Returns
+    -------
+    Path
+        The stage folder.
+
+    Raises
+    ------
+    UserError
+        If preprocess is missing, there is only one training segment, or the loss becomes NaN.
+    """
+    from neuroclips_cli.backbones.loading import resolve
+
+    preprocess = require_stage(settings, "preprocess", needed_by=NAME)
+    inputs = {"preprocess": preprocess, "vae": resolve(settings.backbones.vae)}
+    sections = ("perception", "train_pr")
+    with open_stage(settings, NAME, sections=sections, inputs=inputs, overwrite=overwrite) as stage:
+        if not stage.up_to_date:
+            _train(settings, preprocess, stage)
+        return stage.folder
+
+
+def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
+    """Read from top to bottom: data, targets, model, one phase, weights."""
+    import torch
+
+    from neuroclips_cli.backbones.loading import choose_device
+    from neuroclips_cli.models.perception import Perception
+    from neuroclips_cli.stages.training_inputs import latent_targets, phase_facts, training_clips
+    from neuroclips_cli.training.checkpoints import Checkpoints, plain_state, seed_torch
+    from neuroclips_cli.training.journal import Journal
+    from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+    from neuroclips_cli.training.objectives import PerceptionObjective
+    from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
+    from neuroclips_cli.training.validation import perception_figures
+
+    options = settings.train_pr
+    device = choose_device(settings.run.device)
+    clips = training_clips(preprocess, options.validation_segments)
+    latents = latent_targets(settings, clips, device)
+
+    voxels, frames, latent_shape = clips.fmri.shape[2], latents.shape[1], latents.shape[2:]
+    seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
+    model = Perception(voxels, frames, settings.perception, latent_shape)
+    objective = PerceptionObjective(model, options.temperature, options.contrast_weight)
+
+    samples = ClipSamples(
+        clips.fmri,
+        clips.train,
+        {"latents": latents},
+        average_share=options.average_share,
+        noise=options.noise,
+    )
+    held_fmri = repetition_mean(clips.fmri, clips.validation).to(device)
+    held_latents = torch.from_numpy(latents[clips.validation]).float().to(device)
+
+    def validate() -> dict[str, float]:
+        return perception_figures(
+            model, held_fmri, held_latents, options.temperature, options.contrast_weight
+        )
+
+    plan = Plan(
+        phase="perception",
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        ridge_weight_decay=options.ridge_weight_decay,
+        checkpoint_every=options.checkpoint_every,
+        seed=settings.run.seed,
+    )
+    steps = plan.epochs * plan.steps(len(samples))
+    with (
+        Journal(stage.folder) as journal,
+        console.progress("Perception Reconstructor", steps, unit="step") as advance,
+    ):
+        progress = train_phase(
+            objective,
+            model,
+            samples,
+            validate,
+            plan,
+            accelerator=make_accelerator(device),
+            checkpoints=Checkpoints(stage.folder / "checkpoints", plan.phase),
+            journal=journal,
+            advance=advance,
+        )
+    stage.write_safetensors("model.safetensors", plain_state(model))
+    stage.fact("model", {"voxels": voxels, "frames": frames, "latent_shape": list(latent_shape)})
+    stage.fact("perception", phase_facts(progress, clips))
+    figures = progress.best_metrics
+    console.info(
+        f"perception: best epoch {progress.best_epoch} of {progress.epoch}, validation error "
+        f"{figures['error']:.3f} (with scans of other clips {figures['shuffled_error']:.3f})"
+    )

@@ -1,0 +1,234 @@
+"""train-sr: from scans to CLIP image tokens, in two phases (paper 3.2, Eq. 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import Stage, open_stage, require_stage
+from neuroclips_cli.config import Settings
+from neuroclips_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from neuroclips_cli.training.checkpoints import Progress
+
+NAME = "train-sr"
+PHASES = ("contrastive", "prior")
+
+
+class _FirstPhaseDone(Exception):
+    """Leaves the stage open, so that the next call goes on with phase 2."""
+
+
+def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False) -> Path:
+    """Train the Semantics Reconstructor: contrastive phase, then prior phase.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[semantics]``, ``[train_sr]``, CLIP, projector and captioner decide the result.
+    phase : str, optional
+        ``contrastive`` stops after phase 1 (the stage stays unfinished, the next call goes on);
+        ``prior`` insists that phase 1 is done; both in a row by default.
+    overwrite : bool
+        Train again even if the result is there.
+
+    Returns
+    -------
+    Path
+        The stage folder.
+
+    Raises
+    ------
+    UserError
+        If preprocess or phase 1 is missing, there is only one training segment, or the loss
+        becomes NaN.
+    """
+    from neuroclips_cli.backbones.loading import resolve
+
+    if phase not in (None, *PHASES):
+        raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
+    preprocess = require_stage(settings, "preprocess", needed_by=NAME)
+    inputs = {"preprocess": preprocess} | {
+        name: resolve(getattr(settings.backbones, name))
+        for name in ("clip", "projector", "captioner")
+    }
+    try:
+        with open_stage(
+            settings,
+            NAME,
+            sections=("semantics", "train_sr"),
+            inputs=inputs,
+            overwrite=overwrite,
+        ) as stage:
+            if not stage.up_to_date:
+                _Training(settings, preprocess, stage).run(phase)
+            return stage.folder
+    except _FirstPhaseDone as stopped:
+        console.info("phase 1 is done; `neuroclips train-sr` goes on with phase 2")
+        return Path(str(stopped))
+
+
+class _Training:
+    """Data, targets and model of one training, and its two phases."""
+
+    def __init__(self, settings: Settings, preprocess: Path, stage: Stage) -> None:
+        import torch
+
+        from neuroclips_cli.backbones.clip import load_projector
+        from neuroclips_cli.backbones.loading import choose_device
+        from neuroclips_cli.models.projector import TokenProjector
+        from neuroclips_cli.models.semantics import Semantics
+        from neuroclips_cli.stages import training_inputs as inputs
+        from neuroclips_cli.training.checkpoints import seed_torch
+        from neuroclips_cli.training.loop import make_accelerator
+        from neuroclips_cli.training.samples import derived_seed, repetition_mean
+
+        self.settings, self.stage, self.options = settings, stage, settings.train_sr
+        self.device = choose_device(settings.run.device)
+        self.clips = inputs.training_clips(preprocess, self.options.validation_segments)
+        self.tokens = inputs.token_targets(settings, self.clips, self.device)
+        self.text = inputs.text_targets(settings, self.clips, self.device)
+        self.sizes = {
+            "voxels": self.clips.fmri.shape[2],
+            "tokens": self.tokens.shape[2],
+            "token_dim": self.tokens.shape[3],
+        }
+        seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
+        self.model = Semantics(
+            self.sizes["voxels"],
+            settings.semantics,
+            self.sizes["tokens"],
+            self.sizes["token_dim"],
+        )
+        projector = TokenProjector(load_projector(settings.backbones.projector))
+        self.projector = projector.to(self.device)
+        self.accelerator = make_accelerator(self.device)
+
+        held = self.clips.validation
+        middle = self.tokens[held, self.tokens.shape[1] // 2]
+        self.held_fmri = repetition_mean(self.clips.fmri, held).to(self.device)
+        self.held_tokens = torch.from_numpy(middle).float().to(self.device)
+        self.held_text = torch.from_numpy(self.text[held]).float().to(self.device)
+
+    def run(self, phase: str | None) -> None:
+        """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
+        from neuroclips_cli.stages.training_inputs import phase_facts
+        from neuroclips_cli.training.checkpoints import Checkpoints, plain_state
+
+        folder = self.stage.folder / "checkpoints"
+        first = Checkpoints(folder, PHASES[0])
+        if phase == "prior" and first.progress().epoch < self.options.contrastive_epochs:
+            raise UserError(
+                "phase 2 of train-sr starts from phase 1, which is not done: run `neuroclips "
+                "train-sr --phase contrastive` first, or train-sr without --phase"
+            )
+        self.stage.fact("model", self.sizes)
+        progress = self.contrastive(first)
+        self.stage.fact(PHASES[0], phase_facts(progress, self.clips))
+        self._say("phase 1 (contrastive)", progress)
+        if phase == "contrastive":
+            raise _FirstPhaseDone(str(self.stage.folder))
+        progress = self.prior(Checkpoints(folder, PHASES[1]))
+        self.stage.fact(PHASES[1], phase_facts(progress, self.clips))
+        self._say("phase 2 (prior)", progress)
+        self.stage.write_safetensors("model.safetensors", plain_state(self.model))
+
+    def contrastive(self, checkpoints: Any) -> Progress:
+        """Phase 1: BiMixCo on the contrastive tokens (Eq. 8)."""
+        from neuroclips_cli.training.objectives import ContrastiveObjective
+        from neuroclips_cli.training.validation import contrastive_figures
+
+        options = self.options
+        objective = ContrastiveObjective(self.model, options.temperature, options.mixco_beta)
+        self.model.diffusion_prior.requires_grad_(False)
+
+        def validate() -> dict[str, float]:
+            return contrastive_figures(
+                self.model, self.held_fmri, self.held_tokens, options.temperature
+            )
+
+        sizes = (options.contrastive_epochs, options.contrastive_batch_size)
+        return self._phase(PHASES[0], sizes, objective, validate, checkpoints)
+
+    def prior(self, checkpoints: Any) -> Progress:
+        """Phase 2: BiMixCo + delta prior + mu Reftm (Eq. 4)."""
+        from neuroclips_cli.training.objectives import PriorObjective
+        from neuroclips_cli.training.validation import prior_figures
+
+        options = self.options
+        weights = {
+            "temperature": options.temperature,
+            "prior_weight": options.prior_weight,
+            "reftm_weight": options.reftm_weight,
+        }
+        objective = PriorObjective(
+            self.model, self.projector, mixco_beta=options.mixco_beta, **weights
+        )
+        self.model.requires_grad_(True)
+        self.model.diffusion_prior.freeze_rotary()
+
+        def validate() -> dict[str, float]:
+            return prior_figures(
+                self.model,
+                self.projector,
+                self.held_fmri,
+                self.held_tokens,
+                self.held_text,
+                **weights,
+            )
+
+        sizes = (options.prior_epochs, options.prior_batch_size)
+        return self._phase(PHASES[1], sizes, objective, validate, checkpoints)
+
+    def _phase(
+        self, name: str, sizes: tuple[int, int], objective: Any, validate: Any, checkpoints: Any
+    ) -> Progress:
+        from neuroclips_cli.training.journal import Journal
+        from neuroclips_cli.training.loop import Plan, train_phase
+        from neuroclips_cli.training.samples import ClipSamples
+
+        options = self.options
+        samples = ClipSamples(
+            self.clips.fmri,
+            self.clips.train,
+            {"tokens": self.tokens, "text": self.text},
+            average_share=options.average_share,
+            noise=options.noise,
+            frame_targets=("tokens",),
+        )
+        plan = Plan(
+            phase=name,
+            epochs=sizes[0],
+            batch_size=sizes[1],
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            ridge_weight_decay=options.ridge_weight_decay,
+            checkpoint_every=options.checkpoint_every,
+            seed=self.settings.run.seed,
+        )
+        steps = plan.epochs * plan.steps(len(samples))
+        with (
+            Journal(self.stage.folder) as journal,
+            console.progress(f"Semantics, {name} phase", steps, unit="step") as advance,
+        ):
+            return train_phase(
+                objective,
+                self.model,
+                samples,
+                validate,
+                plan,
+                accelerator=self.accelerator,
+                checkpoints=checkpoints,
+                journal=journal,
+                advance=advance,
+            )
+
+    def _say(self, phase: str, progress: Progress) -> None:
+        figures = progress.best_metrics
+        console.info(
+            f"{phase}: best epoch {progress.best_epoch} of {progress.epoch}, retrieval among "
+            f"{len(self.clips.validation)} held-out clips {figures['fmri_to_image']:.2f} (image) "
+            f"and {figures['image_to_fmri']:.2f} (fMRI), chance {1 / len(self.held_fmri):.3f}"
+        )

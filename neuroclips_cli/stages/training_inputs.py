@@ -1,0 +1,172 @@
+"""What train-pr and train-sr share: the clips to train on, frozen targets, the phase's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import read_array, read_csv, read_json, sha256
+from neuroclips_cli.config import Settings
+from neuroclips_cli.disk import text_digest
+
+if TYPE_CHECKING:
+    from neuroclips_cli.training.checkpoints import Progress
+
+FRAMES = "frames_train.npy"
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """The training films of one subject.
+
+    Attributes
+    ----------
+    fmri : numpy.ndarray
+        float32 (clips, repetitions, voxels).
+    frames : numpy.ndarray
+        uint8 (clips, Nf, height, width, 3).
+    captions : list of str
+        Empty where unknown.
+    train, validation : numpy.ndarray
+        Clip numbers.
+    held_out : tuple of int
+        The segments of ``validation``.
+    frames_digest : str
+        Of the frames file.
+    """
+
+    fmri: np.ndarray
+    frames: np.ndarray
+    captions: list[str]
+    train: np.ndarray
+    validation: np.ndarray
+    held_out: tuple[int, ...]
+    frames_digest: str
+
+
+def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> TrainingClips:
+    """Open the arrays of preprocess and hold whole segments out.
+
+    Parameters
+    ----------
+    preprocess : Path
+        Finished preprocess folder. Its test arrays are not opened.
+    validation_segments : sequence of int
+        Segments to hold out.
+    """
+    from neuroclips_cli.training.split import split_segments
+
+    rows = [row for row in read_csv(preprocess / "clips.csv") if row["split"] == "train"]
+    segments = np.array([int(row["segment"]) for row in rows])
+    train, validation, held_out = split_segments(segments, validation_segments)
+    missing = [s for s in validation_segments if s not in held_out]
+    names = ", ".join(map(str, held_out))
+    if missing:
+        console.info(f"no training segment {missing[0]} in the data; segment {names} validates")
+    else:
+        console.detail(f"segment {names} ({len(validation)} clips) is held out for validation")
+    digest = read_json(preprocess / "manifest.json")["outputs"].get(FRAMES)
+    return TrainingClips(
+        fmri=read_array(preprocess / "fmri_train.npy"),
+        frames=read_array(preprocess / FRAMES),
+        captions=[row["caption"] for row in rows],
+        train=train,
+        validation=validation,
+        held_out=held_out,
+        frames_digest=digest or sha256(preprocess / FRAMES),
+    )
+
+
+def _target_path(settings: Settings, name: str, digest: str, reference: str, suffix: str) -> Path:
+    from neuroclips_cli.backbones.loading import resolve
+    from neuroclips_cli.training.targets import target_key
+
+    folder = Path(resolve(reference))
+    key = target_key(digest, reference, folder if folder.is_dir() else None)
+    return Path(settings.run.workdir) / "targets" / f"{name}-{key}{suffix}"
+
+
+def latent_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
+    """VAE latents of all frames, float16 (clips, Nf, channels, h, w)."""
+    from neuroclips_cli.backbones.vae import encode_frames, load_vae
+
+    def encoder() -> Callable[[np.ndarray], np.ndarray]:
+        vae = load_vae(settings.backbones.vae, device)
+        return lambda frames: encode_frames(vae, frames)
+
+    path = _target_path(settings, "latents", clips.frames_digest, settings.backbones.vae, ".npy")
+    return _frame_targets(path, clips.frames, encoder, "VAE latents")
+
+
+def token_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
+    """CLIP image tokens of all frames, float16 (clips, Nf, tokens, dim)."""
+    from neuroclips_cli.backbones.clip import load_clip
+
+    def encoder() -> Callable[[np.ndarray], np.ndarray]:
+        return load_clip(settings.backbones.clip, device).tokens
+
+    path = _target_path(settings, "tokens", clips.frames_digest, settings.backbones.clip, ".npy")
+    return _frame_targets(path, clips.frames, encoder, "CLIP tokens")
+
+
+def _frame_targets(
+    path: Path,
+    frames: np.ndarray,
+    encoder: Callable[[], Callable[[np.ndarray], np.ndarray]],
+    what: str,
+) -> np.ndarray:
+    from neuroclips_cli.training.targets import cached_rows, per_frame
+
+    if path.exists():
+        return read_array(path)
+    with console.progress(what, len(frames)) as advance:
+        return cached_rows(path, frames, per_frame(encoder()), advance)
+
+
+def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
+    """Text embeddings of the clips' captions, float16 (clips, embed_dim).
+
+    Captions come from the data set; where it has none, from the captioner on the middle frame.
+    """
+    from neuroclips_cli.backbones.clip import load_clip
+    from neuroclips_cli.training.targets import cached_captions, cached_rows
+
+    captions = list(clips.captions)
+    if not all(captions):
+        reference = settings.backbones.captioner
+        path = _target_path(settings, "captions", clips.frames_digest, reference, ".json")
+
+        def describe(frames: np.ndarray) -> Sequence[str]:
+            from neuroclips_cli.backbones.captioner import load_captioner
+
+            if not captioner:
+                captioner.append(load_captioner(reference, device))
+            return captioner[0].caption(frames)
+
+        captioner: list[Any] = []
+        described = cached_captions(path, clips.frames, describe)
+        captions = [own or made for own, made in zip(captions, described, strict=True)]
+    reference = settings.backbones.clip
+    path = _target_path(settings, "text", text_digest(captions), reference, ".npy")
+    if path.exists():
+        return read_array(path)
+    clip = load_clip(reference, device)
+    order = np.arange(len(captions))
+    return cached_rows(
+        path, order, lambda rows: clip.text_embeddings([captions[row] for row in rows])
+    )
+
+
+def phase_facts(progress: Progress, clips: TrainingClips) -> dict[str, Any]:
+    """Return what the manifest keeps of a phase: best epoch, its figures, who validated."""
+    return {
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "validation": {k: round(v, 6) for k, v in progress.best_metrics.items()},
+        "validation_segments": list(clips.held_out),
+    }

@@ -1,0 +1,125 @@
+"""Checkpoints of one training phase: the last state to go on from, and the best weights.
+
+A checkpoint is one safetensors file, so that it appears whole or not at all: weights, optimiser
+moments, and everything else as JSON in the file's metadata. No pickle is involved.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from neuroclips_cli import disk
+
+
+@dataclass
+class Progress:
+    """How far a phase is.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs done.
+    best_epoch : int
+        Epoch (from 1) of the best weights, 0 before the first.
+    best_loss : float
+        Its validation loss.
+    best_metrics : dict
+        All of that epoch's validation figures.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    best_metrics: dict[str, float] = field(default_factory=dict)
+
+
+def plain_state(model: nn.Module) -> dict[str, Tensor]:
+    """Weights by name on the CPU, each with memory of its own (tied tensors are copied)."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in model.state_dict().items()
+    }
+
+
+class Checkpoints:
+    """The checkpoint files of one phase.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they lie.
+    phase : str
+        First part of their names.
+    """
+
+    def __init__(self, folder: Path, phase: str) -> None:
+        self.last = folder / f"{phase}-last.safetensors"
+        self.best = folder / f"{phase}-best.safetensors"
+
+    def save_best(self, model: nn.Module) -> None:
+        """Write the weights as the best so far."""
+        with disk.atomic_path(self.best) as temporary:
+            save_file(plain_state(model), temporary)
+
+    def load_best(self, model: nn.Module) -> None:
+        """Put the best weights into the model."""
+        model.load_state_dict(load_file(self.best))
+
+    def save_last(
+        self, model: nn.Module, optimiser: Any, schedule: Any, progress: Progress
+    ) -> None:
+        """Write everything that training needs to go on."""
+        state = optimiser.state_dict()
+        tensors = {f"model.{name}": tensor for name, tensor in plain_state(model).items()}
+        for index, moments in state["state"].items():
+            for name, tensor in moments.items():
+                copy = tensor.detach().to("cpu", copy=True).contiguous()
+                tensors[f"optimiser.{index}.{name}"] = copy
+        cycle = schedule.state_dict()
+        record = {
+            "progress": asdict(progress),
+            "groups": state["param_groups"],
+            "schedule": {key: cycle[key] for key in ("last_epoch", "_step_count", "_last_lr")},
+        }
+        with disk.atomic_path(self.last) as temporary:
+            save_file(tensors, temporary, metadata={"state": json.dumps(record)})
+
+    def load_last(self, model: nn.Module, optimiser: Any, schedule: Any) -> Progress:
+        """Restore the last state; a fresh :class:`Progress` where there is none."""
+        if not self.last.exists():
+            return Progress()
+        tensors = load_file(self.last)
+        record = self._record()
+        weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
+        model.load_state_dict(weights)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            if key.startswith("optimiser."):
+                _, index, name = key.split(".", 2)
+                moments.setdefault(int(index), {})[name] = tensor
+        for group in record["groups"]:
+            group["betas"] = tuple(group["betas"])
+        optimiser.load_state_dict({"state": moments, "param_groups": record["groups"]})
+        schedule.load_state_dict(record["schedule"])
+        return Progress(**record["progress"])
+
+    def progress(self) -> Progress:
+        """How far the phase is on disk, without loading weights."""
+        return Progress(**self._record()["progress"]) if self.last.exists() else Progress()
+
+    def _record(self) -> dict[str, Any]:
+        with safe_open(self.last, framework="pt") as stream:
+            return json.loads(stream.metadata()["state"])
+
+
+def seed_torch(seed: int) -> None:
+    """Seed torch's generators: dropout, mixing, noise and frame choice depend on it alone."""
+    torch.manual_seed(seed % 2**63)

@@ -1,0 +1,203 @@
+"""The training loop of one phase, on Accelerate.
+
+Read from top to bottom: samples in this epoch's order, one optimiser step per batch, validation,
+best and last checkpoint, one line of figures. Everything random in an epoch follows from
+``(seed, phase, epoch)``; a run that was killed goes on from its last checkpoint and ends with the
+weights of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.training.checkpoints import Checkpoints, Progress, seed_torch
+from neuroclips_cli.training.journal import Journal
+from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.training.samples import ClipSamples, SeededOrder, as_is, derived_seed
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Advance = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a phase needs to know beside its model and data.
+
+    Attributes
+    ----------
+    phase : str
+        Name in checkpoints and figures.
+    epochs, batch_size, checkpoint_every : int
+        ``checkpoint_every`` in epochs.
+    learning_rate, weight_decay, ridge_weight_decay : float
+        Of AdamW; the rate is the peak of the cycle.
+    seed : int
+        Of the run.
+    """
+
+    phase: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    ridge_weight_decay: float
+    checkpoint_every: int
+    seed: int
+
+    def steps(self, samples: int) -> int:
+        """Return the optimiser steps of one epoch; an incomplete last batch is left out."""
+        return max(samples // self.batch_size, 1)
+
+
+def make_accelerator(device: str) -> Accelerator:
+    """Accelerate's entry point: bfloat16 on GPUs that have it, float32 elsewhere.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu``, ``cuda`` or ``mps``.
+    """
+    from accelerate import Accelerator
+
+    half = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if half else "no")
+
+
+def train_phase(
+    objective: nn.Module,
+    model: nn.Module,
+    samples: ClipSamples,
+    validate: Callable[[], dict[str, float]],
+    plan: Plan,
+    *,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints,
+    journal: Journal,
+    advance: Advance | None = None,
+) -> Progress:
+    """Train one phase and leave the best weights in ``model``.
+
+    Parameters
+    ----------
+    objective : nn.Module
+        ``objective(batch)`` returns named scalar losses, ``loss`` among them; contains ``model``.
+    model : nn.Module
+        What is checkpointed.
+    samples : ClipSamples
+        Training samples.
+    validate : callable
+        Figures on held-out segments; the smallest ``loss`` decides which weights are best.
+    plan : Plan
+        Length, rates, seed.
+    accelerator, checkpoints, journal
+        Where it runs and where it is written down.
+    advance : callable, optional
+        ``advance(steps, loss=..)`` after each step, and at once for steps already done.
+
+    Raises
+    ------
+    UserError
+        If the loss is no longer finite; the last checkpoint stays.
+    """
+    order = SeededOrder(len(samples), plan.seed, plan.phase)
+    size = min(plan.batch_size, len(samples))
+    loader: Any = DataLoader(
+        samples, batch_size=size, sampler=order, drop_last=True, collate_fn=as_is
+    )
+    optimiser: Any = make_optimiser(
+        objective, plan.learning_rate, plan.weight_decay, plan.ridge_weight_decay
+    )
+    schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
+    steps = len(loader)
+    objective, optimiser, loader, schedule = accelerator.prepare(
+        objective, optimiser, loader, schedule
+    )
+    progress = checkpoints.load_last(model, optimiser, schedule)
+    journal.rewind(plan.phase, progress.epoch)
+    if advance is not None and progress.epoch:
+        advance(progress.epoch * steps)
+    for epoch in range(progress.epoch, plan.epochs):
+        began = time.monotonic()
+        order.epoch = epoch
+        seed_torch(derived_seed(plan.seed, plan.phase, epoch))
+        figures = _one_epoch(objective, loader, optimiser, schedule, accelerator, advance)
+        _refuse_nan(figures, plan, epoch)
+        objective.eval()
+        held_out = validate()
+        objective.train()
+        _note_best(progress, held_out, epoch + 1, checkpoints, model, accelerator)
+        figures |= {f"val_{name}": value for name, value in held_out.items()}
+        figures |= {"lr": schedule.get_last_lr()[0], "seconds": time.monotonic() - began}
+        if accelerator.is_main_process:
+            journal.write(plan.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()})
+            if (epoch + 1) % plan.checkpoint_every == 0 or epoch + 1 == plan.epochs:
+                checkpoints.save_last(model, optimiser, schedule, progress)
+    accelerator.wait_for_everyone()
+    accelerator.free_memory()
+    checkpoints.load_best(model)
+    return progress
+
+
+def _one_epoch(
+    objective: nn.Module,
+    loader: Any,
+    optimiser: Any,
+    schedule: Any,
+    accelerator: Accelerator,
+    advance: Advance | None,
+) -> dict[str, float]:
+    """Train on every batch once; return the mean losses."""
+    objective.train()
+    sums: dict[str, torch.Tensor] = {}
+    batches = 0
+    for batch in loader:
+        with accelerator.accumulate(objective):
+            with accelerator.autocast():
+                losses = objective(batch)
+            accelerator.backward(losses["loss"])
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
+        batches += 1
+        for name, value in losses.items():
+            sums[name] = sums.get(name, torch.zeros_like(value.detach())) + value.detach()
+        if advance is not None:
+            advance(1, loss=sums["loss"].item() / batches)
+    return {name: value.item() / batches for name, value in sums.items()}
+
+
+def _refuse_nan(figures: dict[str, float], plan: Plan, epoch: int) -> None:
+    if not all(math.isfinite(value) for value in figures.values()):
+        raise UserError(
+            f"the {plan.phase} loss is no longer a number in epoch {epoch + 1}: lower its "
+            f"learning rate (now {plan.learning_rate:g}) and run again; the last good checkpoint "
+            "is kept until then"
+        )
+
+
+def _note_best(
+    progress: Progress,
+    held_out: dict[str, float],
+    epoch: int,
+    checkpoints: Checkpoints,
+    model: nn.Module,
+    accelerator: Accelerator,
+) -> None:
+    """Keep the weights if the validation loss is the smallest so far."""
+    progress.epoch = epoch
+    if held_out["loss"] < progress.best_loss or not progress.best_epoch:
+        progress.best_epoch, progress.best_loss = epoch, held_out["loss"]
+        progress.best_metrics = dict(held_out)
+        if accelerator.is_main_process:
+            checkpoints.save_best(model)

@@ -1,0 +1,67 @@
+"""AdamW with its parameter groups, and the one-cycle schedule (paper A, MindEye2)."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import OneCycleLR
+
+
+def make_optimiser(
+    module: nn.Module, learning_rate: float, weight_decay: float, ridge_weight_decay: float
+) -> AdamW:
+    """AdamW over what learns in ``module``.
+
+    Matrices and filters decay; biases, gains and mixing scalars do not; the ridge layer's
+    weights, found by ``ridge`` in their name, have a decay of their own (Eq. 3's penalty).
+
+    Parameters
+    ----------
+    module : nn.Module
+        Parameters without gradient are left out.
+    learning_rate : float
+        Peak; the schedule sets the actual one.
+    weight_decay, ridge_weight_decay : float
+        Decoupled decay of matrices and of the ridge weights.
+    """
+    ridge, matrices, rest = [], [], []
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.ndim < 2:
+            rest.append(parameter)
+        elif "ridge." in name:
+            ridge.append(parameter)
+        else:
+            matrices.append(parameter)
+    groups = [
+        {"params": ridge, "weight_decay": ridge_weight_decay},
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return AdamW([group for group in groups if group["params"]], lr=learning_rate)
+
+
+def make_schedule(
+    optimiser: Optimizer, learning_rate: float, epochs: int, steps_per_epoch: int
+) -> OneCycleLR:
+    """One cycle over all steps: rise in the first two epochs, end at 1/1000 of the start.
+
+    Parameters
+    ----------
+    optimiser : Optimizer
+        Whose learning rate and first momentum are moved.
+    learning_rate : float
+        Peak.
+    epochs, steps_per_epoch : int
+        Their product is the length of the cycle.
+    """
+    # torch divides by the length of either half: very short trainings need one step in each.
+    total = max(epochs * steps_per_epoch, 3)
+    return OneCycleLR(
+        optimiser,
+        max_lr=learning_rate,
+        total_steps=total,
+        pct_start=min(2 / epochs, 1 - 1 / total),
+        final_div_factor=1000,
+    )

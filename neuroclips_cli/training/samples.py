@@ -1,0 +1,138 @@
+"""What one training sample is, and the order in which samples come."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+
+def derived_seed(*parts: Any) -> int:
+    """Seed below 2**63 from anything printable, such as ``(seed, phase, epoch)``."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class SeededOrder(Sampler[int]):
+    """A new permutation each epoch that depends on seed, phase and epoch only.
+
+    A resumed run thus sees the samples in the order of an undisturbed one.
+
+    Parameters
+    ----------
+    length : int
+        Number of samples.
+    seed : int
+        Of the run.
+    phase : str
+        Name of the training phase.
+    """
+
+    def __init__(self, length: int, seed: int, phase: str) -> None:
+        self.length, self.seed, self.phase = length, seed, phase
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield every sample once, in this epoch's order."""
+        seed = derived_seed("order", self.seed, self.phase, self.epoch)
+        generator = torch.Generator().manual_seed(seed)
+        yield from torch.randperm(self.length, generator=generator).tolist()
+
+
+class ClipSamples(Dataset[Any]):
+    """Every repetition of every clip is a sample of its own.
+
+    Test scans are the mean of ten repetitions: the same signal with less noise than a single
+    repetition. So that the model also meets cleaner scans, a share of the samples is a random
+    convex combination of the clip's repetitions (weights uniform on the simplex); in units and
+    signal it equals a repetition, only the noise shrinks. No test statistics are involved.
+
+    Fresh Gaussian noise on every training scan keeps the models from learning the few scans by
+    heart; for a linear model it is exactly a ridge penalty (Bishop 1995).
+
+    Parameters
+    ----------
+    fmri : numpy.ndarray
+        float32 (clips, repetitions, voxels), standardised.
+    clips : numpy.ndarray
+        int, the clips to draw from.
+    targets : mapping
+        Name to array whose first axis is the clip.
+    average_share : float
+        Probability of a combination of repetitions instead of one, 0..1.
+    noise : float
+        Deviation of the added noise, in units of the standardised scans.
+    frame_targets : sequence of str
+        Names of targets ``(clips, frames, ...)`` of which a random frame is taken each time
+        (the keyframe of paper 3.2).
+    """
+
+    def __init__(
+        self,
+        fmri: np.ndarray,
+        clips: np.ndarray,
+        targets: Mapping[str, np.ndarray],
+        *,
+        average_share: float = 0.0,
+        noise: float = 0.0,
+        frame_targets: Sequence[str] = (),
+    ) -> None:
+        self.fmri, self.clips, self.targets = fmri, clips, dict(targets)
+        self.average_share, self.noise = average_share, noise
+        self.frame_targets = tuple(frame_targets)
+        self.repetitions = fmri.shape[1]
+
+    def __len__(self) -> int:
+        """Return clips times repetitions."""
+        return len(self.clips) * self.repetitions
+
+    def clips_of(self, samples: Sequence[int]) -> np.ndarray:
+        """Clip numbers of samples."""
+        return self.clips[np.asarray(samples) // self.repetitions]
+
+    def __getitem__(self, sample: int) -> dict[str, Tensor]:
+        """Return one sample as a batch of one."""
+        return self.__getitems__([sample])
+
+    def __getitems__(self, samples: Sequence[int]) -> dict[str, Tensor]:
+        """Return a batch: ``fmri`` (batch, voxels) and the targets, all float32."""
+        clips = self.clips_of(samples)
+        weights = self._weights(np.asarray(samples) % self.repetitions)
+        fmri = torch.from_numpy(np.ascontiguousarray(self.fmri[clips])).float()
+        scans = (weights[..., None] * fmri).sum(1)
+        if self.noise:
+            scans = scans + self.noise * torch.randn(scans.shape)
+        batch = {"fmri": scans}
+        for name, array in self.targets.items():
+            rows: Any = clips
+            if name in self.frame_targets:
+                rows = (clips, torch.randint(0, array.shape[1], (len(clips),)).numpy())
+            batch[name] = torch.from_numpy(np.ascontiguousarray(array[rows])).float()
+        return batch
+
+    def _weights(self, chosen: np.ndarray) -> Tensor:
+        shape = (len(chosen), self.repetitions)
+        single = torch.nn.functional.one_hot(torch.from_numpy(chosen), self.repetitions).float()
+        drawn = -torch.rand(shape).clamp(min=1e-12).log()
+        combined = drawn / drawn.sum(1, keepdim=True)
+        use = torch.rand(len(chosen), 1) < self.average_share
+        return torch.where(use, combined, single)
+
+
+def as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Collate function for a data set that already returns whole batches."""
+    return batch
+
+
+def repetition_mean(fmri: np.ndarray, clips: np.ndarray) -> Tensor:
+    """Mean over the repetitions of the named clips, float32 ``(len(clips), voxels)``."""
+    return torch.from_numpy(np.asarray(fmri[clips], dtype=np.float32).mean(axis=1))

@@ -1,0 +1,138 @@
+"""Frozen targets, computed once and kept on disk, shared by all subjects who saw the films."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from neuroclips_cli import disk
+
+CLIPS_AT_ONCE = 32
+
+
+def target_key(frames_digest: str, reference: str, folder: Path | None) -> str:
+    """Name part that changes when the films or the network change.
+
+    Parameters
+    ----------
+    frames_digest : str
+        Digest of what goes into the network.
+    reference : str
+        The backbone's reference; decides where it is a hub id.
+    folder : Path or None
+        The backbone's folder where it lies on this machine; its weights decide then.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    network = disk.tree_digest(folder) if folder is not None else f"name:{reference}"
+    return disk.text_digest([frames_digest, network])[:16]
+
+
+def cached_rows(
+    path: Path,
+    inputs: np.ndarray,
+    compute: Callable[[np.ndarray], np.ndarray],
+    advance: Callable[[int], None] | None = None,
+) -> np.ndarray:
+    """Apply a frozen network to every clip, or open the result of an earlier time.
+
+    The array grows in a hidden file beside ``path`` with a note of the rows done, so that an
+    interrupted computation goes on; it gets its name when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.npy`` file; its name must change whenever the result would.
+    inputs : numpy.ndarray
+        ``(clips, ...)``, at least one clip.
+    compute : callable
+        Some clips to ``(those clips, ...)``; the result is stored as float16.
+    advance : callable, optional
+        Called with the number of clips done.
+
+    Returns
+    -------
+    numpy.ndarray
+        float16 ``(clips, ...)``, memory-mapped.
+    """
+    if not path.exists():
+        _compute(path, inputs, compute, advance)
+    elif advance is not None:
+        advance(len(inputs))
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _compute(
+    path: Path,
+    inputs: np.ndarray,
+    compute: Callable[[np.ndarray], np.ndarray],
+    advance: Callable[[int], None] | None,
+) -> None:
+    part = path.with_name(f".{path.name}.part")
+    note = path.with_name(f".{path.name}.rows")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done = int(note.read_text("utf-8")) if part.exists() and note.exists() else 0
+    array = np.load(part, mmap_mode="r+", allow_pickle=False) if done else None
+    if advance is not None and done:
+        advance(done)
+    for start in range(done, len(inputs), CLIPS_AT_ONCE):
+        rows = compute(inputs[start : start + CLIPS_AT_ONCE]).astype(np.float16)
+        if array is None:
+            array = _new_array(part, (len(inputs), *rows.shape[1:]))
+        array[start : start + len(rows)] = rows
+        array.flush()
+        disk.write_text(note, str(start + len(rows)))
+        if advance is not None:
+            advance(len(rows))
+    del array
+    part.replace(path)
+    note.unlink(missing_ok=True)
+
+
+def _new_array(part: Path, shape: tuple[int, ...]) -> np.ndarray:
+    size = int(np.prod(shape, dtype=np.int64)) * 2
+    with disk.explain_full_disk(part, size):
+        # Reserving the blocks first makes a full disk an ordinary error instead of a crash.
+        disk.reserve(part, size + 4096)
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+    return array
+
+
+def per_frame(compute: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Let a function of frames ``(n, h, w, 3)`` take clips ``(clips, frames, h, w, 3)``."""
+
+    def of_clips(clips: np.ndarray) -> np.ndarray:
+        flat = np.ascontiguousarray(clips.reshape(-1, *clips.shape[2:]))
+        rows = compute(flat)
+        return rows.reshape(*clips.shape[:2], *rows.shape[1:])
+
+    return of_clips
+
+
+def cached_captions(
+    path: Path, frames: np.ndarray, compute: Callable[[np.ndarray], Sequence[str]]
+) -> list[str]:
+    """Caption the middle frame of every clip, or read the captions of an earlier time.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file; its name must change whenever the captions would.
+    frames : numpy.ndarray
+        uint8 ``(clips, frames, h, w, 3)``.
+    compute : callable
+        Frames ``(n, h, w, 3)`` to captions.
+    """
+    if not path.exists():
+        middle = frames.shape[1] // 2
+        captions: list[str] = []
+        for start in range(0, len(frames), CLIPS_AT_ONCE):
+            part = np.ascontiguousarray(frames[start : start + CLIPS_AT_ONCE, middle])
+            captions += compute(part)
+        disk.write_json(path, captions)
+    return list(disk.read_json(path))

@@ -1,0 +1,130 @@
+"""Figures on the held-out segments, from the mean over each clip's repetitions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from neuroclips_cli.losses import info_nce, perception_loss, reftm_loss
+from neuroclips_cli.models.perception import Perception
+from neuroclips_cli.models.projector import TokenProjector
+from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.training.objectives import flat_unit
+
+_BATCH = 64
+
+
+def _in_batches(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    return torch.cat([function(part) for part in rows.split(_BATCH)])
+
+
+@torch.no_grad()
+def perception_figures(
+    model: Perception, fmri: Tensor, latents: Tensor, temperature: float, contrast_weight: float
+) -> dict[str, float]:
+    """Eq. 1 on held-out clips, and the same with the scans given to other clips.
+
+    Parameters
+    ----------
+    model : Perception
+        In evaluation mode.
+    fmri : Tensor
+        ``(clips, voxels)``.
+    latents : Tensor
+        ``(clips, frames, channels, height, width)``.
+    temperature, contrast_weight : float
+        Of the contrastive term.
+
+    Returns
+    -------
+    dict
+        ``loss``, ``error``, ``contrast``, ``shuffled_error``.
+    """
+    predicted = _in_batches(lambda x: model(x).float(), fmri)
+    loss, error, contrast = perception_loss(predicted, latents, temperature, contrast_weight)
+    shuffled = (predicted.roll(len(fmri) // 2, 0) - latents).abs().mean()
+    named = {"loss": loss, "error": error, "contrast": contrast, "shuffled_error": shuffled}
+    return {name: value.item() for name, value in named.items()}
+
+
+@torch.no_grad()
+def contrastive_figures(
+    model: Semantics, fmri: Tensor, tokens: Tensor, temperature: float
+) -> dict[str, float]:
+    """InfoNCE and top-1 retrieval both ways among the held-out clips' keyframes.
+
+    Parameters
+    ----------
+    model : Semantics
+        In evaluation mode.
+    fmri : Tensor
+        ``(clips, voxels)``.
+    tokens : Tensor
+        ``(clips, tokens, dim)`` of one frame per clip.
+    temperature : float
+        Of the loss.
+
+    Returns
+    -------
+    dict
+        ``loss``, ``fmri_to_image``, ``image_to_fmri`` (0..1).
+    """
+    predicted = flat_unit(_in_batches(lambda x: model(x)[1], fmri))
+    targets = flat_unit(tokens)
+    similarity = predicted @ targets.T
+    own = torch.arange(len(fmri), device=fmri.device)
+    return {
+        "loss": info_nce(predicted, targets, temperature).item(),
+        "fmri_to_image": (similarity.argmax(1) == own).float().mean().item(),
+        "image_to_fmri": (similarity.argmax(0) == own).float().mean().item(),
+    }
+
+
+@torch.no_grad()
+def prior_figures(
+    model: Semantics,
+    projector: TokenProjector,
+    fmri: Tensor,
+    tokens: Tensor,
+    text: Tensor,
+    *,
+    temperature: float,
+    prior_weight: float,
+    reftm_weight: float,
+) -> dict[str, float]:
+    """Eq. 4 on held-out clips, every clip at fixed, evenly spread noise steps.
+
+    Parameters
+    ----------
+    model, projector, fmri, tokens
+        As above.
+    text : Tensor
+        ``(clips, embed_dim)``, caption embeddings.
+    temperature, prior_weight, reftm_weight : float
+        Of Eq. 4.
+
+    Returns
+    -------
+    dict
+        Those of :func:`contrastive_figures` with ``loss`` the whole of Eq. 4, and ``contrast``,
+        ``prior``, ``reftm``.
+    """
+    figures = contrastive_figures(model, fmri, tokens, temperature)
+    steps = model.diffusion_prior.timesteps
+    times = torch.linspace(0, steps - 1, len(fmri)).long()
+    times = times[torch.randperm(len(fmri), generator=torch.Generator().manual_seed(0))]
+    noise = torch.randn(tokens.shape, generator=torch.Generator().manual_seed(1))
+    errors, predicted = [], []
+    for part in torch.arange(len(fmri)).split(_BATCH):
+        brain, _ = model(fmri[part])
+        given = {"times": times[part].to(fmri.device), "noise": noise[part].to(fmri.device)}
+        error, clean = model.diffusion_prior(brain, tokens[part], **given)
+        errors.append(error * len(part))
+        predicted.append(clean.float())
+    prior = (sum(errors) / len(fmri)).item()
+    reftm = reftm_loss(projector(torch.cat(predicted)), text, temperature).item()
+    contrast = figures["loss"]
+    total = contrast + prior_weight * prior + reftm_weight * reftm
+    return figures | {"loss": total, "contrast": contrast, "prior": prior, "reftm": reftm}

@@ -1,0 +1,210 @@
+"""train-pr and train-sr as whole stages, on a tiny run folder with stand-in backbones."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from neuroclips_cli import artifacts
+from neuroclips_cli.config import load_settings
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.checkpoint import load_perception, load_semantics
+from neuroclips_cli.stages import train_pr, train_sr
+
+CLIPS, FRAMES, VOXELS, TOKENS, DIM = 24, 3, 12, 4, 8
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """Stand-ins for the frozen networks; returns what was asked of them."""
+    seen: list[str] = []
+
+    def encode_frames(vae, frames, **_):
+        seen.append("latents")
+        means = frames.reshape(len(frames), 2, 8, 2, 8, 3).mean((2, 4)) / 255
+        extra = means.mean(-1, keepdims=True)
+        return np.concatenate((means, extra), -1).transpose(0, 3, 1, 2).astype(np.float32)
+
+    def tokens(frames):
+        seen.append("tokens")
+        rng = np.random.default_rng(0)
+        flat = frames.reshape(len(frames), -1)[:, ::48] / 255
+        flat = flat @ rng.standard_normal((flat.shape[1], TOKENS * DIM))
+        return flat.reshape(-1, TOKENS, DIM).astype(np.float32)
+
+    def text_embeddings(texts):
+        seen.append("text")
+        rows = [np.random.default_rng(len(text)).standard_normal(6) for text in texts]
+        return np.stack(rows).astype(np.float32)
+
+    def caption(frames):
+        seen.append("captions")
+        return ["a made up caption"] * len(frames)
+
+    clip = SimpleNamespace(tokens=tokens, text_embeddings=text_embeddings)
+    base = "neuroclips_cli.backbones."
+    monkeypatch.setattr(base + "vae.load_vae", lambda *_: None)
+    monkeypatch.setattr(base + "vae.encode_frames", encode_frames)
+    monkeypatch.setattr(base + "clip.load_clip", lambda *_: clip)
+    monkeypatch.setattr(base + "clip.load_projector", lambda *_: torch.ones(DIM, 6))
+    monkeypatch.setattr(
+        base + "captioner.load_captioner", lambda *_: SimpleNamespace(caption=caption)
+    )
+    return seen
+
+
+@pytest.fixture
+def settings(tmp_path):
+    for name in ("vae", "clip", "projector", "captioner"):
+        (tmp_path / "nets" / name).mkdir(parents=True)
+        (tmp_path / "nets" / name / "weights").write_text(name)
+    flags = {
+        "run.workdir": str(tmp_path / "runs"),
+        "run.device": "cpu",
+        "perception.hidden": 16,
+        "perception.inception_hidden": 4,
+        "perception.blocks": 1,
+        "perception.start_size": 2,
+        "perception.decoder_channels": (4,),
+        "train_pr.epochs": 3,
+        "train_pr.batch_size": 8,
+        "train_pr.checkpoint_every": 1,
+        "semantics.hidden": 16,
+        "semantics.blocks": 1,
+        "semantics.prior_depth": 1,
+        "semantics.prior_heads": 2,
+        "semantics.prior_head_dim": 4,
+        "train_sr.contrastive_epochs": 2,
+        "train_sr.contrastive_batch_size": 16,
+        "train_sr.prior_epochs": 2,
+        "train_sr.prior_batch_size": 8,
+        "train_sr.checkpoint_every": 1,
+    }
+    nets = {
+        f"backbones.{name}": str(tmp_path / "nets" / name)
+        for name in ("vae", "clip", "projector", "captioner")
+    }
+    return load_settings(flags | nets, folder=tmp_path, environ={})
+
+
+def _preprocess(settings, *, captions=True, segments=3):
+    """Make a finished preprocess folder without any test array: training opens none."""
+    rng = np.random.default_rng(0)
+    with artifacts.open_stage(settings, "preprocess", sections=(), inputs={}) as stage:
+        stage.write_array(
+            "fmri_train.npy", rng.standard_normal((CLIPS, 2, VOXELS)).astype(np.float32)
+        )
+        frames = rng.integers(0, 255, (CLIPS, FRAMES, 16, 16, 3), dtype=np.uint8)
+        stage.write_array("frames_train.npy", frames)
+        rows = [
+            ("clip", str(i), "train", str(1 + i * segments // CLIPS), f"a thing {'x' * (i % 4)}")
+            for i in range(CLIPS)
+        ]
+        table = [(r[1], r[2], r[3], 0, 0, 0, "", r[4] if captions else "") for r in rows]
+        table.append(("0", "test", "1", 0, 0, 0, "", "a test clip"))
+        header = ["clip", "split", "segment", "onset_s", "volume", "crosses_scene", "scene", "caption"]
+        stage.write_csv("clips.csv", header, table)
+
+
+def _facts(folder):
+    return json.loads((folder / "manifest.json").read_text())["facts"]
+
+
+def _metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_train_pr_leaves_a_model_that_loads_and_decodes(settings, calls):
+    _preprocess(settings)
+    folder = train_pr.run(settings)
+    model = load_perception(folder)
+    assert model(torch.randn(2, VOXELS)).shape == (2, FRAMES, 4, 2, 2)
+    facts = _facts(folder)
+    assert facts["model"] == {"voxels": VOXELS, "frames": FRAMES, "latent_shape": [4, 2, 2]}
+    assert facts["perception"]["validation_segments"] == [3]
+    best = facts["perception"]["best_epoch"]
+    lines = _metrics(folder)
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert min(lines, key=lambda line: line["val_loss"])["epoch"] == best
+    assert list(folder.glob("events.out.tfevents*"))
+    assert calls == ["latents"]
+
+
+def test_second_run_is_up_to_date_and_targets_are_kept(settings, calls):
+    _preprocess(settings)
+    first = (train_pr.run(settings) / "model.safetensors").read_bytes()
+    train_pr.run(settings)
+    folder = train_pr.run(settings, overwrite=True)
+    assert (folder / "model.safetensors").read_bytes() == first
+    assert calls == ["latents"]
+
+
+def test_killed_train_pr_goes_on_and_ends_with_the_same_weights(settings, calls, monkeypatch):
+    _preprocess(settings)
+    undisturbed = (train_pr.run(settings) / "model.safetensors").read_bytes()
+    from neuroclips_cli.training import journal
+
+    write = journal.Journal.write
+
+    def killed(self, phase, epoch, figures):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        write(self, phase, epoch, figures)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(journal.Journal, "write", killed)
+        train_pr.run(settings, overwrite=True)
+    assert artifacts.stage_state(settings, "train-pr")[0] == "interrupted"
+    folder = train_pr.run(settings)
+    assert (folder / "model.safetensors").read_bytes() == undisturbed
+    assert [line["epoch"] for line in _metrics(folder)] == [1, 2, 3]
+
+
+def test_train_sr_runs_both_phases_and_its_model_loads(settings, calls):
+    _preprocess(settings)
+    folder = train_sr.run(settings)
+    backbone, contrastive = load_semantics(folder)(torch.randn(2, VOXELS))
+    assert backbone.shape == contrastive.shape == (2, TOKENS, DIM)
+    assert [(line["phase"], line["epoch"]) for line in _metrics(folder)] == [
+        ("contrastive", 1),
+        ("contrastive", 2),
+        ("prior", 1),
+        ("prior", 2),
+    ]
+    facts = _facts(folder)
+    assert {"loss", "prior", "reftm", "fmri_to_image"} <= set(facts["prior"]["validation"])
+    assert "captions" not in calls
+
+
+def test_phases_one_after_the_other_equal_both_at_once(settings, calls):
+    _preprocess(settings)
+    at_once = (train_sr.run(settings) / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match="phase 1"):
+        train_sr.run(settings, phase="prior", overwrite=True)
+    train_sr.run(settings, phase="contrastive", overwrite=True)
+    assert artifacts.stage_state(settings, "train-sr")[0] == "interrupted"
+    folder = train_sr.run(settings, phase="prior")
+    assert (folder / "model.safetensors").read_bytes() == at_once
+
+
+def test_captions_come_from_the_captioner_where_the_data_has_none(settings, calls):
+    _preprocess(settings, captions=False)
+    train_sr.run(settings, phase="contrastive")
+    assert "captions" in calls
+
+
+def test_an_unknown_phase_or_a_missing_stage_is_one_sentence(settings, calls):
+    with pytest.raises(UserError, match="--phase"):
+        train_sr.run(settings, phase="third")
+    with pytest.raises(UserError, match="neuroclips preprocess"):
+        train_pr.run(settings)
+
+
+def test_a_single_training_segment_is_refused(settings, calls):
+    _preprocess(settings, segments=1)
+    with pytest.raises(UserError, match="at least 2"):
+        train_pr.run(settings)

@@ -1,0 +1,255 @@
+"""Training on tiny synthetic data: split, samples, resume, decoding real signal."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.perception import Perception
+from neuroclips_cli.schema import PerceptionSettings
+from neuroclips_cli.training.checkpoints import Checkpoints
+from neuroclips_cli.training.journal import Journal
+from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+from neuroclips_cli.training.objectives import PerceptionObjective
+from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.training.samples import ClipSamples, SeededOrder, repetition_mean
+from neuroclips_cli.training.split import split_segments
+from neuroclips_cli.training.targets import cached_rows, per_frame, target_key
+from neuroclips_cli.training.validation import perception_figures
+
+SIZES = PerceptionSettings(
+    hidden=32,
+    inception_hidden=8,
+    blocks=1,
+    dropout=0.1,
+    start_size=2,
+    decoder_channels=(8,),
+    layers_per_block=1,
+)
+
+
+def _linear_brain(clips=120, voxels=40, seed=0):
+    """Latents made of a few sources, and two noisy linear responses to the sources."""
+    rng = np.random.default_rng(seed)
+    sources = rng.standard_normal((clips, 6))
+    pictures = np.repeat(sources @ rng.standard_normal((6, 16)) / 6**0.5, 3, axis=0)
+    latents = pictures.reshape(clips, 3, 4, 2, 2).astype(np.float32)
+    clean = sources @ rng.standard_normal((6, voxels)) / 6**0.5
+    noise = rng.standard_normal((clips, 2, voxels))
+    return (clean[:, None] + noise).astype(np.float32), latents
+
+
+def _train(folder, fmri, latents, *, epochs=6, stop_after=None, learning_rate=3e-3):
+    train, held = np.arange(96), np.arange(96, len(fmri))
+    torch.manual_seed(0)
+    model = Perception(fmri.shape[2], 3, SIZES, (4, 2, 2))
+    objective = PerceptionObjective(model, 0.1, 0.1)
+    held_out = repetition_mean(fmri, held), torch.from_numpy(latents[held])
+    epoch = 0
+
+    def validate():
+        nonlocal epoch
+        epoch += 1
+        if stop_after is not None and epoch > stop_after:
+            raise KeyboardInterrupt
+        return perception_figures(model, *held_out, 0.1, 0.1)
+
+    plan = Plan("perception", epochs, 16, learning_rate, 0.01, 0.01, 2, 7)
+    with Journal(folder) as journal:
+        progress = train_phase(
+            objective,
+            model,
+            ClipSamples(fmri, train, {"latents": latents}, average_share=0.5),
+            validate,
+            plan,
+            accelerator=make_accelerator("cpu"),
+            checkpoints=Checkpoints(folder / "checkpoints", plan.phase),
+            journal=journal,
+        )
+    return model, progress
+
+
+def _lines(folder):
+    entries = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for entry in entries:
+        entry.pop("seconds")
+    return entries
+
+
+def test_interrupted_and_resumed_training_equals_an_undisturbed_one_bit_for_bit(tmp_path):
+    fmri, latents = _linear_brain()
+    whole, calm = _train(tmp_path / "whole", fmri, latents)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path / "cut", fmri, latents, stop_after=3)
+    resumed, rescued = _train(tmp_path / "cut", fmri, latents)
+    assert calm == rescued
+    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+    last = [Checkpoints(tmp_path / n / "checkpoints", "perception").last for n in ("whole", "cut")]
+    assert last[0].read_bytes() == last[1].read_bytes()
+    assert _lines(tmp_path / "whole") == _lines(tmp_path / "cut")
+
+
+def test_real_signal_is_decoded_and_shuffled_scans_are_not(tmp_path):
+    fmri, latents = _linear_brain()
+    _, real = _train(tmp_path / "real", fmri, latents, epochs=10)
+    order = np.random.default_rng(1).permutation(len(fmri))
+    _, shuffled = _train(tmp_path / "shuffled", fmri[order], latents, epochs=10)
+    assert real.best_metrics["error"] < 0.85 * shuffled.best_metrics["error"]
+    assert real.best_metrics["error"] < 0.85 * real.best_metrics["shuffled_error"]
+
+
+def test_loss_that_is_no_number_stops_with_the_last_good_checkpoint_kept(tmp_path):
+    fmri, latents = _linear_brain()
+    _train(tmp_path, fmri, latents, epochs=2)
+    last = tmp_path / "checkpoints/perception-last.safetensors"
+    before = last.read_bytes()
+    fmri[:] = np.nan
+    with pytest.raises(UserError, match="learning rate"):
+        _train(tmp_path, fmri, latents, epochs=4)
+    assert last.read_bytes() == before
+
+
+def test_validation_segments_never_reach_a_training_batch():
+    segments = np.repeat([1, 2, 3, 4], 5)
+    train, held, names = split_segments(segments, (2, 4, 18))
+    assert names == (2, 4)
+    assert set(segments[held]) == {2, 4}
+    assert sorted([*train, *held]) == list(range(20))
+    marked = np.zeros((20, 2, 3), np.float32)
+    marked[held] = np.nan
+    samples = ClipSamples(marked, train, {}, average_share=0.5)
+    order = SeededOrder(len(samples), 0, "x")
+    for epoch in range(3):
+        order.epoch = epoch
+        batch = samples.__getitems__(list(order))
+        assert len(batch["fmri"]) == 20
+        assert not batch["fmri"].isnan().any()
+
+
+def test_a_missing_validation_segment_falls_back_to_the_last_one():
+    _, _, names = split_segments(np.array([1, 1, 2, 3]), (18,))
+    assert names == (3,)
+
+
+def test_one_training_segment_is_refused_in_one_sentence():
+    with pytest.raises(UserError, match="at least 2"):
+        split_segments(np.ones(4, int), (18,))
+    with pytest.raises(UserError, match="holds out all"):
+        split_segments(np.array([1, 2]), (1, 2))
+
+
+def test_order_differs_between_epochs_and_repeats_with_the_seed():
+    first, second = SeededOrder(30, 5, "a"), SeededOrder(30, 5, "a")
+    assert list(first) == list(second)
+    second.epoch = 1
+    assert list(first) != list(second)
+    assert sorted(second) == list(range(30))
+
+
+def test_every_repetition_is_its_own_sample_and_combinations_stay_in_scale():
+    fmri = np.array([[[1.0], [3.0]], [[10.0], [30.0]]], np.float32)
+    single = ClipSamples(fmri, np.arange(2), {"number": np.arange(2)})
+    batch = single.__getitems__([0, 1, 2, 3])
+    assert batch["fmri"].flatten().tolist() == [1, 3, 10, 30]
+    assert batch["number"].tolist() == [0, 0, 1, 1]
+    mixed = ClipSamples(fmri, np.arange(2), {}, average_share=1.0)
+    values = torch.cat([mixed.__getitems__([0])["fmri"] for _ in range(50)])
+    assert values.min() > 1 and values.max() < 3 and values.std() > 0.2
+
+
+def test_keyframe_targets_are_a_random_frame_of_the_own_clip():
+    tokens = np.arange(12, dtype=np.float32).reshape(3, 4, 1, 1)
+    samples = ClipSamples(
+        np.zeros((3, 1, 2), np.float32), np.arange(3), {"tokens": tokens}, frame_targets=("tokens",)
+    )
+    drawn = torch.stack([samples.__getitems__([0, 1, 2])["tokens"].flatten() for _ in range(60)])
+    assert [set(column.tolist()) for column in drawn.T] == [
+        {0, 1, 2, 3},
+        {4, 5, 6, 7},
+        {8, 9, 10, 11},
+    ]
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 2), (2, 6), (3, 1)])
+def test_short_trainings_have_a_schedule(epochs, steps):
+    optimiser = make_optimiser(torch.nn.Linear(2, 2), 1e-3, 0.0, 0.0)
+    schedule = make_schedule(optimiser, 1e-3, epochs, steps)
+    for _ in range(epochs * steps):
+        optimiser.step()
+        schedule.step()
+    assert 0 <= schedule.get_last_lr()[0] <= 1e-3
+
+
+def test_ridge_weights_and_biases_have_their_own_decay():
+    model = Perception(10, 3, SIZES, (4, 2, 2))
+    optimiser = make_optimiser(model, 1e-3, 0.02, 0.3)
+    decays = {
+        id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]
+    }
+    for name, parameter in model.named_parameters():
+        expected = 0.0 if parameter.ndim < 2 else 0.3 if name.startswith("ridge.") else 0.02
+        assert decays[id(parameter)] == expected, name
+
+
+def test_targets_are_computed_once_and_go_on_after_an_interruption(tmp_path):
+    clips = np.arange(70 * 2).reshape(70, 2, 1, 1, 1).astype(np.uint8)
+    calls = []
+
+    def compute(frames):
+        calls.append(len(frames))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return frames.reshape(len(frames), 1) / 2
+
+    path = tmp_path / "targets" / "latents-x.npy"
+    with pytest.raises(KeyboardInterrupt):
+        cached_rows(path, clips, per_frame(compute))
+    assert not path.exists()
+    rows = cached_rows(path, clips, per_frame(compute))
+    assert rows.dtype == np.float16
+    np.testing.assert_array_equal(rows[..., 0], clips[..., 0, 0, 0] / 2)
+    assert calls == [64, 64, 64, 12]
+    cached_rows(path, clips, per_frame(compute))
+    assert len(calls) == 4
+    assert sorted(p.name for p in path.parent.iterdir()) == ["latents-x.npy"]
+
+
+def test_target_name_follows_films_and_network(tmp_path):
+    (tmp_path / "a").write_text("1")
+    first = target_key("films", "hub/x", tmp_path)
+    assert first == target_key("films", "another name", tmp_path)
+    assert first != target_key("other films", "hub/x", tmp_path)
+    (tmp_path / "a").write_text("2")
+    assert first != target_key("films", "hub/x", tmp_path)
+
+
+@pytest.mark.oracle
+def test_one_cycle_equals_the_recorded_schedule():
+    import os
+    from pathlib import Path
+
+    from safetensors.torch import load_file
+
+    default = Path(__file__).parents[2] / "shared/fixtures"
+    path = Path(os.environ.get("NEUROCLIPS_FIXTURES", default)) / "models/losses.safetensors"
+    if not path.exists():
+        pytest.skip(f"recorded schedule not found at {path}")
+    recorded = load_file(path)
+    optimiser = make_optimiser(torch.nn.Linear(2, 2), 3e-4, 0.01, 0.01)
+    schedule = make_schedule(optimiser, 3e-4, 10, 9)
+    rates, betas = [], []
+    for _ in range(90):
+        rates.append(optimiser.param_groups[0]["lr"])
+        betas.append(optimiser.param_groups[0]["betas"][0])
+        optimiser.step()
+        if len(rates) < 90:
+            schedule.step()
+    assert np.allclose(rates, recorded["onecycle.lr"], rtol=1e-12, atol=0)
+    assert np.allclose(betas, recorded["onecycle.beta1"], rtol=1e-12, atol=0)
+    assert math.isclose(max(rates), 3e-4, rel_tol=1e-3)
