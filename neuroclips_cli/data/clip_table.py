@@ -1,0 +1,126 @@
+"""The clip table: when every clip was shown, where its response lies, what it shows."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+from neuroclips_cli.errors import UserError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of ``clips.csv``; all text, empty where unknown.
+
+    Attributes
+    ----------
+    clip : from 0 within the split
+    split : train or test
+    segment : from 1
+    onset_s : seconds from the start of the film
+    volume : volume of the trimmed, unshifted run that answers to the clip
+    crosses_scene : 1 if a cut falls inside the clip, 0 if none
+    scene : number of the scene that fills most of the clip, counted through all films
+    caption
+    """
+
+    clip: str
+    split: str
+    segment: str
+    onset_s: str
+    volume: str
+    crosses_scene: str
+    scene: str
+    caption: str
+
+
+COLUMNS = tuple(field.name for field in fields(Clip))
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Cuts of the films, as ``stimuli/scenes.csv`` lists them: film -> (number, start, end)."""
+
+    by_film: Mapping[str, tuple[tuple[str, float, float], ...]]
+
+    def of_clip(self, film: str, onset_s: float, clip_s: float) -> tuple[str, str]:
+        """Return (crosses_scene, scene) of a clip, both empty if the film is not listed."""
+        end_s = onset_s + clip_s
+        shown = [
+            s for s in self.by_film.get(film, ()) if s[1] < end_s - 1e-6 and s[2] > onset_s + 1e-6
+        ]
+        if not shown:
+            return "", ""
+        main = max(shown, key=lambda s: min(end_s, s[2]) - max(onset_s, s[1]))
+        return str(int(len(shown) > 1)), main[0]
+
+
+def read_scenes(path: Path) -> Scenes:
+    """Read ``scenes.csv``; a missing file means that nothing is known."""
+    films: dict[str, list[tuple[str, float, float]]] = {}
+    for row in _rows(path, ("film", "scene", "start_s", "end_s")):
+        try:
+            span = (row["scene"], float(row["start_s"]), float(row["end_s"]))
+        except ValueError as error:
+            raise UserError(f"{path} has a start or end that is no number: correct it") from error
+        films.setdefault(row["film"], []).append(span)
+    return Scenes({film: tuple(spans) for film, spans in films.items()})
+
+
+def read_captions(path: Path) -> dict[tuple[str, int], str]:
+    """Read ``captions.csv``: (split, clip) -> caption; a missing file means none."""
+    rows = _rows(path, ("split", "clip", "caption"))
+    try:
+        return {(row["split"], int(row["clip"])): row["caption"] for row in rows}
+    except ValueError as error:
+        raise UserError(f"{path} has a clip that is no number: correct it") from error
+
+
+def _rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        lacking = [name for name in needed if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise UserError(f"{path} lacks the column {lacking[0]}: correct or remove it")
+        return list(reader)
+
+
+def clip_rows(
+    split: str,
+    lengths: Iterable[tuple[int, str, int]],
+    clip_s: float,
+    delay_volumes: int,
+    scenes: Scenes,
+    captions: Mapping[tuple[str, int], str],
+) -> list[tuple[str, ...]]:
+    """Build the rows of one split in order of segment and onset.
+
+    Parameters
+    ----------
+    split
+        ``train`` or ``test``.
+    lengths
+        (segment, film's name, clips) in order.
+    """
+    rows: list[tuple[str, ...]] = []
+    for segment, film, clips in lengths:
+        for position in range(clips):
+            onset = position * clip_s
+            crosses, scene = scenes.of_clip(film, onset, clip_s)
+            number = len(rows)
+            clip = Clip(
+                clip=str(number),
+                split=split,
+                segment=str(segment),
+                onset_s=f"{onset:g}",
+                volume=str(position + delay_volumes),
+                crosses_scene=crosses,
+                scene=scene,
+                caption=captions.get((split, number), ""),
+            )
+            rows.append(astuple(clip))
+    return rows

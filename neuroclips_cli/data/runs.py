@@ -1,0 +1,214 @@
+"""Read fMRI runs: CIFTI-2 dense time series, or NIfTI volumes with a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+from xml.parsers.expat import ExpatError
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroclips_cli.errors import UserError
+
+CORTEX = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
+_TOLERANCE_S = 1e-3
+_UNIT_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+
+
+class Run(Protocol):
+    """An opened run of one of the two formats.
+
+    Attributes
+    ----------
+    path : Path
+    volumes : int
+    columns : int64 (voxels,)
+        Where the voxels that are read lie in the file: grayordinate numbers of the cortical
+        vertices, or positions in the flattened volume.
+    """
+
+    path: Path
+    volumes: int
+    columns: NDArray[np.int64]
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the time series, float32 (volumes, voxels)."""
+        ...
+
+    def adopt_geometry(self, other: Any) -> bool:
+        """Tell whether another run's voxels are the same ones; if so, keep its copy of them."""
+        ...
+
+
+class CiftiRun:
+    """Cortical vertices of a ``*.dtseries.nii`` file, taken from its own brain models."""
+
+    def __init__(self, path: Path, tr_s: float) -> None:
+        from nibabel.cifti2 import BrainModelAxis, Cifti2Image, SeriesAxis
+
+        image = load(path)
+        if not isinstance(image, Cifti2Image):
+            raise UserError(f"{path} is no CIFTI-2 file but {type(image).__name__}: replace it")
+        series, models = (image.header.get_axis(i) for i in range(2))
+        if not isinstance(series, SeriesAxis) or not isinstance(models, BrainModelAxis):
+            raise UserError(f"{path} is no CIFTI-2 dense time series: replace it")
+        if series.unit != "SECOND":
+            raise UserError(f"{path} is sampled in {series.unit}, not in seconds: replace it")
+        _check_tr(path, float(series.step), tr_s)
+        names = np.asarray(models.name, str)
+        self.columns = np.flatnonzero(np.isin(names, CORTEX))
+        if not len(self.columns):
+            raise UserError(f"{path} holds no cortical vertices (CortexLeft, CortexRight)")
+        self.path, self.volumes = path, len(series)
+        self.models = models[self.columns]
+        self._data = image.dataobj
+        _check_length(path, self._data)
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the cortical time series, float32 (volumes, vertices)."""
+        # Only runs of neighbouring columns can be read without the rest of the file.
+        breaks = np.flatnonzero(np.diff(self.columns) > 1) + 1
+        slices = [slice(p[0], p[-1] + 1) for p in np.split(self.columns, breaks)]
+        parts = [
+            guarded(self.path, partial(self._data.__getitem__, (slice(None), columns)))
+            for columns in slices
+        ]
+        return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    def adopt_geometry(self, other: Any) -> bool:
+        """Tell whether another run has the same cortical vertices in the same columns.
+
+        If so, its copy of them is kept instead, so that a hundred open runs cost little memory.
+        """
+        same = (
+            isinstance(other, CiftiRun)
+            and np.array_equal(self.columns, other.columns)
+            and np.array_equal(self.models.vertex, other.models.vertex)
+            and np.array_equal(self.models.name, other.models.name)
+        )
+        if same:
+            self.columns, self.models = other.columns, other.models
+        return same
+
+
+class VolumeRun:
+    """Voxels inside a mask of a 4-D NIfTI file."""
+
+    def __init__(self, path: Path, tr_s: float, mask: NDArray[np.bool_]) -> None:
+        image = load(path)
+        shape = image.shape
+        if len(shape) != 4 or tuple(shape[:3]) != mask.shape:
+            raise UserError(
+                f"{path} has the shape {shape}, but the mask (data.mask) {mask.shape}: "
+                f"give a mask on the grid of the runs"
+            )
+        unit = image.header.get_xyzt_units()[1]
+        _check_tr(path, float(image.header.get_zooms()[3]) * _UNIT_SECONDS.get(unit, 1.0), tr_s)
+        self.path, self.volumes = path, int(shape[3])
+        self.columns = np.flatnonzero(mask)
+        self.affine = image.affine
+        self._mask, self._data = mask, image.dataobj
+        _check_length(path, self._data)
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the time series inside the mask, float32 (volumes, voxels)."""
+        series = np.empty((self.volumes, len(self.columns)), np.float32)
+        for volume in range(self.volumes):
+            picture = guarded(self.path, partial(self._data.__getitem__, (..., volume)))
+            series[volume] = picture[self._mask]
+        return series
+
+    def adopt_geometry(self, other: Any) -> bool:
+        """Tell whether another run has the same voxels; if so, keep its copy of them."""
+        same = isinstance(other, VolumeRun) and np.allclose(self.affine, other.affine)
+        if same:
+            self.columns = other.columns
+        return bool(same)
+
+
+def open_run(path: Path, tr_s: float, mask: NDArray[np.bool_] | None = None) -> Run:
+    """Open a run; nothing but its header is read.
+
+    Parameters
+    ----------
+    path
+        ``*.dtseries.nii``; with a mask a 4-D NIfTI file.
+    tr_s
+        Expected seconds between volumes.
+    mask
+        bool (x, y, z) for volumetric runs.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read or holds something else.
+    """
+    return CiftiRun(path, tr_s) if mask is None else VolumeRun(path, tr_s, mask)
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a 3-D NIfTI mask: True where the value is not zero."""
+    image = load(path)
+    mask = guarded(path, lambda: np.asarray(image.dataobj)) != 0
+    mask = mask.reshape(mask.shape[:3]) if mask.ndim == 4 and mask.shape[3] == 1 else mask
+    if mask.ndim != 3 or not mask.any():
+        raise UserError(f"{path} is no 3-D mask with voxels in it: set data.mask to another file")
+    return mask
+
+
+def load(path: Path) -> Any:
+    """Open an image file with nibabel; a damaged one is a :class:`UserError` that names it."""
+    import nibabel as nib
+
+    # Slices of a compressed file are read in order: keep it open instead of starting over.
+    return guarded(path, lambda: nib.load(path, keep_file_open=path.suffix == ".gz"))
+
+
+def _check_length(path: Path, data: Any) -> None:
+    """Refuse an uncompressed file that ends before its data do."""
+    if path.suffix == ".gz":
+        return
+    whole = data.offset + data.dtype.itemsize * int(np.prod(data.shape, dtype=np.int64))
+    size = path.stat().st_size
+    if size < whole:
+        raise UserError(f"{path} is cut short ({size} of {whole} bytes): copy or download it again")
+
+
+def guarded(path: Path, read: Callable[[], Any]) -> Any:
+    """Read from a file that may be cut short or hold garbage."""
+    import zlib
+
+    from nibabel.cifti2 import Cifti2HeaderError
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        return read()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: check the path") from error
+    except (
+        ImageFileError,
+        HeaderDataError,
+        Cifti2HeaderError,
+        ExpatError,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+    ) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise UserError(
+            f"{path} is damaged or cut short ({reason}): copy or download it again"
+        ) from error
+
+
+def _check_tr(path: Path, found_s: float, tr_s: float) -> None:
+    if abs(found_s - tr_s) > _TOLERANCE_S:
+        raise UserError(
+            f"{path} has a volume every {found_s:g} s, not every {tr_s:g} s: "
+            f"set data.tr_s, or replace the file"
+        )

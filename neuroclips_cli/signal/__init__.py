@@ -1,0 +1,1 @@
+"""fMRI time series: trimming, detrending, standardising, reproducibility, selection."""

@@ -1,0 +1,108 @@
+"""Which voxels answer to a film the same way twice (paper 4.1; Wen et al. 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Identical repetitions have r = 1, whose Fisher z is infinite and would make the test undefined.
+LARGEST_R = 1.0 - 1e-12
+
+
+def repeat_correlation(
+    first: NDArray[np.floating], second: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Pearson correlation of two repetitions, column by column.
+
+    Parameters
+    ----------
+    first, second
+        (volumes, voxels), any scale.
+
+    Returns
+    -------
+    float64 (voxels,) in [-1, 1]; 0 where a column is constant.
+    """
+    a = np.asarray(first, dtype=np.float64)
+    b = np.asarray(second, dtype=np.float64)
+    a = a - a.mean(axis=0)
+    b = b - b.mean(axis=0)
+    size = np.sqrt(np.einsum("tv,tv->v", a, a) * np.einsum("tv,tv->v", b, b))
+    shared = np.einsum("tv,tv->v", a, b)
+    return np.divide(shared, size, out=np.zeros_like(shared), where=size > 0)
+
+
+def fisher_z(r: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Fisher's variance-stabilising transform, artanh of `r` (any shape)."""
+    return np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -LARGEST_R, LARGEST_R))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Outcome of the reproducibility test, one entry per tested voxel.
+
+    Attributes
+    ----------
+    mean_z : float64 (voxels,)
+        Mean over segments of the Fisher z of the repeat correlation; 0 where excluded.
+    t, p : float64 (voxels,)
+        One-sample t-test of z against 0 over segments, two-sided p; 0 and 1 where excluded.
+    selected : bool (voxels,)
+        p < level / comparisons and t > 0 (and inside the region mask, if one was given).
+    needed_p : float
+        The Bonferroni-corrected threshold.
+    """
+
+    mean_z: NDArray[np.float64]
+    t: NDArray[np.float64]
+    p: NDArray[np.float64]
+    selected: NDArray[np.bool_]
+    needed_p: float
+
+
+def select_voxels(
+    z: NDArray[np.floating],
+    level: float = 0.05,
+    *,
+    usable: NDArray[np.bool_] | None = None,
+    region: NDArray[np.bool_] | None = None,
+) -> Selection:
+    """Select the voxels whose repeat correlation is above zero in segment after segment.
+
+    One-sample t-test over segments, two-sided, Bonferroni over all voxels, positive t
+    (paper 4.1). A region mask limits what is selected, not the number of comparisons.
+
+    Parameters
+    ----------
+    z
+        (segments, voxels) Fisher z of the repeat correlation; at least 2 segments.
+    level
+        Family-wise error rate.
+    usable
+        bool (voxels,): False for voxels that must be left out (NaN or constant in some run).
+    region
+        bool (voxels,): True inside the region of interest.
+
+    Returns
+    -------
+    Selection
+    """
+    from scipy import stats
+
+    scores = np.asarray(z, dtype=np.float64)
+    if scores.shape[0] < 2:
+        raise ValueError("a t-test over segments needs at least two segments")
+    voxels = scores.shape[1]
+    usable = np.ones(voxels, bool) if usable is None else usable
+    mean_z, t, p = np.zeros(voxels), np.zeros(voxels), np.ones(voxels)
+    if usable.any():
+        test = stats.ttest_1samp(scores[:, usable], 0.0, axis=0)
+        mean_z[usable] = scores[:, usable].mean(axis=0)
+        t[usable], p[usable] = test.statistic, test.pvalue
+    needed_p = level / voxels
+    selected = usable & (p < needed_p) & (t > 0)
+    if region is not None:
+        selected &= region
+    return Selection(mean_z, t, p, selected, needed_p)

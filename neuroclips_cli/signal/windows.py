@@ -1,0 +1,85 @@
+"""Which volumes of a run belong to the film, and which answer to it (paper 4.1)."""
+
+from __future__ import annotations
+
+from neuroclips_cli.errors import UserError
+
+POSSIBLE_LEADING = (1, 2)
+
+
+def leading_volumes(volumes: int, clips: int, trailing: int, *, run: str, film: str) -> int:
+    """Count the volumes to drop before the film starts.
+
+    cc2017's runs hold one volume per 2 s clip plus 1 or 2 leading and 4 trailing ones
+    (NeuroClips paper 4.1 and the data set's own MATLAB code: 245 or 246 volumes for 240 clips).
+
+    Parameters
+    ----------
+    volumes
+        Volumes in the run's file.
+    clips
+        Whole clips in the film.
+    trailing
+        Volumes dropped at the end of every run.
+    run, film
+        File names for the error message.
+
+    Returns
+    -------
+    int
+        ``volumes - clips - trailing``, which is 1 or 2.
+
+    Raises
+    ------
+    UserError
+        If any other number remains: the run is cut short, or the film is.
+    """
+    leading = volumes - clips - trailing
+    if leading in POSSIBLE_LEADING:
+        return leading
+    expected = " or ".join(str(clips + trailing + n) for n in POSSIBLE_LEADING)
+    cause = (
+        "the film is shorter than the run or the run holds too much"
+        if leading > max(POSSIBLE_LEADING)
+        else "the run is cut short or the film is longer than it"
+    )
+    raise UserError(
+        f"{run} has {volumes} volumes where {expected} are expected for the {clips} clips of "
+        f"{film} ({cause}): replace the one that is wrong"
+    )
+
+
+def film_window(leading: int, clips: int) -> slice:
+    """Volumes acquired while the film ran, one per clip (no shift)."""
+    return slice(leading, leading + clips)
+
+
+def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
+    """Volumes that answer to the clips: the film's window moved by the hemodynamic delay.
+
+    Clip ``k`` goes with volume ``k + delay_volumes`` of the trimmed run; the window reaches into
+    the trailing volumes, so that no clip loses its response.
+    """
+    return slice(leading + delay_volumes, leading + delay_volumes + clips)
+
+
+def delay_in_volumes(delay_s: float, tr_s: float, trailing: int) -> int:
+    """Convert the hemodynamic delay from seconds to volumes.
+
+    Raises
+    ------
+    UserError
+        If the delay is no whole number of volumes or exceeds the trailing volumes.
+    """
+    volumes = round(delay_s / tr_s)
+    if volumes < 0 or abs(volumes * tr_s - delay_s) > 1e-6:
+        raise UserError(
+            f"data.delay_s = {delay_s} is not a whole number of volumes of {tr_s} s: "
+            f"set it to a multiple of data.tr_s"
+        )
+    if volumes > trailing:
+        raise UserError(
+            f"data.delay_s = {delay_s} needs {volumes} volumes after the film, but only "
+            f"data.trailing_volumes = {trailing} are recorded: shorten the delay"
+        )
+    return volumes

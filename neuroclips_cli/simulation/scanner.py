@@ -1,0 +1,180 @@
+"""One simulated subject in the scanner: films in, runs out."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroclips_cli.schema import DataSettings, SimulateSettings
+from neuroclips_cli.signal.detrend import detrend
+from neuroclips_cli.signal.windows import film_window
+from neuroclips_cli.simulation import noise
+from neuroclips_cli.simulation.attributes import Drive
+from neuroclips_cli.simulation.encoding import (
+    AREAS,
+    Brain,
+    Scale,
+    calibrate,
+    draw_brain,
+    expected_ceiling,
+    neural_drive,
+    receptive_fields,
+)
+from neuroclips_cli.simulation.features import BIN_S
+from neuroclips_cli.simulation.hemodynamics import response_matrix
+
+_BASELINE = (8000.0, 12000.0)
+_NOISE_DEVIATION = (30.0, 80.0)
+_AUTOCORRELATION = (0.15, 0.45)
+_GAIN = (0.9, 1.1)
+
+
+@dataclass(frozen=True)
+class FilmFeatures:
+    """What a film offers to a brain: feature maps (bins, channels, cells) and attributes."""
+
+    maps: NDArray[np.float32]
+    drive: Drive
+
+
+def leading_volumes_of(film: str) -> int:
+    """Volumes recorded before the film: 1 in training runs and test 1, 2 in later tests."""
+    return 1 if film.startswith("seg") or film == "test1" else 2
+
+
+def scale_of(features: Mapping[str, FilmFeatures]) -> Scale:
+    """Scale of the features, measured on the training films only."""
+    train = [f for name, f in features.items() if name.startswith("seg")]
+    return Scale.of([f.maps for f in train], [f.drive for f in train])
+
+
+class Subject:
+    """A simulated subject.
+
+    Everything about it follows from the seed and its number: the brain, and, with the name of a
+    run, the run's noise. Runs may therefore be written in any order, or again.
+
+    Parameters
+    ----------
+    number
+        Subject's number from 1.
+    seed
+        Seed of the data set.
+    cortex
+        bool (grayordinates,): which columns are cortical.
+    features, scale
+        Features of all films, by film name, and their scale.
+    simulate, data
+        Settings.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        seed: int,
+        cortex: NDArray[np.bool_],
+        features: Mapping[str, FilmFeatures],
+        scale: Scale,
+        simulate: SimulateSettings,
+        data: DataSettings,
+    ) -> None:
+        self._key = [seed, number]
+        self._simulate, self._data = simulate, data
+        self.cortex = cortex
+        rng = np.random.default_rng([*self._key, zlib.crc32(b"brain")])
+        first = next(iter(features.values()))
+        brain = draw_brain(rng, int(cortex.sum()), first.drive, scale, simulate.reliability)
+        columns = len(cortex)
+        self._baseline = rng.uniform(*_BASELINE, columns).astype(np.float32)
+        self._deviation = rng.uniform(*_NOISE_DEVIATION, columns).astype(np.float32)
+        self._phi = rng.uniform(*_AUTOCORRELATION, columns)
+        self._columns = np.flatnonzero(cortex)[brain.vertices]
+        self._responses = self._unit_responses(brain, features, scale)
+        self.brain, self.noise_ceiling = self._calibrated(brain)
+
+    def _unit_responses(
+        self, brain: Brain, features: Mapping[str, FilmFeatures], scale: Scale
+    ) -> dict[str, NDArray[np.float32]]:
+        """BOLD responses (volumes, responding) of every film at amplitude 1."""
+        fields = receptive_fields(brain)
+        responses = {}
+        for film, feature in features.items():
+            drive = neural_drive(
+                brain, fields, scale.maps(feature.maps), scale.attributes(feature.drive)
+            )
+            clips = round(len(drive) * BIN_S / self._data.clip_s)
+            leading = leading_volumes_of(film)
+            volumes = leading + clips + self._data.trailing_volumes
+            matrix = response_matrix(len(drive), BIN_S, volumes, leading, self._data.tr_s)
+            responses[film] = matrix.astype(np.float32) @ drive
+        return responses
+
+    def _calibrated(self, brain: Brain) -> tuple[Brain, NDArray[np.float64]]:
+        """Set the amplitudes, and tell the noise ceilings (responding,) at the asked scales."""
+        order, trailing = self._data.detrend_order, self._data.trailing_volumes
+        signal, unexplained = [], []
+        for film, response in self._responses.items():
+            if not film.startswith("seg"):
+                continue
+            leading = leading_volumes_of(film)
+            clips = len(response) - leading - trailing
+            inside = detrend(response[film_window(leading, clips)], order)
+            signal.append(inside.var(axis=0, ddof=1))
+            phi = self._phi[self._columns]
+            unexplained.append(noise.left_after_detrending(phi, clips, order))
+        v, u = np.array(signal), np.array(unexplained)
+        brain = calibrate(brain, v, u)
+        scaled = brain.amplitude * self._simulate.signal_scale
+        return brain, expected_ceiling(scaled, v, u * self._simulate.noise_scale**2)
+
+    def run(self, film: str, repetition: int) -> NDArray[np.float32]:
+        """Record one run.
+
+        Returns
+        -------
+        float32 (volumes, grayordinates), arbitrary scanner units
+        """
+        rng = np.random.default_rng([*self._key, zlib.crc32(f"{film}_{repetition}".encode())])
+        response = self._responses[film]
+        volumes, columns = len(response), len(self.cortex)
+        series = noise.autocorrelated(rng, volumes, self._phi)
+        series *= np.float32(self._simulate.noise_scale)
+        strength = (self.brain.amplitude * self._simulate.signal_scale).astype(np.float32)
+        series[:, self._columns] += response * strength
+        series += noise.drift(rng, volumes, columns)
+        series *= self._deviation
+        series += self._baseline
+        series *= np.float32(rng.uniform(*_GAIN))
+        return series
+
+    def ground_truth(self) -> dict[str, NDArray]:
+        """Everything known about the cortical vertices, one row per cortical vertex.
+
+        ``responding`` bool, ``area`` (none, early, higher), ``noise_ceiling`` (explainable share
+        of one repetition's variance = expected correlation of two repetitions, at the asked noise
+        and signal), ``receptive_field_centre`` and ``_size`` (half picture widths; NaN where there
+        is none), ``channel_loadings``, ``attribute_loadings``.
+        """
+        count, brain = int(self.cortex.sum()), self.brain
+
+        def spread(values: NDArray, empty: float) -> NDArray:
+            full = np.full((count, *values.shape[1:]), empty, dtype=values.dtype)
+            full[brain.vertices] = values
+            return full
+
+        active = (brain.amplitude > 0) & (self._simulate.signal_scale != 0)
+        responding = spread(active.astype(float), 0.0) > 0
+        kind = spread(np.where(brain.early, 1.0, 2.0), 0.0).astype(int)
+        return {
+            "responding": responding,
+            "area": np.array(AREAS)[np.where(responding, kind, 0)],
+            "noise_ceiling": spread(self.noise_ceiling, 0.0),
+            "receptive_field_centre": spread(brain.centres, np.nan),
+            "receptive_field_size": spread(brain.sizes, np.nan),
+            "channel_loadings": spread(brain.channel_loadings, 0.0),
+            "attribute_loadings": spread(brain.attribute_loadings, 0.0),
+        }

@@ -1,0 +1,345 @@
+"""preprocess: from films and runs to voxels, clips and frames (paper 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import Stage, open_stage, run_folder
+from neuroclips_cli.config import Settings
+from neuroclips_cli.data import clip_table
+from neuroclips_cli.data.layout import Layout, Segment, find_layout
+from neuroclips_cli.data.stimuli import Stimulus, clip_frames, open_stimulus
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.schema import DataSettings
+from neuroclips_cli.signal.windows import delay_in_volumes, leading_volumes
+
+if TYPE_CHECKING:
+    from neuroclips_cli.data.runs import Run
+    from neuroclips_cli.signal.reproducibility import Selection
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A subject's files, opened the same way everywhere.
+
+    `mask` is the 3-D mask of volumetric runs; `clips` counts the whole clips of each film;
+    `runs` holds every opened run with its leading volumes (a CIFTI header takes a second to read);
+    `first` is the run whose voxels all others have.
+    """
+
+    layout: Layout
+    data: DataSettings
+    mask: NDArray[np.bool_] | None
+    films: dict[str, Stimulus]
+    clips: dict[str, int]
+    runs: dict[tuple[str, int], tuple[Run, int]]
+    first: Run
+
+    def segments(self, split: str) -> tuple[Segment, ...]:
+        return self.layout.train if split == "train" else self.layout.test
+
+    def total_clips(self, split: str) -> int:
+        return sum(self.clips[segment.name] for segment in self.segments(split))
+
+    def open(self, segment: Segment, repetition: int) -> tuple[Run, int]:
+        """Return a run and its number of leading volumes."""
+        return self.runs[segment.name, repetition]
+
+
+def run(settings: Settings, *, overwrite: bool = False) -> Path:
+    """Select voxels, shift, standardise, cut into clips, decode the frames.
+
+    Returns
+    -------
+    Path
+        The stage folder (design section 2 lists its files).
+
+    Raises
+    ------
+    UserError
+        If the data set is incomplete or damaged, or no voxel answers reproducibly.
+    """
+    dataset = Path(settings.run.dataset)
+    if not settings.run.dataset or not dataset.is_dir():
+        raise UserError(
+            f"no dataset folder at '{settings.run.dataset}': give --dataset DIR, "
+            f"or write one with `neuroclips simulate DIR`"
+        )
+    data = settings.data
+    volumetric = bool(data.mask) and not _is_label_file(data.mask)
+    layout = find_layout(dataset, settings.run.subject, volumetric=volumetric)
+    inputs = _inputs(dataset, layout, data)
+    with open_stage(
+        settings, "preprocess", sections=("data",), inputs=inputs, overwrite=overwrite
+    ) as stage:
+        if not stage.up_to_date:
+            source = _open_source(layout, data, volumetric)
+            _preprocess(stage, source, dataset)
+    return run_folder(settings) / "preprocess"
+
+
+def _is_label_file(mask: str) -> bool:
+    return mask.endswith(".dlabel.nii")
+
+
+def _inputs(dataset: Path, layout: Layout, data: DataSettings) -> dict[str, Path]:
+    inputs = {}
+    for segment in (*layout.train, *layout.test):
+        inputs[segment.name] = segment.film
+        for repetition, path in segment.runs.items():
+            inputs[f"{segment.name}_{repetition}"] = path
+    side = {
+        "scenes": dataset / "stimuli" / "scenes.csv",
+        "captions": dataset / "captions.csv",
+        **({"mask": Path(data.mask)} if data.mask else {}),
+    }
+    if data.mask and not Path(data.mask).exists():
+        raise UserError(f"the mask {data.mask} does not exist: correct data.mask")
+    return inputs | {name: path for name, path in side.items() if path.exists()}
+
+
+def _open_source(layout: Layout, data: DataSettings, volumetric: bool) -> _Source:
+    """Open all films and every run's header, so that what is wrong is said before the work."""
+    from neuroclips_cli.data.runs import open_run, read_mask
+
+    mask = read_mask(Path(data.mask)) if volumetric else None
+    segments = (*layout.train, *layout.test)
+    films = {s.name: open_stimulus(s.film) for s in segments}
+    clips = {n: f.clips(data.clip_s, data.frames_per_clip) for n, f in films.items()}
+    runs: dict[tuple[str, int], tuple[Run, int]] = {}
+    first = open_run(layout.train[0].runs[1], data.tr_s, mask)
+    with console.progress("open", sum(len(s.runs) for s in segments), unit="run") as advance:
+        for segment in segments:
+            count = clips[segment.name]
+            for repetition, path in segment.runs.items():
+                opened = open_run(path, data.tr_s, mask)
+                if not opened.adopt_geometry(first):
+                    raise UserError(
+                        f"{path} holds other voxels than {first.path}: "
+                        f"all runs of a subject need the same geometry"
+                    )
+                runs[segment.name, repetition] = opened, leading_volumes(
+                    opened.volumes,
+                    count,
+                    data.trailing_volumes,
+                    run=str(path),
+                    film=segment.film.name,
+                )
+                advance(1)
+            if count <= data.detrend_order + 1:
+                raise UserError(
+                    f"{segment.film} lasts only {count} clips, too few to remove a polynomial of "
+                    f"order {data.detrend_order}: remove the segment"
+                )
+    return _Source(layout, data, mask, films, clips, runs, first)
+
+
+def _preprocess(stage: Stage, source: _Source, dataset: Path) -> None:
+    delay = delay_in_volumes(source.data.delay_s, source.data.tr_s, source.data.trailing_volumes)
+    if source.layout.missing:
+        console.warn(f"missing test runs, averaged around: {', '.join(source.layout.missing)}")
+    stage.fact("missing_test_runs", list(source.layout.missing))
+    selection, usable = _select(source, delay)
+    _report_selection(stage, source, selection, usable)
+    _write_selection(stage, source, selection, usable)
+    _write_responses(stage, source, selection.selected, delay)
+    _write_frames(stage, source)
+    _write_clip_table(stage, source, dataset, delay)
+
+
+def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
+    """Test every voxel's reproducibility on the training runs; test runs are not looked at.
+
+    Returns the selection and which voxels carry a signal in all training runs.
+    """
+    from neuroclips_cli.signal.detrend import standardise, usable_columns
+    from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
+    from neuroclips_cli.signal.windows import film_window, response_window
+
+    layout, order = source.layout, source.data.detrend_order
+    usable = np.ones(len(source.first.columns), bool)
+    scores = []
+    runs = len(layout.train) * layout.train_repetitions
+    with console.progress("reproducibility", runs, unit="run") as advance:
+        for segment in layout.train:
+            clips = source.clips[segment.name]
+            repetitions = []
+            for repetition in range(1, layout.train_repetitions + 1):
+                opened, leading = source.open(segment, repetition)
+                series = opened.read()
+                z, good = standardise(series[film_window(leading, clips)], order)
+                usable &= good & usable_columns(series[response_window(leading, clips, delay)])
+                repetitions.append(z)
+                advance(1)
+            pairs = [
+                fisher_z(repeat_correlation(a, b))
+                for i, a in enumerate(repetitions)
+                for b in repetitions[i + 1 :]
+            ]
+            scores.append(np.mean(pairs, axis=0))
+    region = _region(source)
+    level = source.data.selection_p
+    return select_voxels(np.array(scores), level, usable=usable, region=region), usable
+
+
+def _region(source: _Source) -> NDArray[np.bool_] | None:
+    from neuroclips_cli.data.regions import region_mask
+    from neuroclips_cli.data.runs import CiftiRun
+
+    if not source.data.mask or not isinstance(source.first, CiftiRun):
+        return None
+    return region_mask(Path(source.data.mask), source.data.regions, source.first.models)
+
+
+def _report_selection(
+    stage: Stage, source: _Source, selection: Selection, usable: NDArray[np.bool_]
+) -> None:
+    """Tell how many voxels were found; none is an error that says how good the best were."""
+    count, excluded = int(selection.selected.sum()), int((~usable).sum())
+    stage.fact("voxels_tested", len(usable))
+    stage.fact("voxels_excluded", excluded)
+    stage.fact("voxels_selected", count)
+    if excluded:
+        console.warn(f"{excluded} voxels are constant or not finite in some training run: excluded")
+    if not count:
+        best = int(np.argmax(np.where(usable, selection.t, -np.inf)))
+        where = " inside the region mask" if source.data.mask else ""
+        raise UserError(
+            f"no voxel of {len(usable)}{where} answers reproducibly: the best one has a mean "
+            f"correlation of {np.tanh(selection.mean_z[best]):.3f} between repetitions, "
+            f"t = {selection.t[best]:.2f} over {len(source.layout.train)} segments and "
+            f"p = {selection.p[best]:.2g} where p < {selection.needed_p:.2g} is needed; "
+            f"check the order of films and runs, or raise data.selection_p"
+        )
+    console.info(f"{count} of {len(usable)} voxels selected (p < {selection.needed_p:.2g})")
+
+
+def _write_selection(
+    stage: Stage, source: _Source, selection: Selection, usable: NDArray[np.bool_]
+) -> None:
+    from neuroclips_cli.data.maps import write_maps
+
+    columns = source.first.columns
+    with stage.atomic("selection.npz") as path:
+        np.savez_compressed(
+            path,
+            index=columns[selection.selected],
+            columns=columns,
+            mean_z=selection.mean_z,
+            t=selection.t,
+            p=selection.p,
+            selected=selection.selected,
+            excluded=~usable,
+        )
+    maps = {
+        "mean_z": selection.mean_z,
+        "t": selection.t,
+        "p": selection.p,
+        "selected": selection.selected,
+    }
+    suffix = ".dscalar.nii" if source.mask is None else ".nii"
+    with stage.atomic(f"selection{suffix}") as path:
+        write_maps(path, source.first, source.mask, maps)
+
+
+def _responses(
+    source: _Source, segment: Segment, repetition: int, selected: NDArray[np.bool_], delay: int
+) -> tuple[NDArray[np.float32], int]:
+    """Standardised responses to a segment's clips, (clips, voxels), and how many voxels lack one.
+
+    The standardising window moves with the delay (paper 4.1): clip k goes with volume k + delay.
+    Voxels without a signal in this run are NaN.
+    """
+    from neuroclips_cli.signal.detrend import standardise
+    from neuroclips_cli.signal.windows import response_window
+
+    opened, leading = source.open(segment, repetition)
+    window = response_window(leading, source.clips[segment.name], delay)
+    z, good = standardise(opened.read()[window][:, selected], source.data.detrend_order)
+    return np.where(good, z, np.nan).astype(np.float32), int((~good).sum())
+
+
+def _write_responses(
+    stage: Stage, source: _Source, selected: NDArray[np.bool_], delay: int
+) -> None:
+    layout, voxels = source.layout, int(selected.sum())
+    train, test = source.total_clips("train"), source.total_clips("test")
+    lost: dict[str, int] = {}
+    runs = sum(len(s.runs) for s in (*layout.train, *layout.test))
+    with (
+        console.progress("responses", runs, unit="run") as advance,
+        stage.open_array(
+            "fmri_train.npy", (train, layout.train_repetitions, voxels), np.float32
+        ) as fmri_train,
+        stage.open_array(
+            "fmri_test_repetitions.npy", (test, layout.test_repetitions, voxels), np.float32
+        ) as fmri_test,
+    ):
+        fmri_test[:] = np.nan
+        for array, split in ((fmri_train, "train"), (fmri_test, "test")):
+            for segment, rows in _rows(source, split):
+                for repetition in segment.runs:
+                    z, without = _responses(source, segment, repetition, selected, delay)
+                    array[rows, repetition - 1] = z
+                    if without:
+                        lost[f"{segment.name}_{repetition}"] = without
+                    advance(1)
+        if lost:
+            names = ", ".join(f"{name} ({n})" for name, n in lost.items())
+            console.warn(f"selected voxels without a signal in single runs: {names}")
+        stage.fact("voxels_without_signal", lost)
+        stage.write_array("fmri_test.npy", _mean_over_repetitions(fmri_test))
+
+
+def _mean_over_repetitions(repetitions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Plain mean over the repetitions that exist (no rescaling); 0 where there is none."""
+    present = np.isfinite(repetitions)
+    total = np.where(present, repetitions, 0).sum(axis=1, dtype=np.float64)
+    return (total / np.maximum(present.sum(axis=1), 1)).astype(np.float32)
+
+
+def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:
+    """Yield every segment with its rows of the split's arrays."""
+    start = 0
+    for segment in source.segments(split):
+        stop = start + source.clips[segment.name]
+        yield segment, slice(start, stop)
+        start = stop
+
+
+def _write_frames(stage: Stage, source: _Source) -> None:
+    data = source.data
+    total = sum(source.total_clips(split) for split in SPLITS)
+    size = data.frame_size
+    with console.progress("frames", total, unit="clip") as advance:
+        for split in SPLITS:
+            shape = (source.total_clips(split), data.frames_per_clip, size, size, 3)
+            with stage.open_array(f"frames_{split}.npy", shape, np.uint8) as frames:
+                for segment, rows in _rows(source, split):
+                    decode = partial(clip_frames, source.films[segment.name])
+                    clips = decode(
+                        source.clips[segment.name], data.clip_s, data.frames_per_clip, size
+                    )
+                    for row, clip in zip(range(rows.start, rows.stop), clips, strict=True):
+                        frames[row] = clip
+                        advance(1)
+
+
+def _write_clip_table(stage: Stage, source: _Source, dataset: Path, delay: int) -> None:
+    scenes = clip_table.read_scenes(dataset / "stimuli" / "scenes.csv")
+    captions = clip_table.read_captions(dataset / "captions.csv")
+    rows: list[Sequence[str]] = []
+    for split in SPLITS:
+        lengths = [(s.number, s.name, source.clips[s.name]) for s in source.segments(split)]
+        rows += clip_table.clip_rows(split, lengths, source.data.clip_s, delay, scenes, captions)
+    stage.write_csv("clips.csv", clip_table.COLUMNS, rows)
