@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from tiny_backbones import captioner, classifiers, clip, latents, scores, unclip, vae, video
-from tiny_backbones.films import load_pool
+from tiny_backbones.films import Pool, load_pool
 
 STEPS = {
     "vae": 3000,
@@ -51,13 +52,14 @@ def main() -> None:
         (options.out / "SCORES.md").write_text(table)
 
 
-def _parts(pool, out: Path, cache: Path, scale: float) -> dict[str, Callable[[], object]]:
+def _parts(pool: Pool, out: Path, cache: Path, scale: float) -> dict[str, Callable[[], object]]:
+    """Return what trains each part, by name."""
     steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
 
-    def clip_latents():
+    def clip_latents() -> np.ndarray:
         return latents.clip_latents(pool, out / "vae", cache, LATENT_CLIPS)
 
-    def frame_tokens():
+    def frame_tokens() -> np.ndarray:
         return latents.frame_tokens(pool, out / "clip", cache, LATENT_CLIPS)
 
     return {
@@ -69,8 +71,12 @@ def _parts(pool, out: Path, cache: Path, scale: float) -> dict[str, Callable[[],
         "captioner": lambda: captioner.train(
             pool, out / "captioner", out / "clip", steps["captioner"]
         ),
-        "image": lambda: classifiers.train_image(pool, out / "image_classifier", out / "clip", steps["image"]),
-        "video": lambda: classifiers.train_video(pool, out / "video_classifier", out / "clip", steps["video"]),
+        "image": lambda: classifiers.train_image(
+            pool, out / "image_classifier", out / "clip", steps["image"]
+        ),
+        "video": lambda: classifiers.train_video(
+            pool, out / "video_classifier", out / "clip", steps["video"]
+        ),
         "text-to-video": lambda: video.train(clip_latents(), pool, out, steps["text-to-video"]),
     }
 

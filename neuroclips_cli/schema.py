@@ -139,6 +139,7 @@ class TrainSRSettings:
     reftm_weight: float
     noise: float
     average_share: float
+    ridge_start: bool
     validation_segments: tuple[int, ...]
     checkpoint_every: int
 

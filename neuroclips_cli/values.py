@@ -11,6 +11,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.schema import CHOICES, RANGES
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -51,6 +52,10 @@ def parse_text(key: str, text: str, kind: Any, source: str) -> Any:
         return tuple(parse_text(key, part, item, source) for part in parts if part)
     if kind is str:
         return text
+    if kind is bool:
+        if text.strip().lower() not in _TRUTH:
+            raise UserError(_wrong(key, text, kind, source))
+        return _TRUTH[text.strip().lower()]
     try:
         return kind(text)
     except ValueError:
@@ -70,8 +75,10 @@ def check_value(key: str, value: Any, kind: Any, source: str) -> Any:
         return tuple(check_value(key, item, get_args(kind)[0], source) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise UserError(_wrong(key, value, kind, source))
+    if kind is bool:
+        return value
     if kind is str:
         _check_choice(key, value, source)
     else:

@@ -106,7 +106,8 @@ def _preprocess(settings, *, captions=True, segments=3):
         ]
         table = [(r[1], r[2], r[3], 0, 0, 0, "", r[4] if captions else "") for r in rows]
         table.append(("0", "test", "1", 0, 0, 0, "", "a test clip"))
-        header = ["clip", "split", "segment", "onset_s", "volume", "crosses_scene", "scene", "caption"]
+        header = ["clip", "split", "segment", "onset_s", "volume", "crosses_scene"]
+        header += ["scene", "caption"]
         stage.write_csv("clips.csv", header, table)
 
 

@@ -69,9 +69,7 @@ def _save(model: nn.Module, processor: object, folder: Path) -> None:
     model.float()
 
 
-def train_image(
-    pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: int = 3
-) -> None:
+def train_image(pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: int = 3) -> None:
     """Train the frame classifier and write it."""
     torch.manual_seed(seed)
     config = ViTConfig(
@@ -106,9 +104,7 @@ def clip_batches(
         yield to_tensor(pool.frames[index[:, None], times]), index
 
 
-def train_video(
-    pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: int = 4
-) -> None:
+def train_video(pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: int = 4) -> None:
     """Train the clip classifier and write it."""
     torch.manual_seed(seed)
     config = VideoMAEConfig(

@@ -12,6 +12,7 @@ import torch
 from neuroclips_cli.backbones.captioner import load_captioner
 from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
 from neuroclips_cli.backbones.clip import load_clip
+from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 from neuroclips_cli.backbones.video import load_video_models
@@ -106,7 +107,10 @@ def unclip_scores(pool: Pool, folder: Path, count: int) -> list[Row]:
     tokens = load_clip(str(folder / "clip")).tokens(frames)
     unet = load_unclip(str(folder / "unclip"))
     generators = clip_generators(0, range(count), "scores")
-    latents = keyframe.sample_latents(unet, torch.from_numpy(tokens), generators, options)
+    scheduler = load_scheduler(str(folder / "unclip"), keyframe.keyframe_scheduler())
+    latents = keyframe.sample_latents(
+        unet, torch.from_numpy(tokens), generators, options, scheduler=scheduler
+    )
     made = keyframe.keyframe_images(load_vae(str(folder / "vae")), latents, "none")
     judge = load_image_classifier(str(folder / "image_classifier"))
     same = judge.probabilities(made).argmax(-1) == judge.probabilities(frames).argmax(-1)

@@ -75,9 +75,11 @@ def start_from_clip(model: nn.Module, names: dict[str, str], clip_folder: Path) 
         for i in range(VISION["layers"]) if "{i}" in name else [None]:
             block = "" if i is None else f"transformer.resblocks.{i}."
             target = name if i is None else name.format(i=i)
-            found = {target: block + source} if target in own else {
-                f"{target}.{kind}": f"{block}{source}.{kind}" for kind in ("weight", "bias")
-            }
+            found = (
+                {target: block + source}
+                if target in own
+                else {f"{target}.{kind}": f"{block}{source}.{kind}" for kind in ("weight", "bias")}
+            )
             for key, value in found.items():
                 if key in own:
                     started[key] = _fit(tower[value], own[key])

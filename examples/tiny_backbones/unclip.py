@@ -47,17 +47,30 @@ def _batches(
         )
 
 
-def train(latents: np.ndarray, tokens: np.ndarray, folder: Path, steps: int, seed: int = 6) -> None:
-    """Train to predict the noise, with disturbed tokens and, at times, noise for tokens.
+def train(
+    latents: np.ndarray,
+    tokens: np.ndarray,
+    folder: Path,
+    steps: int,
+    seed: int = 6,
+    start: UNet2DConditionModel | None = None,
+) -> None:
+    """Train with velocity prediction, disturbed tokens and, at times, noise for tokens.
 
+    Where almost all is noise the velocity is the clean image itself; a small network learns
+    that, and with it to follow its tokens, much sooner than the noise to within a hundredth.
     Decoded tokens are never exact, so the condition is disturbed by up to 0.4 of its own
     deviation; Gaussian tokens are the unconditional case, as in the published unCLIP.
     """
     torch.manual_seed(seed)
-    unet = build().to(memory_format=torch.channels_last)
-    noise_schedule = EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
-    ).alphas_cumprod
+    unet = (start or build()).to(memory_format=torch.channels_last)
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+    )
+    noise_schedule = scheduler.alphas_cumprod
     spread = float(np.asarray(tokens[:200], dtype=np.float32).std())
 
     def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -72,8 +85,10 @@ def train(latents: np.ndarray, tokens: np.ndarray, folder: Path, steps: int, see
         noisy = (kept.sqrt() * clean + (1 - kept).sqrt() * noise).contiguous(
             memory_format=torch.channels_last
         )
-        return functional.mse_loss(unet(noisy, times, condition).sample, noise)
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
+        return functional.mse_loss(unet(noisy, times, condition).sample, velocity)
 
     batches = _batches(latents, tokens, 64, steps, seed)
     fit("unclip", unet, batches, loss_of, steps=steps, learning_rate=2e-3, average=0.998)
     unet.half().save_pretrained(folder)
+    scheduler.save_pretrained(folder)

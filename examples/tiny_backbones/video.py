@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import (
+    DDIMScheduler,
     MotionAdapter,
     SparseControlNetModel,
     UNet2DConditionModel,
@@ -132,7 +133,10 @@ def train(
     training = VideoTraining(scene).to(memory_format=torch.channels_last)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    noise_schedule = animatediff_scheduler().alphas_cumprod
+    scheduler = DDIMScheduler.from_config(
+        animatediff_scheduler().config, prediction_type="v_prediction"
+    )
+    noise_schedule = scheduler.alphas_cumprod
 
     def loss_of(batch: tuple[Tensor, Tensor, list[str]]) -> Tensor:
         clean, keyframe, texts = batch
@@ -144,11 +148,13 @@ def train(
         kept = noise_schedule[times].view(-1, 1, 1, 1, 1)
         noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
         shown = torch.rand(len(clean)) < CONTROLLED
-        return functional.mse_loss(training(noisy, times, text, keyframe, shown), noise)
+        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
+        return functional.mse_loss(training(noisy, times, text, keyframe, shown), velocity)
 
     batches = _batches(latents, pool, 8, steps, seed)
     fit("video", training, batches, loss_of, steps=steps, learning_rate=1.5e-3, average=0.998)
     save(training, folder)
+    scheduler.save_pretrained(folder / "scene_unet")
     return training
 
 

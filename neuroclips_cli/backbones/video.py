@@ -19,6 +19,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from neuroclips_cli.backbones.loading import channels_last, freeze, load_network, load_pretrained
+from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.schema import BackboneSettings
 
@@ -134,5 +135,5 @@ def load_video_models(backbones: BackboneSettings, device: str = "cpu") -> Video
         vae=load_vae(backbones.vae, device),
         text_encoder=load_network(CLIPTextModel, backbones.text_encoder, device),
         tokenizer=load_pretrained(CLIPTokenizer, backbones.tokenizer),
-        scheduler=animatediff_scheduler(),
+        scheduler=load_scheduler(backbones.scene_unet, animatediff_scheduler()),
     )

@@ -110,6 +110,7 @@ def sample_latents(
     generators: Sequence[torch.Generator],
     options: KeyframeOptions,
     blurry: torch.Tensor | None = None,
+    scheduler: EulerDiscreteScheduler | None = None,
 ) -> torch.Tensor:
     """Sample image latents from CLIP tokens.
 
@@ -127,6 +128,8 @@ def sample_latents(
         float32 (images, channels, h, w) scaled latents of the first blurry frames; taken
         where ``options.start`` is ``blurry:<x>``, otherwise a standard normal "image" is
         noised, as released.
+    scheduler : diffusers.EulerDiscreteScheduler, optional
+        The denoiser's noise schedule; :func:`keyframe_scheduler` where absent.
 
     Returns
     -------
@@ -146,7 +149,7 @@ def sample_latents(
     if strength is not None and blurry is not None:
         image = blurry.to(device)
         timesteps = timesteps[len(timesteps) - max(1, round(len(timesteps) * strength)) :]
-    scheduler = keyframe_scheduler()
+    scheduler = scheduler or keyframe_scheduler()
     scheduler.set_timesteps(timesteps=timesteps, device=device)
     latents = image + scheduler.sigmas[0] * noise
     condition = torch.cat([unconditional, tokens])

@@ -38,6 +38,7 @@ _COLOUR_RGB = np.array(
 _DIRECTIONS = {1: (-1.0, 0.0), 2: (1.0, 0.0), 3: (0.0, -1.0), 4: (0.0, 1.0)}
 _REACH = 0.55
 _OUTLINE = 0.16
+_EXTENT = 1.25  # no shape reaches further than this many radii
 
 
 @dataclass(frozen=True)
@@ -188,18 +189,33 @@ def render_scene(scene: Scene, times_s: NDArray[np.floating], size: int = 64) ->
     axis = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1).astype(np.float32)
     background = _background(scene.setting, look, axis)
     path = _path(scene, look, np.asarray(times_s, dtype=np.float32))
-    x = (axis[None, None, :] - path[:, 0, None, None]) / look.radius
-    y = (axis[None, :, None] - path[:, 1, None, None]) / look.radius
-    x, y = np.broadcast_arrays(x, y)
+    frames = np.empty((len(path), size, size, 3), dtype=np.uint8)
+    frames[:] = np.clip(background, 0, 1) * 255 + 0.5
+    for frame, centre in zip(frames, path, strict=True):
+        columns, rows = (_span(axis, float(c), _EXTENT * look.radius) for c in centre)
+        x = ((axis[columns] - centre[0]) / look.radius)[None, :]
+        y = ((axis[rows] - centre[1]) / look.radius)[:, None]
+        ink, cover = _object(scene, *np.broadcast_arrays(x, y), look.radius * size / 2)
+        seen = background[rows, columns] * (1 - cover) + ink * cover
+        frame[rows, columns] = np.clip(seen, 0, 1) * 255 + 0.5
+    return frames
+
+
+def _span(axis: NDArray[np.float32], centre: float, reach: float) -> slice:
+    """Return the pixels within a distance of a centre."""
+    return slice(*np.searchsorted(axis, (centre - reach, centre + reach)))
+
+
+def _object(
+    scene: Scene, x: NDArray[np.float32], y: NDArray[np.float32], pixels_per_unit: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return colour (..., 3) and cover (..., 1) of the object at positions in its radii."""
     inside, detail = _shape(scene.kind, x, y)
-    pixels_per_unit = look.radius * size / 2
     cover = np.clip(0.5 - inside * pixels_per_unit, 0, 1)[..., None]
     core = np.clip(0.5 - (inside + _OUTLINE) * pixels_per_unit, 0, 1)[..., None]
     shade = np.clip(0.92 - 0.14 * (x + y), 0.6, 1.15)[..., None] * detail[..., None]
-    colour = _COLOUR_RGB[scene.colour] * shade
-    ink = colour * core + np.float32(0.04) * (1 - core)
-    frames = background[None] * (1 - cover) + ink * cover
-    return (np.clip(frames, 0, 1) * 255 + 0.5).astype(np.uint8)
+    ink = _COLOUR_RGB[scene.colour] * shade * core + np.float32(0.04) * (1 - core)
+    return ink, cover
 
 
 def render_film(

@@ -128,12 +128,15 @@ def _open_source(layout: Layout, data: DataSettings, volumetric: bool) -> _Sourc
                         f"{path} holds other voxels than {first.path}: "
                         f"all runs of a subject need the same geometry"
                     )
-                runs[segment.name, repetition] = opened, leading_volumes(
-                    opened.volumes,
-                    count,
-                    data.trailing_volumes,
-                    run=str(path),
-                    film=segment.film.name,
+                runs[segment.name, repetition] = (
+                    opened,
+                    leading_volumes(
+                        opened.volumes,
+                        count,
+                        data.trailing_volumes,
+                        run=str(path),
+                        film=segment.film.name,
+                    ),
                 )
                 advance(1)
             if count <= data.detrend_order + 1:

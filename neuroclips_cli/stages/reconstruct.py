@@ -188,11 +188,13 @@ class _Reconstruction:
         import torch
 
         from neuroclips_cli.backbones.pixels import resize_frames
+        from neuroclips_cli.backbones.schedulers import load_scheduler
         from neuroclips_cli.backbones.unclip import load_unclip
         from neuroclips_cli.backbones.vae import encode_frames, load_vae
         from neuroclips_cli.generation.keyframe import (
             KeyframeOptions,
             keyframe_images,
+            keyframe_scheduler,
             sample_latents,
         )
         from neuroclips_cli.generation.seeds import clip_generators
@@ -206,6 +208,7 @@ class _Reconstruction:
         )
         from_blurry = options.strength() is not None and blurry is not None
         unet = load_unclip(self.settings.backbones.unclip, self.device)
+        scheduler = load_scheduler(self.settings.backbones.unclip, keyframe_scheduler())
         vae = load_vae(self.settings.backbones.keyframe_vae, self.device)
         inner = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
 
@@ -220,6 +223,7 @@ class _Reconstruction:
                 clip_generators(self.settings.run.seed, self.numbers[piece], "keyframe"),
                 options,
                 first,
+                scheduler,
             )
             return resize_frames(keyframe_images(vae, latents, options.contrast), size)
 

@@ -102,6 +102,8 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
+        if self.options.ridge_start:
+            self._start_from_ridge()
         projector = TokenProjector(load_projector(settings.backbones.projector))
         self.projector = projector.to(self.device)
         self.accelerator = make_accelerator(self.device)
@@ -111,6 +113,23 @@ class _Training:
         self.held_fmri = repetition_mean(self.clips.fmri, held).to(self.device)
         self.held_tokens = torch.from_numpy(middle).float().to(self.device)
         self.held_text = torch.from_numpy(self.text[held]).float().to(self.device)
+
+    def _start_from_ridge(self) -> None:
+        """Solve Eq. 3 on the training segments and put the result into the untrained model."""
+        from neuroclips_cli.training.ridge_start import fit_ridge, start_from_ridge
+        from neuroclips_cli.training.samples import repetition_mean
+
+        def scans(clips: Any) -> Any:
+            return repetition_mean(self.clips.fmri, clips).numpy()
+
+        def targets(clips: Any) -> Any:
+            tokens = self.tokens[clips].astype("float32").mean(axis=1)
+            return tokens.reshape(len(tokens), -1)
+
+        train, held = self.clips.train, self.clips.validation
+        fit = fit_ridge(scans(train), targets(train), scans(held), targets(held))
+        start_from_ridge(self.model, fit)
+        self.stage.fact("ridge_penalty", fit.penalty)
 
     def run(self, phase: str | None) -> None:
         """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
