@@ -15,17 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from tiny_backbones import captioner, classifiers, clip, latents, scores, unclip, vae, video
 from tiny_backbones.films import Pool, load_pool
 
 STEPS = {
-    "vae": 3000,
-    "clip": 1200,
-    "unclip": 1500,
-    "captioner": 900,
-    "image": 1100,
-    "video": 1200,
-    "text-to-video": 1000,
+    "vae": 4000,
+    "clip": 2200,
+    "unclip": 8000,
+    "captioner": 1000,
+    "image": 600,
+    "video": 1000,
+    "text-to-video": 4000,
 }
 TRAINING_CLIPS, LATENT_CLIPS, HELD_OUT_CLIPS = 6000, 4000, 512
 
@@ -37,10 +39,13 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/tiny-backbones"))
     parser.add_argument("--only", choices=[*STEPS, "scores"], nargs="*")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps")
+    parser.add_argument(
+        "--continue", dest="go_on", action="store_true", help="start from the weights in --out"
+    )
     options = parser.parse_args()
     wanted = options.only or [*STEPS, "scores"]
     pool = load_pool(options.cache, "train", TRAINING_CLIPS, seed=1)
-    parts = _parts(pool, options.out, options.cache, options.scale)
+    parts = _parts(pool, options.out, options.cache, options.scale, options.go_on)
     for name in STEPS:
         if name in wanted:
             began = time.time()
@@ -52,7 +57,9 @@ def main() -> None:
         (options.out / "SCORES.md").write_text(table)
 
 
-def _parts(pool: Pool, out: Path, cache: Path, scale: float) -> dict[str, Callable[[], object]]:
+def _parts(
+    pool: Pool, out: Path, cache: Path, scale: float, go_on: bool
+) -> dict[str, Callable[[], object]]:
     """Return what trains each part, by name."""
     steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
 
@@ -62,22 +69,33 @@ def _parts(pool: Pool, out: Path, cache: Path, scale: float) -> dict[str, Callab
     def frame_tokens() -> np.ndarray:
         return latents.frame_tokens(pool, out / "clip", cache, LATENT_CLIPS)
 
+    def train_vae() -> None:
+        start = AutoencoderKL.from_pretrained(out / "vae") if go_on else None
+        vae.train(pool, steps["vae"], start=start).half().save_pretrained(out / "vae")
+
+    def train_unclip() -> None:
+        start = None
+        if go_on:
+            start = UNet2DConditionModel.from_pretrained(out / "unclip", torch_dtype=torch.float32)
+        unclip.train(clip_latents(), frame_tokens(), out / "unclip", steps["unclip"], start=start)
+
+    own = {"clip_folder": out / "clip", "go_on": go_on}
     return {
-        "vae": lambda: vae.train(pool, steps["vae"]).half().save_pretrained(out / "vae"),
-        "clip": lambda: clip.train(pool, out, steps["clip"]),
-        "unclip": lambda: unclip.train(
-            clip_latents(), frame_tokens(), out / "unclip", steps["unclip"]
-        ),
+        "vae": train_vae,
+        "clip": lambda: clip.train(pool, out, steps["clip"], go_on=go_on),
+        "unclip": train_unclip,
         "captioner": lambda: captioner.train(
-            pool, out / "captioner", out / "clip", steps["captioner"]
+            pool, out / "captioner", steps=steps["captioner"], **own
         ),
         "image": lambda: classifiers.train_image(
-            pool, out / "image_classifier", out / "clip", steps["image"]
+            pool, out / "image_classifier", steps=steps["image"], **own
         ),
         "video": lambda: classifiers.train_video(
-            pool, out / "video_classifier", out / "clip", steps["video"]
+            pool, out / "video_classifier", steps=steps["video"], **own
         ),
-        "text-to-video": lambda: video.train(clip_latents(), pool, out, steps["text-to-video"]),
+        "text-to-video": lambda: video.train(
+            clip_latents(), pool, out, steps["text-to-video"], go_on=go_on
+        ),
     }
 
 

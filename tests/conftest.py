@@ -11,14 +11,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from neuroclips_cli import console
-from neuroclips_cli.config import PREFIX, Settings, load_settings
+from neuroclips_cli.config import NOT_SETTINGS, PREFIX, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run every test in an empty folder, without the user's settings and with a plain console."""
     for name in list(os.environ):
-        if name.startswith(PREFIX) and name != "NEUROCLIPS_SHARED":
+        if name.startswith(PREFIX) and name not in NOT_SETTINGS:
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -138,7 +138,7 @@ def test_training_options_need_not_be_repeated_for_later_stages(called):
     assert run("reconstruct") == 0
     assert called[0][0][0].train_pr.epochs == 3
     assert run("train-pr") == 0
-    assert called[1][0][0].train_pr.epochs == 25
+    assert called[1][0][0].train_pr.epochs == load_settings(environ={}).train_pr.epochs
 
 
 def test_a_contradictory_profile_is_refused_in_one_sentence(called, capsys):

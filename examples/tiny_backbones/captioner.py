@@ -73,15 +73,25 @@ def build(tokenizer: CLIPTokenizer) -> Blip2ForConditionalGeneration:
     return Blip2ForConditionalGeneration(config)
 
 
-def train(pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: int = 5) -> None:
+def train(
+    pool: Pool,
+    folder: Path,
+    clip_folder: Path,
+    steps: int,
+    seed: int = 5,
+    go_on: bool = False,
+) -> None:
     """Train all parts together on frames with captions and write model and processor."""
     torch.manual_seed(seed)
     words.save(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
     model = build(tokenizer)
-    start_from_clip(model.vision_model, BLIP2, clip_folder)
-    zero_patch_bias(model.vision_model)
+    if go_on:
+        model = Blip2ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+    else:
+        start_from_clip(model.vision_model, BLIP2, clip_folder)
+        zero_patch_bias(model.vision_model)
     queries = torch.full((1, QUERIES), model.config.image_token_index)
 
     def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:

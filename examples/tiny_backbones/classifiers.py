@@ -69,7 +69,14 @@ def _save(model: nn.Module, processor: object, folder: Path) -> None:
     model.float()
 
 
-def train_image(pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: int = 3) -> None:
+def train_image(
+    pool: Pool,
+    folder: Path,
+    clip_folder: Path,
+    steps: int,
+    seed: int = 3,
+    go_on: bool = False,
+) -> None:
     """Train the frame classifier and write it."""
     torch.manual_seed(seed)
     config = ViTConfig(
@@ -78,8 +85,11 @@ def train_image(pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: i
         **_names(world.image_class_names()),
     )
     model = ViTForImageClassification(config)
-    start_from_clip(model, VIT, clip_folder)
-    zero_patch_bias(model)
+    if go_on:
+        model = ViTForImageClassification.from_pretrained(folder, dtype=torch.float32)
+    else:
+        start_from_clip(model, VIT, clip_folder)
+        zero_patch_bias(model)
     labels = torch.from_numpy(pool.labels)
 
     def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:
@@ -104,7 +114,14 @@ def clip_batches(
         yield to_tensor(pool.frames[index[:, None], times]), index
 
 
-def train_video(pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: int = 4) -> None:
+def train_video(
+    pool: Pool,
+    folder: Path,
+    clip_folder: Path,
+    steps: int,
+    seed: int = 4,
+    go_on: bool = False,
+) -> None:
     """Train the clip classifier and write it."""
     torch.manual_seed(seed)
     config = VideoMAEConfig(
@@ -115,8 +132,11 @@ def train_video(pool: Pool, folder: Path, clip_folder: Path, steps: int, seed: i
         **_names(world.video_class_names()),
     )
     model = VideoMAEForVideoClassification(config)
-    start_from_clip(model, VIDEOMAE, clip_folder)
-    zero_patch_bias(model)
+    if go_on:
+        model = VideoMAEForVideoClassification.from_pretrained(folder, dtype=torch.float32)
+    else:
+        start_from_clip(model, VIDEOMAE, clip_folder)
+        zero_patch_bias(model)
     labels = torch.from_numpy(pool.labels)
 
     def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
@@ -53,6 +53,13 @@ class ClipTraining(nn.Module):
         self.sizes = [len(world.KINDS), len(world.COLOURS), len(world.SETTINGS)]
         self.class_head = nn.Linear(WIDTH, sum(self.sizes))
 
+    def go_on_from(self, folder: Path) -> None:
+        """Start from the weights that :func:`train` wrote."""
+        weights = load_file(folder / "clip" / "open_clip_model.safetensors")
+        self.clip.load_state_dict({name: value.float() for name, value in weights.items()})
+        projector = load_file(folder / "projector" / "projector.safetensors")
+        self.projector.data = projector["weight"].float()
+
     def loss(self, images: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
         """Contrastive loss of pooled and of averaged tokens, plus the two heads' losses.
 
@@ -77,12 +84,14 @@ class ClipTraining(nn.Module):
         return total / 4 + named / 3 + functional.l1_loss(self.patch_head(tokens), patches)
 
 
-def train(pool: Pool, folder: Path, steps: int, seed: int = 2) -> None:
+def train(pool: Pool, folder: Path, steps: int, seed: int = 2, go_on: bool = False) -> None:
     """Train on frames with captions and write ``clip``, ``projector``, ``text_encoder``."""
     torch.manual_seed(seed)
     tokenizer = words.save(folder / "clip")
     words.save(folder / "tokenizer")
     training = ClipTraining(len(tokenizer))
+    if go_on:
+        training.go_on_from(folder)
     labels = torch.from_numpy(pool.labels[:, [0, 1, 3]])
     rng = np.random.default_rng(seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ FRAMES_WITH_TOKENS = (0, 5, 10, 15)
 
 def clip_latents(pool: Pool, vae_folder: Path, cache: Path, clips: int) -> np.ndarray:
     """Return scaled latents (clips, 16, 4, 8, 8) of the first clips of a pool."""
-    file = cache / f"latents-{clips}.npy"
+    file = cache / f"latents-{clips}-{_digest(vae_folder)}.npy"
     if not file.exists():
         vae = load_vae(str(vae_folder), "cpu")
         parts = [
@@ -29,7 +30,7 @@ def clip_latents(pool: Pool, vae_folder: Path, cache: Path, clips: int) -> np.nd
 
 def frame_tokens(pool: Pool, clip_folder: Path, cache: Path, clips: int) -> np.ndarray:
     """Return image tokens (clips, 4, 16, 128) of four frames of the first clips of a pool."""
-    file = cache / f"tokens-{clips}.npy"
+    file = cache / f"tokens-{clips}-{_digest(clip_folder)}.npy"
     if not file.exists():
         clip = load_clip(str(clip_folder), "cpu")
         parts = [
@@ -40,3 +41,9 @@ def frame_tokens(pool: Pool, clip_folder: Path, cache: Path, clips: int) -> np.n
         shape = (clips, len(FRAMES_WITH_TOKENS), *tokens.shape[1:])
         np.save(file, tokens.reshape(shape).astype(np.float16))
     return np.load(file, mmap_mode="r")
+
+
+def _digest(folder: Path) -> str:
+    """Tell weights apart, so that other weights never meet results of the former ones."""
+    weights = sorted(folder.glob("*.safetensors"))
+    return hashlib.sha256(b"".join(w.read_bytes() for w in weights)).hexdigest()[:12]

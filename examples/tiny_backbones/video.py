@@ -34,18 +34,15 @@ CONTROLLED, FIRST_FRAME = 0.85, 0.6
 class VideoTraining(nn.Module):
     """Scene model with motion adapter, and SparseCtrl beside it."""
 
-    def __init__(self, scene: UNet2DConditionModel) -> None:
+    def __init__(
+        self,
+        scene: UNet2DConditionModel,
+        adapter: MotionAdapter,
+        sparsectrl: SparseControlNetModel,
+    ) -> None:
         super().__init__()
-        adapter = MotionAdapter(
-            block_out_channels=CHANNELS,
-            motion_layers_per_block=1,
-            motion_num_attention_heads=HEADS,
-            motion_norm_num_groups=GROUPS,
-            motion_max_seq_length=FRAMES,
-            use_motion_mid_block=False,
-        )
         self.unet = normalise_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
-        self.sparsectrl = normalise_per_frame(_sparsectrl())
+        self.sparsectrl = normalise_per_frame(sparsectrl)
 
     def forward(
         self, noisy: Tensor, times: Tensor, text: Tensor, keyframe: Tensor, shown: Tensor
@@ -68,6 +65,17 @@ class VideoTraining(nn.Module):
             down_block_additional_residuals=[d * every for d in down],
             mid_block_additional_residual=middle * every,
         ).sample
+
+
+def _adapter() -> MotionAdapter:
+    return MotionAdapter(
+        block_out_channels=CHANNELS,
+        motion_layers_per_block=1,
+        motion_num_attention_heads=HEADS,
+        motion_norm_num_groups=GROUPS,
+        motion_max_seq_length=FRAMES,
+        use_motion_mid_block=False,
+    )
 
 
 def _sparsectrl() -> SparseControlNetModel:
@@ -114,8 +122,13 @@ def _batches(
 
 
 def train(
-    latents: np.ndarray, pool: Pool, folder: Path, steps: int, seed: int = 7
-) -> VideoTraining:
+    latents: np.ndarray,
+    pool: Pool,
+    folder: Path,
+    steps: int,
+    seed: int = 7,
+    go_on: bool = False,
+) -> None:
     """Train from the unCLIP denoiser's weights and write the three networks.
 
     Parameters
@@ -129,8 +142,14 @@ def train(
         ``motion_adapter``, ``sparsectrl``.
     """
     torch.manual_seed(seed)
-    scene = UNet2DConditionModel.from_pretrained(folder / "unclip", torch_dtype=torch.float32)
-    training = VideoTraining(scene).to(memory_format=torch.channels_last)
+    adapter, sparsectrl = _adapter(), _sparsectrl()
+    if go_on:
+        full = {"torch_dtype": torch.float32}
+        adapter = MotionAdapter.from_pretrained(folder / "motion_adapter", **full)
+        sparsectrl = SparseControlNetModel.from_pretrained(folder / "sparsectrl", **full)
+    begin = folder / ("scene_unet" if go_on else "unclip")
+    scene = UNet2DConditionModel.from_pretrained(begin, torch_dtype=torch.float32)
+    training = VideoTraining(scene, adapter, sparsectrl).to(memory_format=torch.channels_last)
     text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     scheduler = DDIMScheduler.from_config(
@@ -155,7 +174,6 @@ def train(
     fit("video", training, batches, loss_of, steps=steps, learning_rate=1.5e-3, average=0.998)
     save(training, folder)
     scheduler.save_pretrained(folder / "scene_unet")
-    return training
 
 
 def save(training: VideoTraining, folder: Path) -> None:

@@ -1,0 +1,91 @@
+"""Every command in turn on a small data set, with the embedded networks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroclips_cli.artifacts import read_array
+from neuroclips_cli.cli import main as cli
+
+SETTINGS = """
+profile = "tiny"
+dataset = "dataset"
+
+[data]
+selection_p = 1.0
+
+[simulate]
+train_segments = 6
+test_segments = 2
+clips_per_segment = 14
+test_clips_per_segment = 6
+test_repetitions = 3
+reliability = 0.4
+
+[train_pr]
+epochs = 2
+validation_segments = [6]
+
+[train_sr]
+contrastive_epochs = 1
+prior_epochs = 1
+contrastive_batch_size = 40
+prior_batch_size = 40
+validation_segments = [6]
+
+[reconstruct]
+steps = 2
+keyframe_steps = 2
+
+[fuse]
+epochs = 2
+
+[evaluate]
+bootstrap_samples = 100
+shuffles = 2
+"""
+
+
+@pytest.mark.slow
+def test_the_commands_pass_artifacts_from_the_brain_to_the_report(tmp_path: Path):
+    Path("neuroclips.toml").write_text(SETTINGS)
+    for words in (
+        ["simulate", "dataset"],
+        ["preprocess"],
+        ["train-pr"],
+        ["train-sr"],
+        ["reconstruct"],
+        ["reconstruct", "--without", "keyframe", "--clips", "0:4"],
+        ["fuse", "--clips", "0:6"],
+        ["evaluate"],
+        ["evaluate", "--run", "reconstruct-without-keyframe"],
+        ["report"],
+        ["status", "--verify"],
+    ):
+        assert cli.run(words) == 0, words
+
+    run = Path("runs/sub-01")
+    clips = read_array(run / "reconstruct" / "clips.npy")
+    assert clips.shape == (12, 16, 64, 64, 3)
+    assert clips.dtype == np.uint8
+    assert len({clip.tobytes() for clip in np.asarray(clips)}) == 12
+    assert len(list((run / "reconstruct" / "videos").glob("*.mp4"))) == 12
+    with (run / "reconstruct" / "captions.csv").open() as stream:
+        assert all(row["caption"] for row in csv.DictReader(stream))
+    metrics = json.loads((run / "evaluate" / "metrics.json").read_text())
+    for name in ("video_2way", "video_50way", "clip_pcc", "frame_2way", "frame_50way", "ssim"):
+        low, high = metrics["metrics"][name]["ci95"]
+        assert low <= metrics["metrics"][name]["mean"] <= high
+        assert metrics["metrics"][name]["n"] == 12
+    assert "psnr" in metrics["controls"]["shuffled_fmri"]
+    page = (run / "report" / "index.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+    before = (run / "reconstruct" / "manifest.json").read_bytes()
+    assert cli.run(["reconstruct"]) == 0
+    assert (run / "reconstruct" / "manifest.json").read_bytes() == before
