@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -272,7 +273,7 @@ class DiffusionPrior(nn.Module):
         # The implied noise uses the plain cumulative products, the step the shifted ones: the
         # published sampler does so, and its results are compared with ours to 5e-4.
         grid = torch.linspace(-1, self.timesteps, steps + 1)[:-1].int().flip(0).tolist()
-        shifted = self.noise_scheduler.alphas_cumprod_prev
+        shifted = cast(Tensor, self.noise_scheduler.alphas_cumprod_prev)
         for now, later in zip(grid[:-1], grid[1:], strict=True):
             times = torch.full((len(x),), now, device=x.device)
             clean = self.predict(x, times, brain, guidance)
@@ -302,11 +303,11 @@ class _SinusoidalStep(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.half = dim // 2
+        self.pairs = dim // 2
 
     def forward(self, times: Tensor) -> Tensor:
-        rate = math.log(10000) / (self.half - 1)
-        frequencies = torch.exp(torch.arange(self.half, device=times.device) * -rate)
+        rate = math.log(10000) / (self.pairs - 1)
+        frequencies = torch.exp(torch.arange(self.pairs, device=times.device) * -rate)
         angles = times[:, None] * frequencies[None]
         return torch.cat((angles.sin(), angles.cos()), dim=-1)
 

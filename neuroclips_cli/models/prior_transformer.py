@@ -7,6 +7,7 @@ published NeuroClips and MindEye2 checkpoints were trained with.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -169,7 +170,8 @@ class TokenTransformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(batch, n, dim)`` for ``(batch, n, dim)``."""
         bias = self.rel_pos_bias(x.shape[1], x.shape[1] + 1)
-        for attention, feed_forward in self.layers:
+        for layer in self.layers:
+            attention, feed_forward = cast(nn.ModuleList, layer)
             x = x + attention(x, bias)
             x = x + feed_forward(x)
         return self.project_out(self.norm(x))

@@ -87,8 +87,8 @@ class _Look:
     phase: float
     horizon: float
     light: float
-    tint: NDArray[np.float32]
-    texture: NDArray[np.float32]
+    tint: NDArray[np.floating]
+    texture: NDArray[np.floating]
 
 
 def draw_scene(rng: np.random.Generator, duration_s: float) -> Scene:
@@ -158,7 +158,7 @@ def video_class_names() -> list[str]:
     return [f"{kind} {setting}" for kind in KINDS for setting in SETTINGS]
 
 
-def object_path(scene: Scene, times_s: NDArray[np.floating]) -> NDArray[np.float32]:
+def object_path(scene: Scene, times_s: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the object's centre, shape (times, 2) as (x, y), at times from scene onset."""
     return _path(scene, _look(scene), np.asarray(times_s, dtype=np.float32))
 
@@ -195,20 +195,21 @@ def render_scene(scene: Scene, times_s: NDArray[np.floating], size: int = 64) ->
         columns, rows = (_span(axis, float(c), _EXTENT * look.radius) for c in centre)
         x = ((axis[columns] - centre[0]) / look.radius)[None, :]
         y = ((axis[rows] - centre[1]) / look.radius)[:, None]
-        ink, cover = _object(scene, *np.broadcast_arrays(x, y), look.radius * size / 2)
+        x, y = np.broadcast_arrays(x, y)
+        ink, cover = _object(scene, x, y, look.radius * size / 2)
         seen = background[rows, columns] * (1 - cover) + ink * cover
         frame[rows, columns] = np.clip(seen, 0, 1) * 255 + 0.5
     return frames
 
 
-def _span(axis: NDArray[np.float32], centre: float, reach: float) -> slice:
+def _span(axis: NDArray[np.floating], centre: float, reach: float) -> slice:
     """Return the pixels within a distance of a centre."""
     return slice(*np.searchsorted(axis, (centre - reach, centre + reach)))
 
 
 def _object(
-    scene: Scene, x: NDArray[np.float32], y: NDArray[np.float32], pixels_per_unit: float
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    scene: Scene, x: NDArray[np.floating], y: NDArray[np.floating], pixels_per_unit: float
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return colour (..., 3) and cover (..., 1) of the object at positions in its radii."""
     inside, detail = _shape(scene.kind, x, y)
     cover = np.clip(0.5 - inside * pixels_per_unit, 0, 1)[..., None]
@@ -245,7 +246,8 @@ def _look(scene: Scene) -> _Look:
     rng = np.random.default_rng(scene.seed)
     radius = float(rng.uniform(0.42, 0.54))
     speed = min(0.2, 2 * _REACH / max(scene.duration_s, 1.0)) * float(rng.uniform(0.85, 1.0))
-    across = tuple(float(v) for v in rng.uniform(-0.3, 0.3, size=2))
+    x, y = rng.uniform(-0.3, 0.3, size=2)
+    across = (float(x), float(y))
     if scene.motion in _DIRECTIONS:
         # The path is centred in the picture, so that the object stays in view all the time.
         dx, dy = _DIRECTIONS[scene.motion]
@@ -266,7 +268,7 @@ def _look(scene: Scene) -> _Look:
     )
 
 
-def _path(scene: Scene, look: _Look, times_s: NDArray[np.float32]) -> NDArray[np.float32]:
+def _path(scene: Scene, look: _Look, times_s: NDArray[np.floating]) -> NDArray[np.floating]:
     path = np.empty((len(times_s), 2), dtype=np.float32)
     path[:] = look.start
     if scene.motion in _DIRECTIONS:
@@ -276,7 +278,7 @@ def _path(scene: Scene, look: _Look, times_s: NDArray[np.float32]) -> NDArray[np
     return path
 
 
-def _background(setting: int, look: _Look, axis: NDArray[np.float32]) -> NDArray[np.float32]:
+def _background(setting: int, look: _Look, axis: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the setting as float RGB of shape (size, size, 3), roughly 0 to 1."""
     x, y = np.meshgrid(axis, axis)
     a, b, c = (float(v) for v in look.texture[:3])
@@ -286,19 +288,19 @@ def _background(setting: int, look: _Look, axis: NDArray[np.float32]) -> NDArray
 
 
 def _blend(
-    weight: NDArray[np.float32], one: tuple[float, ...], zero: tuple[float, ...]
-) -> NDArray[np.float32]:
+    weight: NDArray[np.floating], one: tuple[float, ...], zero: tuple[float, ...]
+) -> NDArray[np.floating]:
     w = np.clip(weight, 0, 1)[..., None]
     return w * np.array(one, np.float32) + (1 - w) * np.array(zero, np.float32)
 
 
-def _below(y: NDArray[np.float32], line: NDArray[np.float32] | float) -> NDArray[np.float32]:
+def _below(y: NDArray[np.floating], line: NDArray[np.floating] | float) -> NDArray[np.floating]:
     return np.clip((y - line) * 16 + 0.5, 0, 1)
 
 
 def _sea(
-    x: NDArray[np.float32], y: NDArray[np.float32], horizon: float, a: float, b: float, c: float
-) -> NDArray[np.float32]:
+    x: NDArray[np.floating], y: NDArray[np.floating], horizon: float, a: float, b: float, c: float
+) -> NDArray[np.floating]:
     waves = 0.5 + 0.5 * np.sin(14 * y + 2.5 * np.sin(3 * x + 6 * a) + 6 * b)
     water = _blend(waves, (0.10, 0.42, 0.62), (0.03, 0.22, 0.42))
     sky = _blend((y + 1) / 2, (0.78, 0.90, 0.96), (0.42, 0.68, 0.92))
@@ -307,8 +309,8 @@ def _sea(
 
 
 def _desert(
-    x: NDArray[np.float32], y: NDArray[np.float32], horizon: float, a: float, b: float, c: float
-) -> NDArray[np.float32]:
+    x: NDArray[np.floating], y: NDArray[np.floating], horizon: float, a: float, b: float, c: float
+) -> NDArray[np.floating]:
     dune = horizon + 0.18 * np.sin(2.6 * x + 6.3 * a)
     second = horizon + 0.45 + 0.2 * np.sin(2.0 * x + 6.3 * b)
     sand = _blend(_below(y, second), (0.80, 0.52, 0.22), (0.92, 0.70, 0.38))
@@ -318,8 +320,8 @@ def _desert(
 
 
 def _forest(
-    x: NDArray[np.float32], y: NDArray[np.float32], horizon: float, a: float, b: float, c: float
-) -> NDArray[np.float32]:
+    x: NDArray[np.floating], y: NDArray[np.floating], horizon: float, a: float, b: float, c: float
+) -> NDArray[np.floating]:
     trunks = np.clip(2.5 * np.sin(8 * x + 6.3 * a + 0.6 * np.sin(3 * y)) - 1.0, 0, 1)
     leaves = _blend((y + 1) / 2, (0.05, 0.16, 0.07), (0.14, 0.40, 0.14))
     bark = np.array((0.20, 0.12, 0.06), np.float32)
@@ -330,8 +332,8 @@ def _forest(
 
 
 def _snow(
-    x: NDArray[np.float32], y: NDArray[np.float32], horizon: float, a: float, b: float, c: float
-) -> NDArray[np.float32]:
+    x: NDArray[np.floating], y: NDArray[np.floating], horizon: float, a: float, b: float, c: float
+) -> NDArray[np.floating]:
     ridge = horizon - 0.35 * np.abs(np.sin(2.2 * x + 6.3 * a))
     rock = _blend((y - ridge) * 1.6, (0.93, 0.95, 1.0), (0.52, 0.58, 0.70))
     sky = _blend((y + 1) / 2, (0.82, 0.86, 0.92), (0.70, 0.78, 0.88))
@@ -340,8 +342,8 @@ def _snow(
 
 
 def _city(
-    x: NDArray[np.float32], y: NDArray[np.float32], horizon: float, a: float, b: float, c: float
-) -> NDArray[np.float32]:
+    x: NDArray[np.floating], y: NDArray[np.floating], horizon: float, a: float, b: float, c: float
+) -> NDArray[np.floating]:
     block = np.floor((x + 1 + a) * 2.5)
     roof = horizon - 0.35 + 0.5 * np.mod(block * 0.618 + b, 1.0)
     lit = (np.sin(11 * (x + a)) > 0.1) & (np.sin(10 * (y + c)) > 0.0)
@@ -352,8 +354,8 @@ def _city(
 
 
 def _sunset(
-    x: NDArray[np.float32], y: NDArray[np.float32], horizon: float, a: float, b: float, c: float
-) -> NDArray[np.float32]:
+    x: NDArray[np.floating], y: NDArray[np.floating], horizon: float, a: float, b: float, c: float
+) -> NDArray[np.floating]:
     sky = _blend((y + 1) / 2, (0.99, 0.58, 0.22), (0.46, 0.12, 0.42))
     sun = np.clip((0.35 - np.hypot(x - 1.4 * a + 0.7, y - horizon)) * 12, 0, 1)[..., None]
     sky = sky * (1 - sun) + np.array((1.0, 0.88, 0.50), np.float32) * sun
@@ -363,8 +365,8 @@ def _sunset(
 
 
 def _shape(
-    kind: int, x: NDArray[np.float32], y: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    kind: int, x: NDArray[np.floating], y: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Return the signed distance (negative inside, in radii) and a shading factor."""
     r = np.hypot(x, y)
     plain = np.ones_like(x)

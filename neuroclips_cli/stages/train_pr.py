@@ -34,7 +34,8 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     from neuroclips_cli.backbones.loading import resolve
 
     preprocess = require_stage(settings, "preprocess", needed_by=NAME)
-    inputs = {"preprocess": preprocess, "vae": resolve(settings.backbones.vae)}
+    vae = resolve(settings.backbones.vae)
+    inputs: dict[str, Path | str] = {"preprocess": preprocess, "vae": vae}
     sections = ("perception", "train_pr")
     with open_stage(settings, NAME, sections=sections, inputs=inputs, overwrite=overwrite) as stage:
         if not stage.up_to_date:

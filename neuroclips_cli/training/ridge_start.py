@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -88,7 +89,8 @@ def start_from_ridge(model: Semantics, fit: RidgeFit) -> None:
     predicted = fit.scans @ (fit.scans.T @ fit.weights)
     centre = predicted.mean(axis=0)
     _, spread, axes = np.linalg.svd(predicted - centre, full_matrices=False)
-    ridge, output = model.ridge.linears[0], model.backbone.backbone_linear
+    ridge = cast(nn.Linear, model.ridge.linears[0])
+    output = model.backbone.backbone_linear
     kept = min(ridge.out_features, int((spread > 1e-6 * spread[0]).sum()))
     deviation = spread[:kept] / np.sqrt(len(predicted))
     scores = fit.scans.T @ (fit.weights @ axes[:kept].T) / deviation
@@ -99,7 +101,7 @@ def start_from_ridge(model: Semantics, fit: RidgeFit) -> None:
         output.weight[:, kept:] = 0
         output.bias.copy_(torch.from_numpy(fit.mean).float())
         for block in model.backbone.blocks:
-            last = block[-1]
+            last = cast(nn.Sequential, block)[-1]
             if isinstance(last, nn.Linear):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)

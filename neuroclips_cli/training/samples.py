@@ -128,7 +128,7 @@ class ClipSamples(Dataset[Any]):
         return torch.where(use, combined, single)
 
 
-def as_is(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+def as_is(batch: Any) -> Any:
     """Collate function for a data set that already returns whole batches."""
     return batch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,7 +78,7 @@ def _compute(
     note = path.with_name(f".{path.name}.rows")
     path.parent.mkdir(parents=True, exist_ok=True)
     done = int(note.read_text("utf-8")) if part.exists() and note.exists() else 0
-    array = np.load(part, mmap_mode="r+", allow_pickle=False) if done else None
+    array: Any = np.load(part, mmap_mode="r+", allow_pickle=False) if done else None
     if advance is not None and done:
         advance(done)
     for start in range(done, len(inputs), CLIPS_AT_ONCE):
