@@ -23,7 +23,7 @@ selection_p = 1.0
 train_segments = 6
 test_segments = 2
 clips_per_segment = 14
-test_clips_per_segment = 6
+test_clips_per_segment = 8
 test_repetitions = 3
 reliability = 0.4
 
@@ -71,17 +71,17 @@ def test_the_commands_pass_artifacts_from_the_brain_to_the_report(tmp_path: Path
 
     run = Path("runs/sub-01")
     clips = read_array(run / "reconstruct" / "clips.npy")
-    assert clips.shape == (12, 16, 64, 64, 3)
+    assert clips.shape == (16, 16, 64, 64, 3)
     assert clips.dtype == np.uint8
-    assert len({clip.tobytes() for clip in np.asarray(clips)}) == 12
-    assert len(list((run / "reconstruct" / "videos").glob("*.mp4"))) == 12
+    assert len({clip.tobytes() for clip in np.asarray(clips)}) == 16
+    assert len(list((run / "reconstruct" / "videos").glob("*.mp4"))) == 16
     with (run / "reconstruct" / "captions.csv").open() as stream:
         assert all(row["caption"] for row in csv.DictReader(stream))
     metrics = json.loads((run / "evaluate" / "metrics.json").read_text())
     for name in ("video_2way", "video_50way", "clip_pcc", "frame_2way", "frame_50way", "ssim"):
         low, high = metrics["metrics"][name]["ci95"]
         assert low <= metrics["metrics"][name]["mean"] <= high
-        assert metrics["metrics"][name]["n"] == 12
+        assert metrics["metrics"][name]["n"] == 16
     assert "psnr" in metrics["controls"]["shuffled_fmri"]
     page = (run / "report" / "index.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
