@@ -54,7 +54,7 @@ def main() -> None:
     if "scores" in wanted:
         held_out = load_pool(options.cache, "held-out", HELD_OUT_CLIPS, seed=2)
         table = scores.table(held_out, options.out)
-        (options.out / "SCORES.md").write_text(table)
+        (options.cache / "SCORES.md").write_text(table)
 
 
 def _parts(

@@ -201,3 +201,15 @@ def test_replaced_settings_are_new_and_checked(settings):
         replace_settings(settings, **{"train_pr.epoch": 3})
     with pytest.raises(ValueError, match="load_settings"):
         replace_settings(settings, **{"run.profile": "paper"})
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("0", False)])
+def test_a_switch_is_read_from_text(text, value):
+    assert load_settings({"train_sr.ridge_start": text}, environ={}).train_sr.ridge_start is value
+
+
+def test_a_switch_takes_nothing_but_true_and_false():
+    with pytest.raises(UserError, match="true or false"):
+        load_settings({"train_sr.ridge_start": "maybe"}, environ={})
+    with pytest.raises(UserError, match="whole number"):
+        load_settings({"train_pr.epochs": True}, environ={})

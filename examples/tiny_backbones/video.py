@@ -47,7 +47,7 @@ class VideoTraining(nn.Module):
     def forward(
         self, noisy: Tensor, times: Tensor, text: Tensor, keyframe: Tensor, shown: Tensor
     ) -> Tensor:
-        """Predict the noise of (batch, 4, 16, 8, 8); ``shown`` says which keyframes count."""
+        """Predict the velocity of (batch, 4, 16, 8, 8); ``shown`` says which keyframes count."""
         condition = torch.zeros_like(noisy)
         mask = torch.zeros_like(noisy[:, :1])
         weight = shown.view(-1, 1, 1, 1).to(noisy)
