@@ -19,9 +19,7 @@ from neuroclips_cli.backbones.pixels import Preprocess, batches, from_image_proc
 
 
 @dataclass(frozen=True)
-class ImageClassifier:
-    """A ViT with a classification head, and its preprocessing."""
-
+class _Classifier:
     model: Any
     preprocess: Preprocess
     device: str
@@ -30,6 +28,10 @@ class ImageClassifier:
     def classes(self) -> int:
         """Number of classes."""
         return int(self.model.config.num_labels)
+
+
+class ImageClassifier(_Classifier):
+    """A ViT with a classification head, and its preprocessing."""
 
     @torch.inference_mode()
     def probabilities(
@@ -63,18 +65,8 @@ class ImageClassifier:
         return torch.cat(parts).numpy()
 
 
-@dataclass(frozen=True)
-class VideoClassifier:
+class VideoClassifier(_Classifier):
     """A VideoMAE with a classification head, and its preprocessing."""
-
-    model: Any
-    preprocess: Preprocess
-    device: str
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return int(self.model.config.num_labels)
 
     @torch.inference_mode()
     def probabilities(
