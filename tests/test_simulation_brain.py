@@ -80,9 +80,11 @@ def test_noise_keeps_the_expected_variance_through_detrending():
 
 
 def test_drift_is_several_times_the_noise_and_vanishes_by_detrending():
-    slow = noise.drift(np.random.default_rng(0), 45, 500)
-    assert 2 < np.median(slow.std(axis=0)) < 10
-    assert np.abs(detrend(slow[1:41], 4)).max() < 1e-4
+    for volumes, order in ((45, 1), (246, 4)):
+        slow = noise.drift(np.random.default_rng(0), volumes, 500, tr_s=2.0)
+        assert 2 < np.median(slow.std(axis=0)) < 10
+        assert np.abs(detrend(slow[1:-5], order)).max() < 1e-3
+        assert np.abs(detrend(slow[1:-5], order - 1)).max() > 1
 
 
 def test_geometry_has_hcp_numbers_and_a_small_sample_of_them():

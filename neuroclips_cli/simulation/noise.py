@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.signal.detrend import polynomial_basis
 
-DRIFT_ORDER = 4
+_DRIFT_ORDER_S = 120.0  # cc2017 takes polynomials up to order 4 out of runs of 8 min
 
 
 def autocorrelated(
@@ -33,12 +33,21 @@ def autocorrelated(
 
 
 def drift(
-    rng: np.random.Generator, volumes: int, columns: int, size: float = 5.0
+    rng: np.random.Generator, volumes: int, columns: int, tr_s: float, size: float = 5.0
 ) -> NDArray[np.float32]:
-    """Random polynomials of order 1 to 4 whose deviation is about `size`, (volumes, columns)."""
-    basis = polynomial_basis(volumes, DRIFT_ORDER)[:, 1:].astype(np.float32)
-    weights = rng.standard_normal((DRIFT_ORDER, columns), dtype=np.float32)
-    weights /= np.arange(1, DRIFT_ORDER + 1, dtype=np.float32)[:, None]
+    """Slow drift of a run: random polynomials whose deviation is about `size`.
+
+    Drift is slow in seconds, not in runs: their highest order is one for every two minutes
+    (4 for the 8 min runs of cc2017, 1 for the demo's shorter ones).
+
+    Returns
+    -------
+    float32 (volumes, columns)
+    """
+    order = max(1, round(volumes * tr_s / _DRIFT_ORDER_S))
+    basis = polynomial_basis(volumes, order)[:, 1:].astype(np.float32)
+    weights = rng.standard_normal((order, columns), dtype=np.float32)
+    weights /= np.arange(1, order + 1, dtype=np.float32)[:, None]
     return basis @ weights * np.float32(size * np.sqrt(volumes / 1.4))
 
 

@@ -145,7 +145,7 @@ class Subject:
         series *= np.float32(self._simulate.noise_scale)
         strength = (self.brain.amplitude * self._simulate.signal_scale).astype(np.float32)
         series[:, self._columns] += response * strength
-        series += noise.drift(rng, volumes, columns)
+        series += noise.drift(rng, volumes, columns, self._data.tr_s)
         series *= self._deviation
         series += self._baseline
         series *= np.float32(rng.uniform(*_GAIN))
