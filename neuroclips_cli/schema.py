@@ -119,6 +119,7 @@ class SemanticsSettings:
     prior_head_dim: int
     prior_timesteps: int
     prior_sampling_steps: int
+    prior_draws: int
     prior_drop_probability: float
 
 
@@ -139,7 +140,7 @@ class TrainSRSettings:
     reftm_weight: float
     noise: float
     average_share: float
-    ridge_start: bool
+    ridge_closed_form: bool
     validation_segments: tuple[int, ...]
     checkpoint_every: int
 

@@ -205,11 +205,14 @@ def test_replaced_settings_are_new_and_checked(settings):
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("False", False), ("0", False)])
 def test_a_switch_is_read_from_text(text, value):
-    assert load_settings({"train_sr.ridge_start": text}, environ={}).train_sr.ridge_start is value
+    assert (
+        load_settings({"train_sr.ridge_closed_form": text}, environ={}).train_sr.ridge_closed_form
+        is value
+    )
 
 
 def test_a_switch_takes_nothing_but_true_and_false():
     with pytest.raises(UserError, match="true or false"):
-        load_settings({"train_sr.ridge_start": "maybe"}, environ={})
+        load_settings({"train_sr.ridge_closed_form": "maybe"}, environ={})
     with pytest.raises(UserError, match="whole number"):
         load_settings({"train_pr.epochs": True}, environ={})

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.generation.seeds import clip_generators
+from neuroclips_cli.generation.tokens import sample_tokens
 from neuroclips_cli.models.backbone import ResidualMLP
 from neuroclips_cli.models.inception import InceptionExtension
 from neuroclips_cli.models.perception import Perception
@@ -34,6 +36,7 @@ SR = SemanticsSettings(
     prior_head_dim=8,
     prior_timesteps=10,
     prior_sampling_steps=4,
+    prior_draws=3,
     prior_drop_probability=0.2,
 )
 
@@ -107,12 +110,25 @@ def test_semantics_gives_backbone_and_contrastive_tokens_and_samples_the_prior()
     model = Semantics(20, SR, tokens=4, token_dim=8).eval()
     backbone, contrastive = model(torch.randn(3, 20))
     assert backbone.shape == contrastive.shape == (3, 4, 8)
-    draws = [
-        model.sample_tokens(torch.ones(2, 20), generator=torch.Generator().manual_seed(1))
+    runs = [
+        sample_tokens(model, torch.ones(2, 20), clip_generators(0, [5, 7], "tokens"))
         for _ in range(2)
     ]
-    assert draws[0].shape == (2, 4, 8)
-    assert torch.equal(*draws)
+    assert runs[0].shape == (2, 4, 8)
+    assert torch.equal(*runs)
+    alone = sample_tokens(model, torch.ones(1, 20), clip_generators(0, [7], "tokens"))
+    torch.testing.assert_close(alone[0], runs[0][1])
+
+
+def test_the_average_of_many_draws_hardly_varies():
+    scans = torch.ones(1, 20)
+    spread = {}
+    for draws in (1, 64):
+        torch.manual_seed(0)
+        model = Semantics(20, dataclasses.replace(SR, prior_draws=draws), 4, 8).eval()
+        tokens = [sample_tokens(model, scans, clip_generators(s, [0], "t")) for s in range(8)]
+        spread[draws] = torch.cat(tokens).std(dim=0).mean()
+    assert spread[64] < 0.4 * spread[1]
 
 
 def test_published_key_prefixes_are_used():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from neuroclips_cli.models.backbone import ResidualMLP, RidgeRegression
@@ -60,7 +59,7 @@ class Semantics(nn.Module):
         self, voxels: int, settings: SemanticsSettings, tokens: int, token_dim: int
     ) -> None:
         super().__init__()
-        self.sampling_steps = settings.prior_sampling_steps
+        self.sampling_steps, self.draws = settings.prior_sampling_steps, settings.prior_draws
         self.ridge = RidgeRegression(voxels, settings.hidden)
         self.backbone = SemanticsBackbone(
             settings.hidden, settings.blocks, settings.dropout, tokens, token_dim
@@ -90,17 +89,3 @@ class Semantics(nn.Module):
             ``(batch, tokens, token_dim)``.
         """
         return self.backbone(self.ridge(fmri))
-
-    def sample_tokens(self, fmri: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Image tokens drawn from the diffusion prior, ``(batch, tokens, token_dim)``.
-
-        Parameters
-        ----------
-        fmri : Tensor
-            ``(batch, voxels)``.
-        generator : torch.Generator, optional
-            CPU generator of the sampling noise.
-        """
-        with torch.no_grad():
-            brain, _ = self(fmri)
-        return self.diffusion_prior.sample(brain, steps=self.sampling_steps, generator=generator)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NAME = "train-sr"
 PHASES = ("contrastive", "prior")
+TEXT_WEIGHT = 3.0
+"""Deviation of the captions beside the tokens as targets of the closed-form ridge."""
 
 
 class _FirstPhaseDone(Exception):
@@ -102,8 +104,9 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
-        if self.options.ridge_start:
-            self._start_from_ridge()
+        self.decode, self.scans = self.model, self.clips.fmri
+        if self.options.ridge_closed_form:
+            self._solve_ridge()
         projector = TokenProjector(load_projector(settings.backbones.projector))
         self.projector = projector.to(self.device)
         self.accelerator = make_accelerator(self.device)
@@ -114,22 +117,30 @@ class _Training:
         self.held_tokens = torch.from_numpy(middle).float().to(self.device)
         self.held_text = torch.from_numpy(self.text[held]).float().to(self.device)
 
-    def _start_from_ridge(self) -> None:
-        """Solve Eq. 3 on the training segments and put the result into the untrained model."""
-        from neuroclips_cli.training.ridge_start import fit_ridge, start_from_ridge
-        from neuroclips_cli.training.samples import repetition_mean
+    def _solve_ridge(self) -> None:
+        """Solve Eq. 3 for tokens and captions; what lies above learns from cross-fitted scans."""
+        import numpy as np
 
-        def scans(clips: Any) -> Any:
-            return repetition_mean(self.clips.fmri, clips).numpy()
+        from neuroclips_cli.training.closed_form import (
+            begin_as_regression,
+            cross_fit,
+            install,
+            padded,
+        )
 
-        def targets(clips: Any) -> Any:
-            tokens = self.tokens[clips].astype("float32").mean(axis=1)
-            return tokens.reshape(len(tokens), -1)
-
-        train, held = self.clips.train, self.clips.validation
-        fit = fit_ridge(scans(train), targets(train), scans(held), targets(held))
-        start_from_ridge(self.model, fit)
-        self.stage.fact("ridge_penalty", fit.penalty)
+        train, hidden = self.clips.train, self.settings.semantics.hidden
+        tokens = self.tokens[train].astype("float32").mean(axis=1).reshape(len(train), -1)
+        text = self.text[train].astype("float32")
+        # Captions lie along few axes that scans predict well: they weigh more than all tokens.
+        weight = TEXT_WEIGHT * np.sqrt(tokens.var(axis=0).sum() / text.var(axis=0).sum())
+        targets = np.concatenate([tokens, weight * text], axis=1)
+        fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
+        install(fit, self.model.ridge.linears[0])
+        begin_as_regression(fit, self.model.backbone)
+        self.decode = self.model.backbone
+        self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
+        self.scans[train] = padded(fit, hidden)
+        self.stage.fact("ridge", {"penalty": fit.penalty, "components": fit.width})
 
     def run(self, phase: str | None) -> None:
         """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
@@ -160,7 +171,9 @@ class _Training:
         from neuroclips_cli.training.validation import contrastive_figures
 
         options = self.options
-        objective = ContrastiveObjective(self.model, options.temperature, options.mixco_beta)
+        objective = ContrastiveObjective(
+            self.model, self.decode, options.temperature, options.mixco_beta
+        )
         self.model.diffusion_prior.requires_grad_(False)
 
         def validate() -> dict[str, float]:
@@ -183,9 +196,10 @@ class _Training:
             "reftm_weight": options.reftm_weight,
         }
         objective = PriorObjective(
-            self.model, self.projector, mixco_beta=options.mixco_beta, **weights
+            self.model, self.decode, self.projector, mixco_beta=options.mixco_beta, **weights
         )
         self.model.requires_grad_(True)
+        self.model.ridge.requires_grad_(not options.ridge_closed_form)
         self.model.diffusion_prior.freeze_rotary()
 
         def validate() -> dict[str, float]:
@@ -210,7 +224,7 @@ class _Training:
 
         options = self.options
         samples = ClipSamples(
-            self.clips.fmri,
+            self.scans,
             self.clips.train,
             {"tokens": self.tokens, "text": self.text},
             average_share=options.average_share,

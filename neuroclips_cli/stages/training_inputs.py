@@ -30,6 +30,8 @@ class TrainingClips:
         float32 (clips, repetitions, voxels).
     frames : numpy.ndarray
         uint8 (clips, Nf, height, width, 3).
+    segments : numpy.ndarray
+        int (clips,), the film segment of every clip.
     captions : list of str
         Empty where unknown.
     train, validation : numpy.ndarray
@@ -42,6 +44,7 @@ class TrainingClips:
 
     fmri: np.ndarray
     frames: np.ndarray
+    segments: np.ndarray
     captions: list[str]
     train: np.ndarray
     validation: np.ndarray
@@ -74,6 +77,7 @@ def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> Trai
     return TrainingClips(
         fmri=read_array(preprocess / "fmri_train.npy"),
         frames=read_array(preprocess / FRAMES),
+        segments=segments,
         captions=[row["caption"] for row in rows],
         train=train,
         validation=validation,

@@ -48,19 +48,24 @@ class ContrastiveObjective(nn.Module):
     ----------
     model : Semantics
         Its diffusion prior is not touched.
+    decode : nn.Module
+        From the samples' ``fmri`` to backbone and contrastive tokens: the model itself, or only
+        its backbone where the samples went through the ridge layer before.
     temperature, mixco_beta : float
         Of BiMixCo.
     """
 
-    def __init__(self, model: Semantics, temperature: float, mixco_beta: float) -> None:
+    def __init__(
+        self, model: Semantics, decode: nn.Module, temperature: float, mixco_beta: float
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.decode = model, decode
         self.temperature, self.mixco_beta = temperature, mixco_beta
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss`` of ``fmri`` and ``tokens``."""
         mix = draw_mix(len(batch["fmri"]), self.mixco_beta, batch["fmri"].device)
-        _, contrastive = self.model(mix_rows(batch["fmri"], mix))
+        _, contrastive = self.decode(mix_rows(batch["fmri"], mix))
         loss = bimixco_loss(
             flat_unit(contrastive), flat_unit(batch["tokens"]), self.temperature, mix
         )
@@ -77,6 +82,8 @@ class PriorObjective(nn.Module):
     ----------
     model : Semantics
         Trained whole.
+    decode : nn.Module
+        As above.
     projector : TokenProjector
         Frozen.
     temperature, mixco_beta : float
@@ -88,6 +95,7 @@ class PriorObjective(nn.Module):
     def __init__(
         self,
         model: Semantics,
+        decode: nn.Module,
         projector: TokenProjector,
         *,
         temperature: float,
@@ -96,14 +104,14 @@ class PriorObjective(nn.Module):
         reftm_weight: float,
     ) -> None:
         super().__init__()
-        self.model, self.projector = model, projector
+        self.model, self.decode, self.projector = model, decode, projector
         self.temperature, self.mixco_beta = temperature, mixco_beta
         self.prior_weight, self.reftm_weight = prior_weight, reftm_weight
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``contrast``, ``prior``, ``reftm`` of ``fmri``, ``tokens``, ``text``."""
         mix = draw_mix(len(batch["fmri"]), self.mixco_beta, batch["fmri"].device)
-        brain, contrastive = self.model(mix_rows(batch["fmri"], mix))
+        brain, contrastive = self.decode(mix_rows(batch["fmri"], mix))
         tokens = batch["tokens"]
         contrast = bimixco_loss(flat_unit(contrastive), flat_unit(tokens), self.temperature, mix)
         pure = (~mix.selected).nonzero().flatten()

@@ -1,0 +1,191 @@
+"""The ridge layer of Eq. 3 in closed form, cross-fitted over segments.
+
+A decoder that is trained on what a ridge regression says about its own training scans learns to
+trust it: the regression knows those scans by heart. Here each segment's scans are decoded by a
+regression fitted without them, so that the layers above meet in training what they will meet on
+new films (stacking, Wolpert 1992).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from neuroclips_cli.models.semantics import SemanticsBackbone
+
+PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""Tried penalties, as multiples of a scan's mean squared norm."""
+FOLDS = 6
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """A ridge regression cut to the components that the scans predict.
+
+    Attributes
+    ----------
+    features : numpy.ndarray
+        float32 (clips, repetitions, width), the components of every scan decoded without its
+        segment, at unit deviation over the clips.
+    weight, bias : numpy.ndarray
+        float32 (width, voxels) and (width,): the same components from new scans, by the
+        regression on all segments.
+    axes : numpy.ndarray
+        float32 (width, outputs): components times axes, plus ``mean``, are the decoded targets.
+    mean : numpy.ndarray
+        float32 (outputs,).
+    penalty : float
+        The chosen multiple of a scan's mean squared norm.
+    """
+
+    features: np.ndarray
+    weight: np.ndarray
+    bias: np.ndarray
+    axes: np.ndarray
+    mean: np.ndarray
+    penalty: float
+
+    @property
+    def width(self) -> int:
+        """Number of components."""
+        return len(self.weight)
+
+
+def cross_fit(
+    fmri: np.ndarray,
+    segments: np.ndarray,
+    targets: np.ndarray,
+    widest: int,
+    penalties: Sequence[float] = PENALTIES,
+) -> CrossFit:
+    """Fit Eq. 3 and keep what it predicts on segments left out.
+
+    The penalty is the one with the least squared error on segments left out. Components are the
+    principal axes of the cross-fitted predictions; those are kept whose prediction is better
+    than the mean (cross-validated R squared above 0). The first always stays.
+
+    Parameters
+    ----------
+    fmri : numpy.ndarray
+        (clips, repetitions, voxels), standardised; the fit uses the mean over repetitions.
+    segments : numpy.ndarray
+        (clips,), at least two different ones.
+    targets : numpy.ndarray
+        (clips, outputs).
+    widest : int
+        Most components to keep.
+    penalties : sequence of float
+        Multiples of a scan's mean squared norm.
+    """
+    scans = fmri.mean(axis=1, dtype=np.float64)
+    centre = targets.mean(axis=0, dtype=np.float64)
+    wanted = targets - centre
+    gram = scans @ scans.T
+    folds = _folds(segments)
+    fits = {penalty: _left_out(gram, wanted, folds, penalty) for penalty in penalties}
+    penalty = min(fits, key=lambda p: float(np.square(fits[p] - wanted).sum()))
+    predicted = fits[penalty]
+    offset = predicted.mean(axis=0)
+    _, spread, axes = np.linalg.svd(predicted - offset, full_matrices=False)
+    axes = axes[: min(widest, int((spread > 1e-6 * spread[0]).sum()))]
+    axes = axes[_predicted(predicted @ axes.T, wanted @ axes.T)]
+    deviation = ((predicted - offset) @ axes.T).std(axis=0)
+
+    onto = axes.T / deviation
+    bias = -offset @ onto
+    features = np.empty((*fmri.shape[:2], len(axes)), np.float32)
+    for fold in folds:
+        weights = scans[~fold].T @ _solve(gram, wanted @ onto, ~fold, penalty)
+        features[fold] = fmri[fold] @ weights + bias
+    everywhere = np.ones(len(scans), bool)
+    weights = scans.T @ _solve(gram, wanted @ onto, everywhere, penalty)
+    return CrossFit(
+        features=features,
+        weight=weights.T.astype(np.float32),
+        bias=bias.astype(np.float32),
+        axes=(axes * deviation[:, None]).astype(np.float32),
+        mean=(centre + offset).astype(np.float32),
+        penalty=penalty,
+    )
+
+
+def _folds(segments: np.ndarray) -> list[np.ndarray]:
+    """Up to six groups of whole segments, each a mask over the clips."""
+    present = np.unique(segments)
+    return [np.isin(segments, part) for part in np.array_split(present, min(FOLDS, len(present)))]
+
+
+def _solve(gram: np.ndarray, wanted: np.ndarray, used: np.ndarray, penalty: float) -> np.ndarray:
+    """Dual weights (used clips, outputs) of a ridge regression on some of the clips."""
+    inner = gram[np.ix_(used, used)]
+    size = np.trace(inner) / len(inner)
+    return np.linalg.solve(inner + penalty * size * np.eye(len(inner)), wanted[used])
+
+
+def _left_out(
+    gram: np.ndarray, wanted: np.ndarray, folds: list[np.ndarray], penalty: float
+) -> np.ndarray:
+    """Predictions of every clip by the regression without its fold, (clips, outputs)."""
+    predicted = np.empty_like(wanted)
+    for fold in folds:
+        weights = _solve(gram, wanted, ~fold, penalty)
+        predicted[fold] = gram[np.ix_(fold, ~fold)] @ weights
+    return predicted
+
+
+def _predicted(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Tell which components are predicted better than their mean, (components,) of bool."""
+    error = np.square(components - wanted).sum(axis=0)
+    kept = error < np.square(wanted - wanted.mean(axis=0)).sum(axis=0)
+    kept[0] = True
+    return kept
+
+
+def install(fit: CrossFit, ridge: nn.Linear) -> None:
+    """Put the regression into a ridge layer and freeze it: learning would undo the cross-fit.
+
+    Parameters
+    ----------
+    fit : CrossFit
+        The regression.
+    ridge : nn.Linear
+        From scans to at least ``fit.width`` channels; those beyond become zero.
+    """
+    with torch.no_grad():
+        ridge.weight.zero_()
+        ridge.bias.zero_()
+        ridge.weight[: fit.width] = torch.from_numpy(fit.weight)
+        ridge.bias[: fit.width] = torch.from_numpy(fit.bias)
+    ridge.requires_grad_(False)
+
+
+def begin_as_regression(fit: CrossFit, backbone: SemanticsBackbone) -> None:
+    """Let untrained layers predict what the regression predicts.
+
+    Parameters
+    ----------
+    fit : CrossFit
+        Whose first targets are the flattened tokens.
+    backbone : SemanticsBackbone
+        Its output layer turns components into tokens, its residual blocks begin as the identity.
+    """
+    output = backbone.backbone_linear
+    tokens = output.out_features
+    with torch.no_grad():
+        output.weight[:, : fit.width] = torch.from_numpy(fit.axes[:, :tokens].T.copy())
+        output.bias.copy_(torch.from_numpy(fit.mean[:tokens]))
+        for block in backbone.blocks:
+            last = cast(nn.Sequential, block)[-1]
+            if isinstance(last, nn.Linear):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+
+
+def padded(fit: CrossFit, hidden: int) -> np.ndarray:
+    """Return the features, zeros added up to (clips, repetitions, hidden)."""
+    return np.pad(fit.features, [(0, 0), (0, 0), (0, hidden - fit.width)])
