@@ -154,6 +154,7 @@ class ReconstructSettings:
     steps: int
     guidance_scale: float
     control_scale: float
+    guide_keyframe: bool
     frames: int
     fps: int
     keyframe_steps: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tiny_backbones as tiny
@@ -116,6 +118,24 @@ def test_guidance_of_one_skips_the_negative_prompt(models, blurry):
     sample(models, options=options, blurry=blurry)
     hook.remove()
     assert calls == [3, 3]
+
+
+def test_guiding_the_keyframe_leaves_the_unconditional_half_without_control(
+    models, blurry, keyframes
+):
+    text_only = dataclasses.replace(STRONG, steps=1)
+    both = dataclasses.replace(text_only, guide_keyframe=True)
+    clips, controlled = {}, []
+    hook = models.sparsectrl.register_forward_pre_hook(
+        lambda _, inputs: controlled.append(len(inputs[0]))
+    )
+    for name, options in (("text", text_only), ("both", both)):
+        clips[name] = sample(models, options=options, blurry=blurry, keyframes=keyframes)
+    hook.remove()
+    assert controlled == [6, 3]
+    without = sample(models, options=text_only, blurry=blurry)
+    moved = {name: (clip - without).abs().mean() for name, clip in clips.items()}
+    assert moved["both"] > 1.5 * moved["text"]
 
 
 def test_clips_decode_to_pixels_in_order(models, blurry):

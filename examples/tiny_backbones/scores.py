@@ -141,6 +141,7 @@ def video_scores(pool: Pool, folder: Path, count: int) -> list[Row]:
         chosen.steps,
         chosen.guidance_scale,
         chosen.control_scale,
+        chosen.guide_keyframe,
         chosen.frames,
         chosen.blur_init,
         chosen.theta,

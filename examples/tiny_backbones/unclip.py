@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from .loop import fit
 CONDITION = 128
 UNCONDITIONAL = 0.1
 TOKEN_NOISE = 0.4
+DECODED = 0.6
+DECODED_LOSS = (0.1, 100.0)
+DECODED_SHARE = (0.4, 1.0)
 
 
 def build() -> UNet2DConditionModel:
@@ -47,6 +51,39 @@ def _batches(
         )
 
 
+class DecodedLike:
+    """Makes of true tokens what a decoder of brain scans would know of them.
+
+    A decoder's expected tokens keep the principal components with most variance best, and lie
+    nearer to the mean the less it knows. With share b of a component's variance v known, they are
+    b times the true deviation from the mean plus noise of variance ``b (1 - b) v``. Here b is
+    ``share * v / (v + loss)``, with share and loss drawn for every sample.
+
+    Parameters
+    ----------
+    tokens : array of shape (clips, frames, tokens, dim)
+        Of the training films.
+    """
+
+    def __init__(self, tokens: np.ndarray) -> None:
+        rows = np.asarray(tokens[:, 0], dtype=np.float64).reshape(len(tokens), -1)
+        variance, axes = np.linalg.eigh(np.cov(rows.T))
+        self.mean = torch.from_numpy(rows.mean(axis=0)).float()
+        self.variance = torch.from_numpy(variance.clip(1e-6)).float()
+        self.axes = torch.from_numpy(axes).float()
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Degrade ``(batch, tokens, dim)``."""
+        low, high = (math.log(bound) for bound in DECODED_LOSS)
+        loss = torch.empty(len(tokens), 1).uniform_(low, high).exp()
+        share = torch.empty(len(tokens), 1).uniform_(*DECODED_SHARE)
+        known = share * self.variance / (self.variance + loss)
+        components = (tokens.flatten(1) - self.mean) @ self.axes
+        noise = (known * (1 - known) * self.variance).sqrt() * torch.randn_like(components)
+        decoded = (known * components + noise) @ self.axes.T + self.mean
+        return decoded.unflatten(1, tokens.shape[1:])
+
+
 def train(
     latents: np.ndarray,
     tokens: np.ndarray,
@@ -55,12 +92,13 @@ def train(
     seed: int = 6,
     start: UNet2DConditionModel | None = None,
 ) -> None:
-    """Train with velocity prediction, disturbed tokens and, at times, noise for tokens.
+    """Train with velocity prediction and decoded, disturbed or, at times, no tokens.
 
     Where almost all is noise the velocity is the clean image itself; a small network learns
     that, and with it to follow its tokens, much sooner than the noise to within a hundredth.
-    Decoded tokens are never exact, so the condition is disturbed by up to 0.4 of its own
-    deviation; Gaussian tokens are the unconditional case, as in the published unCLIP.
+    Decoded tokens are never exact, so most conditions are what a decoder would know of them
+    (:class:`DecodedLike`), the others are disturbed by up to 0.4 of their own deviation;
+    Gaussian tokens are the unconditional case, as in the published unCLIP.
     """
     torch.manual_seed(seed)
     unet = (start or build()).to(memory_format=torch.channels_last)
@@ -71,12 +109,15 @@ def train(
         prediction_type="v_prediction",
     )
     noise_schedule = scheduler.alphas_cumprod
+    decoded_like = DecodedLike(tokens)
     spread = float(np.asarray(tokens[:200], dtype=np.float32).std())
 
     def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
         clean, condition = batch
         level = TOKEN_NOISE * spread * torch.rand(len(condition), 1, 1)
-        condition = condition + level * torch.randn_like(condition)
+        disturbed = condition + level * torch.randn_like(condition)
+        as_decoded = torch.rand(len(condition), 1, 1) < DECODED
+        condition = torch.where(as_decoded, decoded_like(condition), disturbed)
         dropped = torch.rand(len(condition), 1, 1) < UNCONDITIONAL
         condition = torch.where(dropped, torch.randn_like(condition), condition)
         times = torch.randint(1000, (len(clean),))

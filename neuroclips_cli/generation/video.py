@@ -30,6 +30,9 @@ class VideoOptions:
         Classifier-free guidance on the text (8.5); 1 or less switches it off.
     control_scale : float
         Weight of SparseCtrl's residuals.
+    guide_keyframe : bool
+        Whether guidance strengthens the keyframe beside the text: the unconditional half then
+        goes without control, else both halves have it (as in diffusers).
     frames : int
         Frames per clip (16).
     blur_init : str
@@ -41,6 +44,7 @@ class VideoOptions:
     steps: int = 25
     guidance_scale: float = 8.5
     control_scale: float = 1.0
+    guide_keyframe: bool = False
     frames: int = 16
     blur_init: str = "eq5"
     theta: float = 0.3
@@ -175,10 +179,10 @@ def denoise_clips(
     states = text.repeat_interleave(frames, dim=0)
     control = None
     if keyframes is not None:
-        control = _first_frame_condition(keyframes.to(latents.device), frames, guided)
+        control = _first_frame_condition(keyframes.to(latents.device), frames)
     for step in timesteps:
         doubled = torch.cat([latents, latents]) if guided else latents
-        predicted = _predict(models, doubled, step, states, control, options.control_scale)
+        predicted = _predict(models, doubled, step, states, control, options)
         if guided:
             without, with_text = predicted.chunk(2)
             predicted = without + options.guidance_scale * (with_text - without)
@@ -194,20 +198,25 @@ def _predict(
     step: torch.Tensor,
     states: torch.Tensor,
     control: tuple[torch.Tensor, torch.Tensor] | None,
-    scale: float,
+    options: VideoOptions,
 ) -> torch.Tensor:
     down, middle = None, None
     if control is not None:
         condition, mask = control
+        halves = len(latents) // len(condition)
+        controlled = 1 if options.guide_keyframe else halves
+        rows = controlled * len(condition)
         down, middle = models.sparsectrl(
-            latents,
+            latents[-rows:],
             step,
-            encoder_hidden_states=states,
-            controlnet_cond=condition,
-            conditioning_mask=mask,
-            conditioning_scale=scale,
+            encoder_hidden_states=states[-rows * latents.shape[2] :],
+            controlnet_cond=condition.repeat(controlled, 1, 1, 1, 1),
+            conditioning_mask=mask.repeat(controlled, 1, 1, 1, 1),
+            conditioning_scale=options.control_scale,
             return_dict=False,
         )
+        if controlled < halves:
+            down, middle = [_after_nothing(d) for d in down], _after_nothing(middle)
     return models.unet(
         latents,
         step,
@@ -217,16 +226,19 @@ def _predict(
     ).sample
 
 
+def _after_nothing(residual: torch.Tensor) -> torch.Tensor:
+    """Put zeros for the unconditional half before the residual of the conditional one."""
+    return torch.cat([torch.zeros_like(residual), residual])
+
+
 def _first_frame_condition(
-    keyframes: torch.Tensor, frames: int, guided: bool
+    keyframes: torch.Tensor, frames: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     clips, channels, height, width = keyframes.shape
     condition = keyframes.new_zeros(clips, channels, frames, height, width)
     mask = keyframes.new_zeros(clips, 1, frames, height, width)
     condition[:, :, 0] = keyframes
     mask[:, :, 0] = 1
-    if guided:
-        condition, mask = torch.cat([condition, condition]), torch.cat([mask, mask])
     return condition, mask
 
 

@@ -35,6 +35,7 @@ class GuidedVideo:
             steps=self.chosen.steps,
             guidance_scale=self.chosen.guidance_scale,
             control_scale=self.chosen.control_scale,
+            guide_keyframe=self.chosen.guide_keyframe,
             frames=self.chosen.frames,
             blur_init=self.chosen.blur_init,
             theta=self.chosen.theta,
