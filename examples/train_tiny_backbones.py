@@ -23,8 +23,8 @@ from tiny_backbones.films import Pool, load_pool
 STEPS = {
     "vae": 4000,
     "clip": 2200,
-    "unclip": 8000,
-    "captioner": 1000,
+    "unclip": 12000,
+    "captioner": 2400,
     "image": 600,
     "video": 1000,
     "text-to-video": 4000,

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from simulation_world import CORTEX, copy_of, settings_for, simulated
 
+from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.detrend import standardise
 from neuroclips_cli.simulation.films import film_writer
 from neuroclips_cli.stages import preprocess
 
+ORDER = load_settings({"run.profile": "tiny"}).data.detrend_order
 RUN = "subject1/fmri/{film}/cifti/{film}_{repetition}_Atlas.dtseries.nii"
 
 
@@ -76,12 +78,12 @@ def test_clips_go_with_the_volume_two_later_and_windows_are_standardised(done):
     with np.load(done / "selection.npz", allow_pickle=False) as selection:
         index = selection["index"]
     raw = np.asarray(nib.load(_run_file(simulated(), "seg2", 2)).dataobj)[:, index]
-    expected = standardise(raw[1 + 2 : 1 + 2 + 14])[0]
+    expected = standardise(raw[1 + 2 : 1 + 2 + 14], ORDER)[0]
     fmri = np.load(done / "fmri_train.npy")
     assert np.allclose(fmri[14:28, 1], expected, atol=1e-5)
     assert np.allclose(fmri[14:28].std(axis=0, ddof=1), 1, atol=1e-4)
     raw = np.asarray(nib.load(_run_file(simulated(), "test2", 3)).dataobj)[:, index]
-    expected = standardise(raw[2 + 2 : 2 + 2 + 8])[0]
+    expected = standardise(raw[2 + 2 : 2 + 2 + 8], ORDER)[0]
     repetitions = np.load(done / "fmri_test_repetitions.npy")
     assert np.allclose(repetitions[8:16, 2], expected, atol=1e-5)
     assert np.allclose(np.load(done / "fmri_test.npy"), repetitions.mean(axis=1), atol=1e-5)
