@@ -132,7 +132,9 @@ class _Training:
         tokens = self.tokens[train].astype("float32").mean(axis=1).reshape(len(train), -1)
         text = self.text[train].astype("float32")
         # Captions lie along few axes that scans predict well: they weigh more than all tokens.
-        weight = TEXT_WEIGHT * np.sqrt(tokens.var(axis=0).sum() / text.var(axis=0).sum())
+        text -= text.mean(axis=0)
+        spread = max(float(text.var(axis=0).sum()), 1e-6)  # all clips may have one caption
+        weight = TEXT_WEIGHT * np.sqrt(tokens.var(axis=0).sum() / spread)
         targets = np.concatenate([tokens, weight * text], axis=1)
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
         install(fit, self.model.ridge.linears[0])
