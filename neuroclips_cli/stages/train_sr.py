@@ -104,7 +104,8 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
-        self.decode, self.scans = self.model, self.clips.fmri
+        self.decode: torch.nn.Module = self.model
+        self.scans = self.clips.fmri
         if self.options.ridge_closed_form:
             self._solve_ridge()
         projector = TokenProjector(load_projector(settings.backbones.projector))
@@ -137,7 +138,7 @@ class _Training:
         weight = TEXT_WEIGHT * np.sqrt(tokens.var(axis=0).sum() / spread)
         targets = np.concatenate([tokens, weight * text], axis=1)
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
-        install(fit, self.model.ridge.linears[0])
+        install(fit, self.model.ridge)
         begin_as_regression(fit, self.model.backbone)
         self.decode = self.model.backbone
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)

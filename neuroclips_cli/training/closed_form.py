@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from neuroclips_cli.models.backbone import RidgeRegression
 from neuroclips_cli.models.semantics import SemanticsBackbone
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -146,16 +147,17 @@ def _predicted(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return kept
 
 
-def install(fit: CrossFit, ridge: nn.Linear) -> None:
+def install(fit: CrossFit, layer: RidgeRegression) -> None:
     """Put the regression into a ridge layer and freeze it: learning would undo the cross-fit.
 
     Parameters
     ----------
     fit : CrossFit
         The regression.
-    ridge : nn.Linear
+    layer : RidgeRegression
         From scans to at least ``fit.width`` channels; those beyond become zero.
     """
+    ridge = cast(nn.Linear, layer.linears[0])
     with torch.no_grad():
         ridge.weight.zero_()
         ridge.bias.zero_()
