@@ -10,6 +10,7 @@ trained by itself (``--only``), in the order below, because later parts read ear
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from tiny_backbones import captioner, classifiers, clip, latents, scores, unclip, vae, video
+from tiny_backbones import (
+    captioner,
+    classifiers,
+    clip,
+    latents,
+    perceptual,
+    scores,
+    unclip,
+    vae,
+    video,
+)
 from tiny_backbones.films import Pool, load_pool
 
 STEPS = {
@@ -29,6 +40,7 @@ STEPS = {
     "video": 1000,
     "text-to-video": 4000,
 }
+PERCEPTUAL_STEPS = 1200
 TRAINING_CLIPS, LATENT_CLIPS, HELD_OUT_CLIPS = 6000, 4000, 512
 
 
@@ -69,6 +81,15 @@ def _parts(
     def frame_tokens() -> np.ndarray:
         return latents.frame_tokens(pool, out / "clip", cache, LATENT_CLIPS)
 
+    @functools.cache
+    def perceptual_loss() -> perceptual.LatentPerceptualLoss:
+        return perceptual.train(
+            clip_latents(),
+            frame_tokens(),
+            pool.labels[:LATENT_CLIPS],
+            max(1, round(PERCEPTUAL_STEPS * scale)),
+        )
+
     def train_vae() -> None:
         start = AutoencoderKL.from_pretrained(out / "vae") if go_on else None
         vae.train(pool, steps["vae"], start=start).half().save_pretrained(out / "vae")
@@ -77,7 +98,14 @@ def _parts(
         start = None
         if go_on:
             start = UNet2DConditionModel.from_pretrained(out / "unclip", torch_dtype=torch.float32)
-        unclip.train(clip_latents(), frame_tokens(), out / "unclip", steps["unclip"], start=start)
+        unclip.train(
+            clip_latents(),
+            frame_tokens(),
+            perceptual_loss(),
+            out / "unclip",
+            steps["unclip"],
+            start=start,
+        )
 
     own = {"clip_folder": out / "clip", "go_on": go_on}
     return {
@@ -94,7 +122,7 @@ def _parts(
             pool, out / "video_classifier", steps=steps["video"], **own
         ),
         "text-to-video": lambda: video.train(
-            clip_latents(), pool, out, steps["text-to-video"], go_on=go_on
+            clip_latents(), pool, perceptual_loss(), out, steps["text-to-video"], go_on=go_on
         ),
     }
 

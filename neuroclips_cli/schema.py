@@ -121,6 +121,7 @@ class SemanticsSettings:
     prior_sampling_steps: int
     prior_draws: int
     prior_drop_probability: float
+    token_rank: int
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "data.delay_s": (0, None),
     "data.detrend_order": (0, 10),
     "data.trailing_volumes": (0, None),
+    "semantics.token_rank": (0, None),
     "data.selection_p": (0, 1),
     "simulate.reliability": (0, 0.99),
     "simulate.noise_scale": (0, None),

@@ -38,6 +38,7 @@ SR = SemanticsSettings(
     prior_sampling_steps=4,
     prior_draws=3,
     prior_drop_probability=0.2,
+    token_rank=2,
 )
 
 
@@ -125,10 +126,34 @@ def test_the_average_of_many_draws_hardly_varies():
     spread = {}
     for draws in (1, 64):
         torch.manual_seed(0)
-        model = Semantics(20, dataclasses.replace(SR, prior_draws=draws), 4, 8).eval()
+        model = Semantics(20, dataclasses.replace(SR, prior_draws=draws, token_rank=0), 4, 8).eval()
         tokens = [sample_tokens(model, scans, clip_generators(s, [0], "t")) for s in range(8)]
         spread[draws] = torch.cat(tokens).std(dim=0).mean()
     assert spread[64] < 0.4 * spread[1]
+
+
+def test_decoded_tokens_differ_only_along_the_components_of_training_tokens():
+    torch.manual_seed(0)
+    model = Semantics(20, SR, 4, 8).eval()
+    films = torch.randn(30, 2) @ torch.randn(2, 32) + torch.randn(32)
+    model.token_subspace.fit(films.unflatten(1, (4, 8)))
+    torch.testing.assert_close(model.token_subspace(films.unflatten(1, (4, 8))).flatten(1), films)
+    drawn = sample_tokens(model, torch.randn(9, 20), clip_generators(0, range(9), "t")).flatten(1)
+    assert torch.linalg.matrix_rank(drawn - drawn.mean(dim=0), rtol=1e-4) == 2
+    assert set(model.state_dict()) - set(_without_rank()) == {
+        "token_subspace.mean",
+        "token_subspace.axes",
+    }
+
+
+def _without_rank():
+    return Semantics(20, dataclasses.replace(SR, token_rank=0), 4, 8).state_dict()
+
+
+def test_fewer_components_than_the_rank_leave_tokens_finite():
+    model = Semantics(20, SR, 4, 8)
+    model.token_subspace.fit(torch.ones(5, 4, 8))
+    torch.testing.assert_close(model.token_subspace(torch.randn(3, 4, 8)), torch.ones(3, 4, 8))
 
 
 def test_published_key_prefixes_are_used():

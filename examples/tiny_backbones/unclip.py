@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,13 +13,16 @@ from torch.nn import functional
 
 from .latents import FRAMES_WITH_TOKENS
 from .loop import fit
+from .perceptual import LatentPerceptualLoss
 
 CONDITION = 128
 UNCONDITIONAL = 0.1
 TOKEN_NOISE = 0.4
 DECODED = 0.6
-DECODED_LOSS = (0.1, 100.0)
-DECODED_SHARE = (0.4, 1.0)
+DECODED_RANK = (12, 24)
+DECODED_SHARE = (0.3, 1.0)
+DECODED_SPREAD = 0.15
+PERCEPTUAL = 0.4
 
 
 def build() -> UNet2DConditionModel:
@@ -54,10 +56,10 @@ def _batches(
 class DecodedLike:
     """Makes of true tokens what a decoder of brain scans would know of them.
 
-    A decoder's expected tokens keep the principal components with most variance best, and lie
-    nearer to the mean the less it knows. With share b of a component's variance v known, they are
-    b times the true deviation from the mean plus noise of variance ``b (1 - b) v``. Here b is
-    ``share * v / (v + loss)``, with share and loss drawn for every sample.
+    A decoder's expected tokens keep a few principal components, and lie nearer to the mean the
+    less it knows. With share b of a component's variance v known, they are b times the true
+    deviation from the mean plus noise of variance ``b (1 - b) v``. Number of components and
+    shares are drawn for every sample.
 
     Parameters
     ----------
@@ -68,18 +70,21 @@ class DecodedLike:
     def __init__(self, tokens: np.ndarray) -> None:
         rows = np.asarray(tokens[:, 0], dtype=np.float64).reshape(len(tokens), -1)
         variance, axes = np.linalg.eigh(np.cov(rows.T))
+        kept = slice(None, -DECODED_RANK[1] - 1, -1)
         self.mean = torch.from_numpy(rows.mean(axis=0)).float()
-        self.variance = torch.from_numpy(variance.clip(1e-6)).float()
-        self.axes = torch.from_numpy(axes).float()
+        self.variance = torch.from_numpy(variance[kept].copy()).float()
+        self.axes = torch.from_numpy(axes[:, kept].copy()).float()
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Degrade ``(batch, tokens, dim)``."""
-        low, high = (math.log(bound) for bound in DECODED_LOSS)
-        loss = torch.empty(len(tokens), 1).uniform_(low, high).exp()
-        share = torch.empty(len(tokens), 1).uniform_(*DECODED_SHARE)
-        known = share * self.variance / (self.variance + loss)
+        shape = len(tokens), len(self.variance)
+        low, high = DECODED_SHARE
+        typical = torch.empty(len(tokens), 1).uniform_(low, high)
+        known = (typical + DECODED_SPREAD * torch.randn(shape)).clamp(0.0, 1.0)
+        rank = torch.randint(DECODED_RANK[0], DECODED_RANK[1] + 1, (len(tokens), 1))
+        known = torch.where(torch.arange(shape[1]) < rank, known, 0.0)
         components = (tokens.flatten(1) - self.mean) @ self.axes
-        noise = (known * (1 - known) * self.variance).sqrt() * torch.randn_like(components)
+        noise = (known * (1 - known) * self.variance).sqrt() * torch.randn(shape)
         decoded = (known * components + noise) @ self.axes.T + self.mean
         return decoded.unflatten(1, tokens.shape[1:])
 
@@ -87,6 +92,7 @@ class DecodedLike:
 def train(
     latents: np.ndarray,
     tokens: np.ndarray,
+    perceptual: LatentPerceptualLoss,
     folder: Path,
     steps: int,
     seed: int = 6,
@@ -98,7 +104,8 @@ def train(
     that, and with it to follow its tokens, much sooner than the noise to within a hundredth.
     Decoded tokens are never exact, so most conditions are what a decoder would know of them
     (:class:`DecodedLike`), the others are disturbed by up to 0.4 of their own deviation;
-    Gaussian tokens are the unconditional case, as in the published unCLIP.
+    Gaussian tokens are the unconditional case, as in the published unCLIP. The clean image that
+    follows from the prediction must also look right (:class:`LatentPerceptualLoss`).
     """
     torch.manual_seed(seed)
     unet = (start or build()).to(memory_format=torch.channels_last)
@@ -127,7 +134,11 @@ def train(
             memory_format=torch.channels_last
         )
         velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
-        return functional.mse_loss(unet(noisy, times, condition).sample, velocity)
+        predicted = unet(noisy, times, condition).sample
+        image = kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
+        return (
+            functional.mse_loss(predicted, velocity) + PERCEPTUAL * perceptual(image, clean).mean()
+        )
 
     batches = _batches(latents, tokens, 64, steps, seed)
     fit("unclip", unet, batches, loss_of, steps=steps, learning_rate=2e-3, average=0.998)

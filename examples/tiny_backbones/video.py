@@ -23,12 +23,14 @@ from neuroclips_cli.simulation import world
 
 from .films import FRAMES, Pool
 from .loop import fit
+from .perceptual import LatentPerceptualLoss
 from .tokenizer import GENERIC
 from .unclip import CONDITION
 
 HEADS, GROUPS = 4, 16
 CHANNELS = (48, 80)
 CONTROLLED, FIRST_FRAME = 0.85, 0.6
+PERCEPTUAL, LOOKED_AT = 0.4, 6
 
 
 class VideoTraining(nn.Module):
@@ -124,12 +126,15 @@ def _batches(
 def train(
     latents: np.ndarray,
     pool: Pool,
+    perceptual: LatentPerceptualLoss,
     folder: Path,
     steps: int,
     seed: int = 7,
     go_on: bool = False,
 ) -> None:
     """Train from the unCLIP denoiser's weights and write the three networks.
+
+    The loss is the velocity's error, and how the clean frames that follow from it look.
 
     Parameters
     ----------
@@ -168,7 +173,11 @@ def train(
         noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
         shown = torch.rand(len(clean)) < CONTROLLED
         velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
-        return functional.mse_loss(training(noisy, times, text, keyframe, shown), velocity)
+        predicted = training(noisy, times, text, keyframe, shown)
+        image = kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
+        frames = torch.randperm(FRAMES)[:LOOKED_AT]
+        seen = [x[:, :, frames].transpose(1, 2).flatten(0, 1) for x in (image, clean)]
+        return functional.mse_loss(predicted, velocity) + PERCEPTUAL * perceptual(*seen).mean()
 
     batches = _batches(latents, pool, 8, steps, seed)
     fit("video", training, batches, loss_of, steps=steps, learning_rate=1.5e-3, average=0.998)

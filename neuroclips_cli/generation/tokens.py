@@ -20,7 +20,8 @@ def sample_tokens(
     """Decode scans to image tokens through the prior.
 
     Where the settings ask for several draws, their average tends to the expected tokens, which
-    a single draw of a prior trained on few clips misses by its noise.
+    a single draw of a prior trained on few clips misses by its noise; where they set a
+    ``token_rank``, what no training film has in its tokens is taken out.
 
     Parameters
     ----------
@@ -45,4 +46,4 @@ def sample_tokens(
         start=noise[:, 0],
         step_noise=noise[:, 1:].transpose(0, 1),
     )
-    return drawn.unflatten(0, (-1, draws)).mean(dim=1)
+    return semantics.token_subspace(drawn.unflatten(0, (-1, draws)).mean(dim=1))

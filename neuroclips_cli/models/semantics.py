@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from neuroclips_cli.models.backbone import ResidualMLP, RidgeRegression
 from neuroclips_cli.models.prior import DiffusionPrior
+from neuroclips_cli.models.token_subspace import TokenSubspace
 from neuroclips_cli.schema import SemanticsSettings
 
 
@@ -43,7 +44,8 @@ class SemanticsBackbone(ResidualMLP):
 class Semantics(nn.Module):
     """Ridge layer, MLP backbone, contrastive projector and diffusion prior.
 
-    Keys follow MindEye2: ``ridge.``, ``backbone.``, ``diffusion_prior.``.
+    Keys follow MindEye2: ``ridge.``, ``backbone.``, ``diffusion_prior.``; with a ``token_rank``
+    also ``token_subspace.``.
 
     Parameters
     ----------
@@ -73,6 +75,9 @@ class Semantics(nn.Module):
             timesteps=settings.prior_timesteps,
             drop_probability=settings.prior_drop_probability,
         )
+        self.token_subspace: nn.Module = nn.Identity()
+        if settings.token_rank:
+            self.token_subspace = TokenSubspace(settings.token_rank, tokens, token_dim)
 
     def forward(self, fmri: Tensor) -> tuple[Tensor, Tensor]:
         """Decode scans.

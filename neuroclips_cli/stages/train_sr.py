@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 NAME = "train-sr"
 PHASES = ("contrastive", "prior")
-TEXT_WEIGHT = 3.0
-"""Deviation of the captions beside the tokens as targets of the closed-form ridge."""
 
 
 class _FirstPhaseDone(Exception):
@@ -82,6 +80,7 @@ class _Training:
         from neuroclips_cli.backbones.loading import choose_device
         from neuroclips_cli.models.projector import TokenProjector
         from neuroclips_cli.models.semantics import Semantics
+        from neuroclips_cli.models.token_subspace import TokenSubspace
         from neuroclips_cli.stages import training_inputs as inputs
         from neuroclips_cli.training.checkpoints import seed_torch
         from neuroclips_cli.training.loop import make_accelerator
@@ -108,6 +107,9 @@ class _Training:
         self.scans = self.clips.fmri
         if self.options.ridge_closed_form:
             self._solve_ridge()
+        if isinstance(self.model.token_subspace, TokenSubspace):
+            shown = self.tokens[self.clips.train].astype("float32").mean(axis=1)
+            self.model.token_subspace.fit(torch.from_numpy(shown))
         projector = TokenProjector(load_projector(settings.backbones.projector))
         self.projector = projector.to(self.device)
         self.accelerator = make_accelerator(self.device)
@@ -126,17 +128,13 @@ class _Training:
             begin_as_regression,
             cross_fit,
             install,
+            joint_targets,
             padded,
         )
 
         train, hidden = self.clips.train, self.settings.semantics.hidden
-        tokens = self.tokens[train].astype("float32").mean(axis=1).reshape(len(train), -1)
-        text = self.text[train].astype("float32")
-        # Captions lie along few axes that scans predict well: they weigh more than all tokens.
-        text -= text.mean(axis=0)
-        spread = max(float(text.var(axis=0).sum()), 1e-6)  # all clips may have one caption
-        weight = TEXT_WEIGHT * np.sqrt(tokens.var(axis=0).sum() / spread)
-        targets = np.concatenate([tokens, weight * text], axis=1)
+        tokens = self.tokens[train].astype("float32").mean(axis=1)
+        targets = joint_targets(tokens, self.text[train].astype("float32"))
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
         install(fit, self.model.ridge)
         begin_as_regression(fit, self.model.backbone)

@@ -22,6 +22,8 @@ from neuroclips_cli.models.semantics import SemanticsBackbone
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Tried penalties, as multiples of a scan's mean squared norm."""
 FOLDS = 6
+TEXT_WEIGHT = 3.0
+"""Deviation of the captions beside the tokens in :func:`joint_targets`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,29 @@ class CrossFit:
         return len(self.weight)
 
 
+def joint_targets(tokens: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """Put tokens and captions side by side as targets of one regression.
+
+    Captions lie along few axes that scans predict well: they weigh more than all tokens.
+
+    Parameters
+    ----------
+    tokens : numpy.ndarray
+        float32 (clips, tokens, token_dim).
+    text : numpy.ndarray
+        float32 (clips, embed_dim), embeddings of the captions; all may be the same.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (clips, tokens x token_dim + embed_dim), flattened tokens first.
+    """
+    flat = tokens.reshape(len(tokens), -1)
+    text = text - text.mean(axis=0)
+    spread = max(float(text.var(axis=0).sum()), 1e-6)
+    return np.concatenate([flat, TEXT_WEIGHT * np.sqrt(flat.var(axis=0).sum() / spread) * text], 1)
+
+
 def cross_fit(
     fmri: np.ndarray,
     segments: np.ndarray,
@@ -82,6 +107,11 @@ def cross_fit(
         Most components to keep.
     penalties : sequence of float
         Multiples of a scan's mean squared norm.
+
+    Returns
+    -------
+    CrossFit
+        With at most ``widest`` components.
     """
     scans = fmri.mean(axis=1, dtype=np.float64)
     centre = targets.mean(axis=0, dtype=np.float64)
