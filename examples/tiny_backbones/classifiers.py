@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.transforms import v2 as transforms
 from transformers import (
     VideoMAEConfig,
     VideoMAEForVideoClassification,
@@ -34,16 +35,27 @@ SHAPE = {
     "num_hidden_layers": VISION["layers"],
     "num_attention_heads": VISION["width"] // VISION["head_width"],
 }
+_BEND = transforms.ElasticTransform(alpha=30.0, sigma=5.0)
+_TINT = transforms.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.01)
 FRAMES_3FPS = np.round(np.arange(6) / 3 * FPS).astype(int)
 
 
 def _spoil(images: Tensor) -> Tensor:
-    """Blur and disturb half of the pictures, so that the judges do not depend on fine grain."""
+    """Blur, bend, tint and disturb half of the pictures, as image classifiers are trained.
+
+    The judges must see what a reconstruction shows, not how finely it is drawn.
+    """
     flat = images.flatten(0, -4)
     chosen = torch.rand(len(flat)) < 0.5
-    blurred = functional.avg_pool2d(flat[chosen], 3, stride=1, padding=1, count_include_pad=False)
+    some = (flat[chosen] + 1) / 2
+    some = _BEND(_TINT(some))
+    if torch.rand(()) < 0.5:
+        small = functional.interpolate(some, scale_factor=0.5, mode="area")
+        some = functional.interpolate(small, size=some.shape[-2:], mode="bilinear")
+    else:
+        some = functional.avg_pool2d(some, 3, stride=1, padding=1, count_include_pad=False)
     spoiled = flat.clone()
-    spoiled[chosen] = blurred + 0.1 * torch.rand(()) * torch.randn_like(blurred)
+    spoiled[chosen] = 2 * some - 1 + 0.1 * torch.rand(()) * torch.randn_like(some)
     return spoiled.reshape(images.shape)
 
 
