@@ -47,6 +47,7 @@ class Settings:
     perception: schema.PerceptionSettings
     train_pr: schema.TrainPRSettings
     semantics: schema.SemanticsSettings
+    train_projector: schema.TrainProjectorSettings
     train_sr: schema.TrainSRSettings
     reconstruct: schema.ReconstructSettings
     fuse: schema.FuseSettings

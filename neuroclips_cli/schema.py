@@ -65,9 +65,12 @@ class BackboneSettings:
     projector: str
     unclip: str
     captioner: str
+    git: str
+    git_tokens: str
     text_encoder: str
     tokenizer: str
     scene_unet: str
+    domain_adapter: str
     motion_adapter: str
     sparsectrl: str
     image_classifier: str
@@ -125,6 +128,19 @@ class SemanticsSettings:
 
 
 @dataclass(frozen=True)
+class TrainProjectorSettings:
+    """Training of Reftm's projector on captioned images (paper B.2, Table 3)."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    temperature: float
+    validation_share: float
+    retrieval_part: int
+
+
+@dataclass(frozen=True)
 class TrainSRSettings:
     """Training of the Semantics Reconstructor in two phases (paper A)."""
 
@@ -165,6 +181,7 @@ class ReconstructSettings:
     prompt_suffix: str
     negative_prompt: str
     prompt_without_keyframe: str
+    captioner: str
     batch_size: int
 
 
@@ -201,6 +218,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reconstruct.blur_init": ("eq5", "released", "strength:<x>"),
     "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
     "reconstruct.keyframe_contrast": ("none", "released"),
+    "reconstruct.captioner": ("blip2", "git"),
 }
 """The words that a key accepts; ``name:<x>`` stands for a number from 0 to 1 after the colon."""
 
@@ -225,6 +243,9 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "train_sr.noise": (0, None),
     "train_pr.average_share": (0, 1),
     "train_sr.average_share": (0, 1),
+    "train_projector.weight_decay": (0, None),
+    "train_projector.validation_share": (0, 1),
+    "train_projector.retrieval_part": (2, None),
     "train_sr.weight_decay": (0, None),
     "train_sr.ridge_weight_decay": (0, None),
     "train_sr.prior_weight": (0, None),

@@ -38,7 +38,7 @@ def save_all(folder: Path) -> dict[str, object]:
     for name, save in makers.items():
         save(folder / name)
     names: dict[str, object] = {name: str(folder / name) for name in makers}
-    names |= {"keyframe_vae": names["vae"]}
+    names |= {"keyframe_vae": names["vae"], "domain_adapter": "", "git": "", "git_tokens": ""}
     return names | {"tokens": TOKENS, "token_dim": TOKEN_DIM, "embed_dim": EMBED_DIM}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +16,23 @@ from diffusers import (
     UNetMotionModel,
 )
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
+from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from neuroclips_cli.backbones.loading import channels_last, freeze, load_network, load_pretrained
+from neuroclips_cli.backbones.loading import (
+    channels_last,
+    freeze,
+    load_network,
+    load_pretrained,
+    resolve,
+)
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.vae import load_vae
+from neuroclips_cli.errors import UserError
 from neuroclips_cli.schema import BackboneSettings
+
+ADAPTER_FILE = "adapter.safetensors"
 
 
 @dataclass(frozen=True)
@@ -105,14 +116,58 @@ def combine(scene: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionMo
     return normalise_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
 
 
+def add_domain_adapter(scene: nn.Module, ref: str, scale: float = 1.0) -> nn.Module:
+    """Add AnimateDiff's domain adapter, a low-rank change of every attention, to a scene model.
+
+    Parameters
+    ----------
+    scene : diffusers.UNet2DConditionModel
+        Changed in place.
+    ref : str
+        Folder with ``adapter.safetensors``, from ``neuroclips models convert``.
+    scale : float
+        Strength; 1 in the released configuration.
+
+    Returns
+    -------
+    torch.nn.Module
+        The same network.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or of another scene model; the first difference is named.
+    """
+    path = Path(resolve(ref)) / ADAPTER_FILE
+    if not path.is_file():
+        raise UserError(
+            f"the domain adapter {path} does not exist: make it with 'neuroclips models convert "
+            "v3_sd15_adapter.ckpt' or correct domain_adapter in [backbones]."
+        )
+    state = load_file(path)
+    weights = dict(scene.named_parameters())
+    with torch.no_grad():
+        for name in (n.removesuffix(".down") for n in state if n.endswith(".down")):
+            change = state[f"{name}.up"].float() @ state[f"{name}.down"].float()
+            weight = weights.get(f"{name}.weight")
+            if weight is None or weight.shape != change.shape:
+                has = "none" if weight is None else tuple(weight.shape)
+                raise UserError(
+                    f"the domain adapter {path} is for another scene model: it changes '{name}' "
+                    f"of shape {tuple(change.shape)}, the scene model has {has}"
+                )
+            weight.add_(scale * change)
+    return scene
+
+
 def load_video_models(backbones: BackboneSettings, device: str = "cpu") -> VideoModels:
     """Load the text-to-video networks.
 
     Parameters
     ----------
     backbones : BackboneSettings
-        ``vae``, ``text_encoder``, ``tokenizer``, ``scene_unet``, ``motion_adapter`` and
-        ``sparsectrl`` are read.
+        ``vae``, ``text_encoder``, ``tokenizer``, ``scene_unet``, ``domain_adapter``,
+        ``motion_adapter`` and ``sparsectrl`` are read.
     device : str
         A torch device.
 
@@ -126,6 +181,8 @@ def load_video_models(backbones: BackboneSettings, device: str = "cpu") -> Video
         If one cannot be found.
     """
     scene: Any = load_network(UNet2DConditionModel, backbones.scene_unet, "cpu")
+    if backbones.domain_adapter:
+        add_domain_adapter(scene, backbones.domain_adapter)
     adapter: Any = load_network(MotionAdapter, backbones.motion_adapter, "cpu")
     unet = freeze(combine(scene, adapter), device)
     sparsectrl = load_network(SparseControlNetModel, backbones.sparsectrl, device)

@@ -1,0 +1,114 @@
+"""Which published file is which, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from neuroclips_cli.backbones.published.image import PREFIX, scene_part, unclip_part
+from neuroclips_cli.backbones.published.latent import (
+    FIRST_STAGE,
+    SDXL_SCALING,
+    TEXT_STAGE,
+    text_part,
+    vae_part,
+)
+from neuroclips_cli.backbones.published.parts import Part
+from neuroclips_cli.backbones.published.small import converter_part, projector_part
+from neuroclips_cli.backbones.published.video import adapter_part, motion_part, sparsectrl_part
+from neuroclips_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Weights = Mapping[str, "Tensor"]
+Parts = dict[str, Part]
+
+
+def _unclip(weights: Weights, config: Mapping[str, Any], source: str) -> Parts:
+    """Convert the denoiser, and SDXL's VAE where the file holds it (table ``vae``)."""
+    own = {key: value for key, value in config.items() if key != "vae"}
+    parts = {"": unclip_part(weights, own, source)}
+    if any(name.startswith(FIRST_STAGE) for name in weights):
+        latent = {"scaling_factor": SDXL_SCALING, **config.get("vae", {})}
+        parts["vae"] = vae_part(weights, latent, source)
+    return parts
+
+
+def _scene(weights: Weights, config: Mapping[str, Any], source: str) -> Parts:
+    """Convert a whole checkpoint; ``config`` may have one table per part."""
+    parts = {"unet": scene_part(weights, config.get("unet", {}), source)}
+    if any(name.startswith(FIRST_STAGE) for name in weights):
+        parts["vae"] = vae_part(weights, config.get("vae", {}), source)
+    if any(name.startswith(TEXT_STAGE) for name in weights):
+        parts["text_encoder"] = text_part(weights, config.get("text_encoder", {}), source)
+    return parts
+
+
+def _alone(convert: Callable[..., Part]) -> Callable[..., Parts]:
+    def whole(weights: Weights, config: Mapping[str, Any], source: str) -> Parts:
+        return {"": convert(weights, config, source)}
+
+    return whole
+
+
+CONVERTERS: dict[str, Callable[..., Parts]] = {
+    "unclip": _unclip,
+    "scene": _scene,
+    "vae": _alone(vae_part),
+    "motion": _alone(motion_part),
+    "adapter": _alone(adapter_part),
+    "sparsectrl": _alone(sparsectrl_part),
+    "projector": _alone(projector_part),
+    "git-tokens": _alone(converter_part),
+}
+"""Kind -> function of (weights, configuration, file's name) that gives parts by subfolder."""
+
+
+def convert(weights: Weights, kind: str, config: Mapping[str, Any], source: str) -> Parts:
+    """Convert published weights.
+
+    Parameters
+    ----------
+    weights : mapping
+        From ``files.read_weights``.
+    kind : str
+        A key of :data:`CONVERTERS`, or empty to tell it from the names.
+    config : mapping
+        Overrides what the shapes say about the network; empty for the published files.
+    source : str
+        The file, for messages.
+
+    Returns
+    -------
+    dict
+        Subfolder (empty for the folder itself) -> part.
+
+    Raises
+    ------
+    UserError
+        If the file is of another kind or size; the first name or shape that differs is given.
+    """
+    return CONVERTERS[kind or guess(weights, source)](weights, config, source)
+
+
+def guess(weights: Weights, source: str) -> str:
+    """Tell the kind of a published file from its tensors' names."""
+    names = list(weights)
+    marks = (
+        ("sparsectrl", any(n.startswith("controlnet_cond_embedding.") for n in names)),
+        ("motion", any(".motion_modules." in n for n in names)),
+        ("adapter", any("_lora.down." in n for n in names)),
+        ("unclip", f"{PREFIX}label_emb.0.0.weight" in weights),
+        ("scene", any(n.startswith(PREFIX) for n in names)),
+        ("vae", any(n.startswith(("encoder.conv_in.", FIRST_STAGE)) for n in names)),
+        ("projector", names == ["proj"]),
+        ("git-tokens", "linear1.weight" in weights and "linear2.weight" in weights),
+    )
+    for kind, found in marks:
+        if found:
+            return kind
+    raise UserError(
+        f"{source} is no file that neuroclips converts, its first tensor is '{names[0]}': give "
+        f"one of {', '.join(CONVERTERS)}"
+    )

@@ -1,0 +1,113 @@
+"""models convert: published files to folders that every backbone loader takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroclips_cli import console, disk
+from neuroclips_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from neuroclips_cli.backbones.published.parts import Part
+
+FOLDERS = {
+    "unclip": "unclip",
+    "scene": "scene",
+    "vae": "vae",
+    "motion": "motion_adapter",
+    "adapter": "domain_adapter",
+    "sparsectrl": "sparsectrl",
+    "projector": "projector",
+    "git-tokens": "git_tokens",
+}
+"""Kind -> where it goes below ``models/`` unless told otherwise, as the profiles name it."""
+
+
+def run(
+    path: Path,
+    *,
+    out: Path | None = None,
+    kind: str = "",
+    config: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Convert one published file.
+
+    Parameters
+    ----------
+    path : Path
+        ``.ckpt``, ``.pth``, ``.pt`` or ``.safetensors``; read without running code.
+    out : Path, optional
+        Folder to write; ``models/<kind>`` by default.
+    kind : str
+        A key of :data:`FOLDERS`; told from the file where empty.
+    config : Path, optional
+        JSON that overrides what the shapes say about the network (``config.json`` of diffusers).
+    overwrite : bool
+        Replace a folder that is there.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged, refused or of another kind, or the folder exists.
+    """
+    from neuroclips_cli.backbones.loading import quiet_libraries
+    from neuroclips_cli.backbones.published.files import read_weights
+    from neuroclips_cli.backbones.published.kinds import convert, guess
+
+    if kind and kind not in FOLDERS:
+        raise UserError(f"--kind '{kind}' is unknown: choose one of {', '.join(FOLDERS)}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, which needs no conversion: name it in [backbones]")
+    quiet_libraries()
+    weights = read_weights(path)
+    kind = kind or guess(weights, str(path))
+    folder = out or Path("models") / FOLDERS[kind]
+    if folder.exists() and not overwrite:
+        raise UserError(f"{folder} exists already: add --overwrite, or choose another with --out")
+    parts = convert(weights, kind, _overrides(config), str(path))
+    with disk.atomic_path(folder) as temporary:
+        for name, part in parts.items():
+            _write(part, temporary / name)
+    tensors = sum(len(part.weights) for part in parts.values())
+    console.info(f"{path.name} is a file of kind {kind}: {tensors} tensors written to {folder}")
+    return folder
+
+
+def _overrides(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    if not config.is_file():
+        raise UserError(f"there is no configuration {config}: correct --config")
+    content = disk.read_json(config)
+    if not isinstance(content, dict):
+        raise UserError(f"{config} is no table of settings: give the network's config.json")
+    return {key: value for key, value in content.items() if not key.startswith("_")}
+
+
+def _write(part: Part, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in part.texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    save_file(_apart(part.weights), folder / part.weights_name, metadata={"format": "pt"})
+
+
+def _apart(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return contiguous tensors, none of which shares memory with another, as the format asks."""
+    seen: set[int] = set()
+    apart = {}
+    for name, value in weights.items():
+        place = value.untyped_storage().data_ptr()
+        apart[name] = value.clone() if place in seen else value.contiguous()
+        seen.add(place)
+    return apart
