@@ -22,6 +22,7 @@ COMMANDS = (
     "config",
     "status",
     "doctor",
+    "models",
     "simulate",
     "preprocess",
     "train-pr",

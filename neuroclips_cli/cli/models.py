@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
         """List the backbones: size, licence, where they lie, whether they are complete."""
         from neuroclips_cli.stages import models as stage
 
-        raise typer.Exit(stage.list_models(settings, names or ()))
+        stage.list_models(settings, names or ())
 
     @command(models, "pull")
     def pull(settings: Settings, names: Names = None) -> None:
