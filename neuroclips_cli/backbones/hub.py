@@ -46,6 +46,7 @@ def explained(repository: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     page = f"https://huggingface.co/{repository}"
+    failures: tuple[type[Exception], ...] = (OSError, *_connection_errors())
     try:
         yield
     except errors.GatedRepoError as problem:
@@ -68,7 +69,7 @@ def explained(repository: str) -> Iterator[None]:
             f"the repository '{repository}' lacks a file that is needed "
             f"({_first(problem)}): correct it in [backbones]"
         ) from problem
-    except (OSError, errors.HfHubHTTPError, *_connection_errors()) as problem:
+    except failures as problem:
         if isinstance(problem, OSError) and problem.errno is not None:
             raise
         raise UserError(
@@ -83,7 +84,7 @@ def _first(problem: Exception) -> str:
 
 
 def _connection_errors() -> tuple[type[Exception], ...]:
-    """Return the base class of the errors of the library's HTTP client, whichever it is."""
+    """Return the base classes of the errors of the library's HTTP client, whichever it is."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return tuple(
@@ -200,7 +201,7 @@ def fetch_file(repository: str, kind: str, path: str) -> Path:
     revision, files = _listing(repository, kind)
     if path not in files:
         raise UserError(f"the repository '{repository}' lacks {path}: fetch it from elsewhere")
-    options = {"repo_type": kind, "revision": revision}
+    options: dict[str, Any] = {"repo_type": kind, "revision": revision}
     with explained(repository):
         local = Path(hf_hub_download(repository, path, **options))
         if difference(local, files[path]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,9 +32,18 @@ def register(app: typer.Typer) -> None:
             setting("--delay", help="Hemodynamic delay in seconds."),
             Key("data.delay_s"),
         ] = None,
+        from_release: Annotated[
+            Path | None,
+            typer.Option("--from-release", help="Folder of the authors' tensors instead of runs."),
+        ] = None,
         overwrite: bool = False,
     ) -> None:
         """Select voxels, shift by the hemodynamic delay, cut clips and frames."""
+        if from_release is not None:
+            from neuroclips_cli.stages import from_release as released
+
+            released.run(settings, from_release, overwrite=overwrite)
+            return
         from neuroclips_cli.stages import preprocess as stage
 
         stage.run(settings, overwrite=overwrite)

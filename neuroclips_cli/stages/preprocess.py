@@ -301,10 +301,10 @@ def _write_responses(
             names = ", ".join(f"{name} ({n})" for name, n in lost.items())
             console.warn(f"selected voxels without a signal in single runs: {names}")
         stage.fact("voxels_without_signal", lost)
-        stage.write_array("fmri_test.npy", _mean_over_repetitions(fmri_test))
+        stage.write_array("fmri_test.npy", mean_over_repetitions(fmri_test))
 
 
-def _mean_over_repetitions(repetitions: NDArray[np.float32]) -> NDArray[np.float32]:
+def mean_over_repetitions(repetitions: NDArray[np.float32]) -> NDArray[np.float32]:
     """Plain mean over the repetitions that exist (no rescaling); 0 where there is none."""
     present = np.isfinite(repetitions)
     total = np.where(present, repetitions, 0).sum(axis=1, dtype=np.float64)

@@ -1,0 +1,189 @@
+"""preprocess --from-release: the authors' tensors into the run folder of raw data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import Stage, open_stage, run_folder
+from neuroclips_cli.config import Settings
+from neuroclips_cli.data import clip_table
+from neuroclips_cli.data.release import (
+    SEGMENTS,
+    VOXELS,
+    ReleasedSplit,
+    caption_file,
+    check_split,
+    check_together,
+    fmri_file,
+    frames_file,
+    read_caption_list,
+)
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages.preprocess import SPLITS, mean_over_repetitions
+
+Splits = dict[str, ReleasedSplit]
+
+
+def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
+    """Stream the released tensors into ``preprocess``.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``run.subject`` chooses the scans; ``data.frames_per_clip`` and ``data.frame_size`` the
+        frames. Selection, detrending and the hemodynamic shift are the authors' own.
+    folder : Path
+        Holds ``subj0N_{train,test}_fmri.pt``, ``GT_{train,test}_3fps.pt`` and, where there are
+        any, captions as ``*train*caption*.json`` or ``.h5``.
+    overwrite : bool
+        Start afresh even if the result is there.
+
+    Returns
+    -------
+    Path
+        The stage folder.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged, of another size, or another subject's.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: correct --from-release")
+    inputs = _inputs(folder, settings.run.subject)
+    with open_stage(
+        settings,
+        "preprocess",
+        sections=("data",),
+        inputs=inputs,
+        overwrite=overwrite,
+        extra={"from_release": True},
+    ) as stage:
+        if not stage.up_to_date:
+            _write(stage, settings, _open(settings, folder, inputs), inputs)
+    return run_folder(settings) / "preprocess"
+
+
+def _inputs(folder: Path, subject: int) -> dict[str, Path]:
+    inputs = {}
+    for split in SPLITS:
+        inputs[f"fmri_{split}"] = folder / fmri_file(subject, split)
+        inputs[f"frames_{split}"] = folder / frames_file(split)
+    missing = [path.name for path in inputs.values() if not path.is_file()]
+    if missing:
+        raise UserError(f"{folder} lacks {', '.join(missing)}: fetch the authors' tensors")
+    for split in SPLITS:
+        captions = caption_file(folder, split)
+        if captions is not None:
+            inputs[f"captions_{split}"] = captions
+    return inputs
+
+
+def _open(settings: Settings, folder: Path, inputs: dict[str, Path]) -> Splits:
+    """Map all tensors and check every size, before anything is written."""
+    from neuroclips_cli.backbones.published.files import read_torch
+
+    splits = {
+        split: check_split(
+            split,
+            settings.run.subject,
+            read_torch(inputs[f"fmri_{split}"]),
+            read_torch(inputs[f"frames_{split}"]),
+            settings.data.frames_per_clip,
+            folder,
+        )
+        for split in SPLITS
+    }
+    check_together(splits["train"], splits["test"], folder)
+    voxels = splits["train"].fmri.shape[2]
+    if voxels not in VOXELS.values():
+        console.warn(f"{voxels} voxels are of none of the three published subjects")
+    return splits
+
+
+def _write(stage: Stage, settings: Settings, splits: Splits, inputs: dict[str, Path]) -> None:
+    captions = {
+        split: read_caption_list(inputs[f"captions_{split}"], splits[split].clips)
+        for split in SPLITS
+        if f"captions_{split}" in inputs
+    }
+    _write_responses(stage, splits)
+    _write_selection(stage, splits["train"], settings.data.selection_p)
+    _write_frames(stage, splits, settings.data.frame_size)
+    _write_clip_table(stage, splits, captions, settings.data.clip_s)
+    stage.fact("from_release", True)
+
+
+def _write_responses(stage: Stage, splits: Splits) -> None:
+    names = {"train": "fmri_train.npy", "test": "fmri_test_repetitions.npy"}
+    total = sum(SEGMENTS.values())
+    with console.progress("responses", total, unit="film") as advance:
+        for split, released in splits.items():
+            with stage.open_array(names[split], released.fmri.shape, np.float32) as array:
+                for rows in _films(released):
+                    array[rows] = released.scans(rows)
+                    advance(1)
+                if split == "test":
+                    stage.write_array("fmri_test.npy", mean_over_repetitions(array))
+
+
+def _films(released: ReleasedSplit) -> list[slice]:
+    length = released.per_segment
+    return [slice(k * length, (k + 1) * length) for k in range(SEGMENTS[released.name])]
+
+
+def _write_selection(stage: Stage, train: ReleasedSplit, level: float) -> None:
+    """Measure how well the given voxels repeat; which grayordinates they are is not published."""
+    from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
+
+    scores = []
+    for rows in _films(train):
+        scans = train.scans(rows)
+        scores.append(fisher_z(repeat_correlation(scans[:, 0], scans[:, 1])))
+    found = select_voxels(np.array(scores), level)
+    count = int(found.selected.sum())
+    voxels = len(found.selected)
+    numbers = np.arange(voxels)
+    with stage.atomic("selection.npz") as path:
+        np.savez_compressed(
+            path,
+            index=numbers,
+            columns=numbers,
+            mean_z=found.mean_z,
+            t=found.t,
+            p=found.p,
+            selected=np.ones(voxels, bool),
+            excluded=np.zeros(voxels, bool),
+        )
+    stage.fact("voxels_selected", voxels)
+    stage.fact("voxels_reproducible", count)
+    console.info(f"{voxels} voxels as released, {count} of them reproducible by our own test")
+
+
+def _write_frames(stage: Stage, splits: Splits, size: int) -> None:
+    from neuroclips_cli.backbones.pixels import resize_frames
+
+    with console.progress("frames", sum(s.clips for s in splits.values()), unit="clip") as advance:
+        for split, released in splits.items():
+            shape = (released.clips, released.frames.shape[1], size, size, 3)
+            with stage.open_array(f"frames_{split}.npy", shape, np.uint8) as frames:
+                for row, clip in enumerate(released.pictures()):
+                    frames[row] = resize_frames(clip, size)
+                    advance(1)
+
+
+def _write_clip_table(
+    stage: Stage, splits: Splits, captions: dict[str, list[str]], clip_s: float
+) -> None:
+    """Write ``clips.csv``; the volume of a clip is left empty, as the release does not tell it."""
+    rows: list[list[str]] = []
+    volume = clip_table.COLUMNS.index("volume")
+    for split, released in splits.items():
+        films = [(k, f"{k}", released.per_segment) for k in range(1, SEGMENTS[split] + 1)]
+        texts = {(split, n): text for n, text in enumerate(captions.get(split, ()))}
+        known = clip_table.clip_rows(split, films, clip_s, 0, clip_table.Scenes({}), texts)
+        rows += [[*row[:volume], "", *row[volume + 1 :]] for row in known]
+    stage.write_csv("clips.csv", clip_table.COLUMNS, rows)
