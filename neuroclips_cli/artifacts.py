@@ -40,10 +40,14 @@ __all__ = [
     "sha256",
     "stage_state",
     "subject_label",
+    "workdir_folder",
 ]
 
 STAGES = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate", "report")
 """All stages in working order; each is a command and a folder."""
+
+SHARED_STAGES = ("train-projector",)
+"""Stages whose result belongs to no subject: their folder lies in the work folder itself."""
 
 
 def subject_label(subject: int) -> str:
@@ -54,6 +58,16 @@ def subject_label(subject: int) -> str:
 def run_folder(settings: Settings) -> Path:
     """Return the folder of all results of the subject, ``<workdir>/sub-01``."""
     return Path(settings.run.workdir) / subject_label(settings.run.subject)
+
+
+def workdir_folder(settings: Settings) -> Path:
+    """Return the folder of all results of all subjects."""
+    return Path(settings.run.workdir)
+
+
+def _home(settings: Settings, stage: str) -> Path:
+    """Return the folder that a stage's own folder lies in."""
+    return workdir_folder(settings) if stage in SHARED_STAGES else run_folder(settings)
 
 
 def command_for(stage: str, settings: Settings) -> str:
@@ -81,7 +95,7 @@ def stage_state(
     ``interrupted``, ``stale`` (the reasons say what changed) or ``done``. ``digests`` is shared
     by calls that ask about several stages, so that every input is read once.
     """
-    folder = run_folder(settings) / stage
+    folder = _home(settings, stage) / stage
     record = manifest.read(folder)
     if record is None:
         return "missing", [], None
@@ -153,10 +167,10 @@ def open_stage(
     stays ``running``. A finished result that is being replaced is kept aside until its
     successor is done, and comes back if the new run fails before it has written anything.
     """
-    run = run_folder(settings)
+    run = _home(settings, stage)
     folder = run / stage
     with only_writer(run, stage):
-        manifest.describe_workdir(run.parent)
+        manifest.describe_workdir(workdir_folder(settings))
         record = manifest.new(
             settings,
             stage,

@@ -26,6 +26,7 @@ COMMANDS = (
     "simulate",
     "preprocess",
     "train-pr",
+    "train-projector",
     "train-sr",
     "reconstruct",
     "fuse",

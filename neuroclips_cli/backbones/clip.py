@@ -86,6 +86,22 @@ class ClipBackbone:
         pooled = torch.cat(self._visual(frames, batch_size, advance)[0]).float()
         return functional.normalize(pooled, dim=-1).numpy()
 
+    def token_projection(self) -> torch.Tensor:
+        """Return CLIP's own map from token width to the joint space, float32 (dim, embed_dim).
+
+        Raises
+        ------
+        UserError
+            If the image tower ends without one.
+        """
+        projection = getattr(self.model.visual, "proj", None)
+        if projection is None or projection.ndim != 2:
+            raise UserError(
+                "this CLIP model's image tower has no linear projection to begin with: choose one "
+                "with OpenCLIP's own vision transformer in [backbones]"
+            )
+        return projection.detach().float().cpu()
+
     @torch.inference_mode()
     def text_embeddings(self, texts: Sequence[str], batch_size: int = 256) -> np.ndarray:
         """Return unit text embeddings, float32 (N, embed_dim)."""

@@ -28,6 +28,7 @@ from neuroclips_cli.cli import (
     simulate,
     status,
     train_pr,
+    train_projector,
     train_sr,
 )
 from neuroclips_cli.disk import full_disk_message, is_full_disk
@@ -55,6 +56,7 @@ for _module in (
     simulate,
     preprocess,
     train_pr,
+    train_projector,
     train_sr,
     reconstruct,
     fuse,

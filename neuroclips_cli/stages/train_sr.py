@@ -46,14 +46,15 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
         becomes NaN.
     """
     from neuroclips_cli.backbones.loading import resolve
+    from neuroclips_cli.stages.train_projector import projector_reference
 
     if phase not in (None, *PHASES):
         raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
     preprocess = require_stage(settings, "preprocess", needed_by=NAME)
     inputs = {"preprocess": preprocess} | {
-        name: resolve(getattr(settings.backbones, name))
-        for name in ("clip", "projector", "captioner")
+        name: resolve(getattr(settings.backbones, name)) for name in ("clip", "captioner")
     }
+    inputs["projector"] = resolve(projector_reference(settings))
     try:
         with open_stage(
             settings,
@@ -82,6 +83,7 @@ class _Training:
         from neuroclips_cli.models.semantics import Semantics
         from neuroclips_cli.models.token_subspace import TokenSubspace
         from neuroclips_cli.stages import training_inputs as inputs
+        from neuroclips_cli.stages.train_projector import projector_reference
         from neuroclips_cli.training.checkpoints import seed_torch
         from neuroclips_cli.training.loop import make_accelerator
         from neuroclips_cli.training.samples import derived_seed, repetition_mean
@@ -110,7 +112,7 @@ class _Training:
         if isinstance(self.model.token_subspace, TokenSubspace):
             shown = self.tokens[self.clips.train].astype("float32").mean(axis=1)
             self.model.token_subspace.fit(torch.from_numpy(shown))
-        projector = TokenProjector(load_projector(settings.backbones.projector))
+        projector = TokenProjector(load_projector(projector_reference(settings)))
         self.projector = projector.to(self.device)
         self.accelerator = make_accelerator(self.device)
 

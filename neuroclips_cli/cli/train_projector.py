@@ -1,0 +1,41 @@
+"""``neuroclips train-projector``: Reftm's projector on captioned images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.config import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "train-projector", panel="Pipeline")
+    def train_projector(
+        settings: Settings,
+        images: Annotated[
+            Path, typer.Argument(help="Images and captions in COCO's layout.", metavar="DIR")
+        ],
+        epochs: Annotated[
+            int | None, setting("--epochs", help="Epochs."), Key("train_projector.epochs")
+        ] = None,
+        batch_size: Annotated[
+            int | None,
+            setting("--batch-size", help="Images in one step."),
+            Key("train_projector.batch_size"),
+        ] = None,
+        learning_rate: Annotated[
+            float | None,
+            setting("--learning-rate", help="Peak of OneCycle."),
+            Key("train_projector.learning_rate"),
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Train Reftm's projector on captioned images; train-sr then uses it."""
+        from neuroclips_cli.stages import train_projector as stage
+
+        stage.run(settings, images, overwrite=overwrite)

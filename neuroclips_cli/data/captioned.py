@@ -1,0 +1,105 @@
+"""Images with captions in COCO's json layout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from neuroclips_cli.disk import read_json
+from neuroclips_cli.errors import UserError
+
+
+@dataclass(frozen=True)
+class CaptionedImages:
+    """Images and their captions.
+
+    Attributes
+    ----------
+    paths : list of Path
+        One per image, in order of their numbers.
+    captions : list of list of str
+        At least one per image.
+    """
+
+    paths: list[Path]
+    captions: list[list[str]]
+
+    def read(self, rows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Return uint8 (rows, height, width, 3): the short side resized, the centre cut out."""
+        return np.stack([_picture(self.paths[int(row)], size) for row in rows])
+
+
+def read_captioned(folder: Path) -> CaptionedImages:
+    """Read every annotation file below a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds COCO's ``annotations/captions_*.json`` (``images`` with ``id`` and ``file_name``,
+        ``annotations`` with ``image_id`` and ``caption``) and the images, in any subfolder.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, it is of another layout, or an image is missing.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}: give the folder of images with captions")
+    files = [
+        path
+        for path in sorted(folder.rglob("*.json"))
+        if "caption" in path.stem.lower() and not path.name.startswith(".")
+    ]
+    if not files:
+        raise UserError(
+            f"{folder} holds no captions: COCO's layout has annotations/captions_*.json beside "
+            "the folders of images"
+        )
+    places = {
+        path.name: path
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+    }
+    found: dict[Path, list[str]] = {}
+    for file in files:
+        for name, captions in _annotations(file).items():
+            path = folder / name if (folder / name).is_file() else places.get(Path(name).name)
+            if path is None:
+                raise UserError(f"{file} names the image {name}, which {folder} lacks: fetch it")
+            found.setdefault(path, []).extend(captions)
+    if len(found) < 4:
+        raise UserError(f"{folder} holds {len(found)} captioned images, at least 4 are needed")
+    return CaptionedImages(list(found), list(found.values()))
+
+
+def _annotations(file: Path) -> dict[str, list[str]]:
+    """Captions by file name, in order of the images' numbers."""
+    content: Any = read_json(file)
+    try:
+        names = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        captions: dict[str, list[str]] = {}
+        for entry in sorted(content["annotations"], key=lambda e: (e["image_id"], e.get("id", 0))):
+            text = " ".join(str(entry["caption"]).split())
+            captions.setdefault(names[entry["image_id"]], []).append(text)
+    except (KeyError, TypeError) as problem:
+        raise UserError(
+            f"{file} is not in COCO's caption layout ({problem}): it needs images with id and "
+            "file_name, and annotations with image_id and caption"
+        ) from problem
+    return captions
+
+
+def _picture(path: Path, size: tuple[int, int]) -> np.ndarray:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            fitted = ImageOps.fit(
+                image.convert("RGB"), (size[1], size[0]), method=Image.Resampling.BICUBIC
+            )
+    except (UnidentifiedImageError, OSError) as problem:
+        raise UserError(f"cannot read the image {path}: replace or remove it") from problem
+    return np.asarray(fitted)

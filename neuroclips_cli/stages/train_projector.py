@@ -1,0 +1,142 @@
+"""train-projector: Reftm's projector on images with captions (paper B.2, Table 3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuroclips_cli import console
+from neuroclips_cli.artifacts import Stage, open_stage, stage_state, workdir_folder
+from neuroclips_cli.backbones.loading import resolve
+from neuroclips_cli.config import Settings
+from neuroclips_cli.data.captioned import CaptionedImages, read_captioned
+from neuroclips_cli.disk import text_digest
+
+if TYPE_CHECKING:
+    from neuroclips_cli.backbones.clip import ClipBackbone
+
+NAME = "train-projector"
+
+
+def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
+    """Train the projector, and measure retrieval before and after on images held out.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[train_projector]`` and ``backbones.clip`` decide the result; it belongs to no subject.
+    folder : Path
+        Images and captions in COCO's layout.
+    overwrite : bool
+        Train again even if the result is there.
+
+    Returns
+    -------
+    Path
+        The stage folder, ``<workdir>/train-projector``.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no captioned images, or CLIP has no projection to begin with.
+    """
+    images = read_captioned(folder)
+    inputs = {"images": folder, "clip": resolve(settings.backbones.clip)}
+    with open_stage(
+        settings, NAME, sections=("train_projector",), inputs=inputs, overwrite=overwrite
+    ) as stage:
+        if not stage.up_to_date:
+            _train(stage, settings, images)
+        return stage.folder
+
+
+def projector_reference(settings: Settings) -> str:
+    """Return the projector in force: the user's own, else a trained one, else the profile's."""
+    if not settings.chosen_by_user("backbones.projector"):
+        state, _, _ = stage_state(settings, NAME)
+        if state == "done":
+            return str(workdir_folder(settings) / NAME)
+    return settings.backbones.projector
+
+
+def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
+    from neuroclips_cli.backbones.clip import PROJECTOR_FILE, load_clip
+    from neuroclips_cli.backbones.loading import choose_device
+    from neuroclips_cli.training.projector import retrieval, train_projector
+    from neuroclips_cli.training.samples import derived_seed
+
+    options, seed = settings.train_projector, settings.run.seed
+    device = choose_device(settings.run.device)
+    clip = load_clip(settings.backbones.clip, device)
+    start = clip.token_projection()
+    means, text, owned = _features(settings, images, clip)
+    rng = np.random.default_rng(derived_seed(seed, NAME, "held out"))
+    order = rng.permutation(len(means))
+    held = np.sort(order[: max(round(len(means) * options.validation_share), 2)])
+    train = np.sort(np.setdiff1d(order, held))
+    first = text[[owned[row].start for row in held]]
+
+    def measured(weight: Any) -> dict[str, float]:
+        found = retrieval(weight, means[held], first, options.retrieval_part, seed)
+        return {name: round(value, 4) for name, value in found.items()}
+
+    before = measured(start)
+    steps = options.epochs * max(len(train) // min(options.batch_size, len(train)), 1)
+    with console.progress("Projector", steps, unit="step") as advance:
+        weight = train_projector(
+            start,
+            means[train],
+            text,
+            [owned[row] for row in train],
+            options,
+            seed=seed,
+            device=device,
+            advance=advance,
+        )
+    after = measured(weight)
+    stage.write_safetensors(PROJECTOR_FILE, {"weight": weight})
+    among = min(options.retrieval_part, len(held))
+    counts = {"trained_on": len(train), "held_out": len(held), "among": among}
+    stage.write_json("retrieval.json", {"before": before, "after": after, **counts})
+    console.info(
+        f"retrieval among {among} of {len(held)} held-out images, image to text "
+        f"{before['image_to_text']:.1%} before and {after['image_to_text']:.1%} after, text to "
+        f"image {before['text_to_image']:.1%} and {after['text_to_image']:.1%}"
+    )
+
+
+def _features(
+    settings: Settings, images: CaptionedImages, clip: ClipBackbone
+) -> tuple[np.ndarray, np.ndarray, list[slice]]:
+    """Token means of all images, embeddings of all captions, and whose captions are whose.
+
+    Both are cached in ``<workdir>/targets``, so that an interrupted run goes on.
+    """
+    from neuroclips_cli.training.targets import cached_rows, target_key
+
+    folder = Path(resolve(settings.backbones.clip))
+    known = folder if folder.is_dir() else None
+    facts = [(path.name, path.stat().st_size) for path in images.paths]
+    captions = [text for own in images.captions for text in own]
+    ends = np.cumsum([len(own) for own in images.captions])
+    owned = [slice(int(e) - len(own), int(e)) for e, own in zip(ends, images.captions, strict=True)]
+
+    def place(name: str, content: Any) -> Path:
+        key = target_key(text_digest(content), settings.backbones.clip, known)
+        return workdir_folder(settings) / "targets" / f"{name}-{key}.npy"
+
+    def image_means(rows: np.ndarray) -> np.ndarray:
+        return clip.tokens(images.read(rows, clip.preprocess.size)).mean(axis=1)
+
+    def embeddings(rows: np.ndarray) -> np.ndarray:
+        return clip.text_embeddings([captions[row] for row in rows])
+
+    with console.progress("CLIP tokens", len(facts), unit="image") as advance:
+        path = place("token-means", facts)
+        means = cached_rows(path, np.arange(len(facts)), image_means, advance)
+    with console.progress("CLIP captions", len(captions), unit="caption") as advance:
+        path = place("caption-text", captions)
+        text = cached_rows(path, np.arange(len(captions)), embeddings, advance)
+    return np.array(means, np.float32), np.array(text, np.float32), owned
