@@ -38,6 +38,11 @@ def register(app: typer.Typer) -> None:
             setting("--blur-init", help="eq5, released or strength:<x>."),
             Key("reconstruct.blur_init"),
         ] = None,
+        captioner: Annotated[
+            str | None,
+            setting("--captioner", help="blip2, or git on the decoded tokens."),
+            Key("reconstruct.captioner"),
+        ] = None,
         steps: Annotated[
             int | None, setting("--steps", help="Denoising steps."), Key("reconstruct.steps")
         ] = None,

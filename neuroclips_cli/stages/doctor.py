@@ -19,22 +19,6 @@ from neuroclips_cli.errors import UserError
 SPACE = {"tiny": 2e9, "paper": 100e9, "compact": 60e9}
 """Bytes of free disk below which the doctor warns: data arrays, target caches, checkpoints."""
 
-_BACKBONES = (
-    "vae",
-    "keyframe_vae",
-    "clip",
-    "projector",
-    "unclip",
-    "captioner",
-    "text_encoder",
-    "tokenizer",
-    "scene_unet",
-    "motion_adapter",
-    "sparsectrl",
-    "image_classifier",
-    "video_classifier",
-)
-
 
 @dataclass(frozen=True)
 class Check:
@@ -175,9 +159,13 @@ def _dataset(settings: Settings) -> Check:
 
 def _models(settings: Settings) -> Iterator[Check]:
     """Check that every backbone is in the package, in a folder, or in the hub's cache."""
+    from neuroclips_cli.backbones.needs import FILES
+
     here, missing = 0, []
-    for name in _BACKBONES:
+    for name in FILES:
         reference = getattr(settings.backbones, name)
+        if not reference:
+            continue
         if _is_here(reference):
             here += 1
         else:

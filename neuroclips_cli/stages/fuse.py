@@ -11,6 +11,7 @@ from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, read_array, read_csv, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages.captions import load_describer
 from neuroclips_cli.stages.guided import GuidedVideo, write_videos
 from neuroclips_cli.stages.streamed import fill_rows
 
@@ -159,8 +160,6 @@ class _Fusion:
 
     def generate(self, chains: list[list[int]]) -> np.ndarray:
         """Return the clips, uint8 (clips, frames, h, w, 3), later links made from tail frames."""
-        from neuroclips_cli.backbones.captioner import load_captioner
-
         folder = self.inputs["reconstruct"]
         clips = np.array(read_array(folder / "clips.npy")[self.rows])
         blurry = read_array(folder / "blurry.npy")
@@ -168,7 +167,7 @@ class _Fusion:
         links = [[c[place] for c in chains if len(c) > place] for place in range(1, longest)]
         if not any(links):
             return clips
-        captioner = load_captioner(self.settings.backbones.captioner, self.device)
+        describe = load_describer(self.settings, self.device)
         video = GuidedVideo(self.settings, self.device)
         for place, link in enumerate(filter(None, links), start=1):
             members = np.array(link)
@@ -181,7 +180,7 @@ class _Fusion:
                     [self.numbers[row] for row in chosen],
                     blurry=np.asarray(blurry[self.rows[chosen]]),
                     keyframes=tails,
-                    captions=captioner.caption(tails),
+                    captions=describe(tails, lambda: self.clip.tokens(tails)),
                     purpose="link",
                 )
 

@@ -15,6 +15,7 @@ from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, read_array, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages.captions import load_describer, require_captioner
 from neuroclips_cli.stages.guided import GuidedVideo, write_videos
 from neuroclips_cli.stages.streamed import fill_rows, fill_texts, finished
 
@@ -60,6 +61,7 @@ def run(
 
     if without not in (None, *WITHOUT):
         raise UserError(f"--without '{without}' is unknown: write keyframe or blurry.")
+    require_captioner(settings)
     name = f"{NAME}-without-{without}" if without else NAME
     inputs = {
         stage: require_stage(settings, stage, needed_by=NAME)
@@ -108,7 +110,7 @@ class _Reconstruction:
         keyframes = captions = None
         if without != "keyframe":
             keyframes = self.keyframes(tokens, blurry)
-            captions = self.captions(keyframes)
+            captions = self.captions(keyframes, tokens)
         clips = self.clips(blurry, keyframes, captions)
         write_videos(self.stage, clips, self.settings.reconstruct.fps, self._video_names())
         self.stage.fact("clips", len(self.numbers))
@@ -232,17 +234,15 @@ class _Reconstruction:
             self.stage, "keyframes.npy", shape, "uint8", self.batch, compute, "Keyframes"
         )
 
-    def captions(self, keyframes: np.ndarray) -> list[str]:
+    def captions(self, keyframes: np.ndarray, tokens: np.ndarray) -> list[str]:
         """Describe the keyframes (gamma guidance) and write ``captions.csv``."""
-        from neuroclips_cli.backbones.captioner import load_captioner
-
-        captioner = load_captioner(self.settings.backbones.captioner, self.device)
+        describe = load_describer(self.settings, self.device)
         texts = fill_texts(
             self.stage,
             ".captions.json",
             len(keyframes),
             self.batch,
-            lambda piece: captioner.caption(keyframes[piece]),
+            lambda piece: describe(keyframes[piece], lambda: tokens[piece]),
             "Captions",
         )
         rows = list(zip(self.numbers, texts, strict=True))

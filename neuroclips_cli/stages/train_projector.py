@@ -43,7 +43,10 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
         If the folder holds no captioned images, or CLIP has no projection to begin with.
     """
     images = read_captioned(folder)
-    inputs = {"images": folder, "clip": resolve(settings.backbones.clip)}
+    inputs: dict[str, Path | str] = {
+        "images": folder,
+        "clip": resolve(settings.backbones.clip),
+    }
     with open_stage(
         settings, NAME, sections=("train_projector",), inputs=inputs, overwrite=overwrite
     ) as stage:

@@ -1,0 +1,48 @@
+"""Who describes keyframes: BLIP-2 looks at them, GIT reads the decoded tokens (paper Table 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from neuroclips_cli.config import Settings
+
+Describe = Callable[[np.ndarray, Callable[[], np.ndarray]], list[str]]
+"""Keyframes (N, h, w, 3), and what gives their tokens (N, tokens, dim) if asked -> captions."""
+
+
+def require_captioner(settings: Settings) -> None:
+    """Refuse a captioner that the settings name no model for, before hours of work."""
+    from neuroclips_cli.backbones.loading import resolve
+
+    if settings.reconstruct.captioner == "git":
+        for reference in (settings.backbones.git, settings.backbones.git_tokens):
+            resolve(reference)
+
+
+def load_describer(settings: Settings, device: str) -> Describe:
+    """Load the captioner of the settings.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``reconstruct.captioner`` chooses.
+    device : str
+        A torch device.
+
+    Returns
+    -------
+    callable
+        ``describe(keyframes, tokens)``; only GIT calls ``tokens``.
+    """
+    backbones = settings.backbones
+    if settings.reconstruct.captioner == "git":
+        from neuroclips_cli.backbones.captioner_git import load_git_captioner
+
+        git = load_git_captioner(backbones.git, backbones.git_tokens, device)
+        return lambda keyframes, tokens: git.caption(tokens())
+    from neuroclips_cli.backbones.captioner import load_captioner
+
+    blip2 = load_captioner(backbones.captioner, device)
+    return lambda keyframes, tokens: blip2.caption(keyframes)

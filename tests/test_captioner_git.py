@@ -1,0 +1,121 @@
+"""GIT on decoded tokens: a small random model of the published format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from neuroclips_cli.backbones.captioner_git import load_git_captioner
+from neuroclips_cli.config import load_settings
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages.captions import load_describer, require_captioner
+
+SIZE, PATCH, WIDTH, TOKENS, DIM = 32, 16, 16, 4, 12
+STATES = (SIZE // PATCH) ** 2 + 1
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "red",
+    "blue",
+    "ball",
+    "star",
+    "over",
+    "the",
+    "sea",
+    "in",
+    "forest",
+]
+
+
+@pytest.fixture(scope="module")
+def git(tmp_path_factory) -> Path:
+    """A GIT folder as the hub has it: weights, configuration, a BERT tokenizer."""
+    from transformers import BertTokenizer, GitConfig, GitForCausalLM
+
+    folder = tmp_path_factory.mktemp("git")
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(2)
+    vision = {"hidden_size": WIDTH, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": SIZE, "patch_size": PATCH}
+    config = GitConfig(
+        vision_config=vision,
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+        initializer_range=0.5,
+    )
+    GitForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def save_map(folder: Path, first: torch.nn.Linear, second: torch.nn.Linear) -> str:
+    folder.mkdir()
+    state = {f"linear1.{k}": v for k, v in first.state_dict().items()}
+    state |= {f"linear2.{k}": v for k, v in second.state_dict().items()}
+    save_file({k: v.contiguous() for k, v in state.items()}, folder / "tokens.safetensors")
+    return str(folder)
+
+
+@pytest.fixture
+def token_map(tmp_path) -> str:
+    torch.manual_seed(0)
+    return save_map(tmp_path / "map", torch.nn.Linear(TOKENS, STATES), torch.nn.Linear(DIM, WIDTH))
+
+
+@torch.inference_mode()
+def test_tokens_take_the_place_of_the_image_encoders_states(git, tmp_path):
+    from transformers import GitForCausalLM
+
+    model = GitForCausalLM.from_pretrained(git).eval()
+    image = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    states = model.git.image_encoder(image).last_hidden_state
+    expected = model.generate(pixel_values=image, max_length=20, do_sample=False)
+
+    same = torch.nn.Linear(STATES, STATES), torch.nn.Linear(WIDTH, WIDTH)
+    for layer in same:
+        torch.nn.init.eye_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    captioner = load_git_captioner(str(git), save_map(tmp_path / "same", *same))
+    said = captioner.caption(states.numpy(), batch_size=2)
+    texts = captioner.tokenizer.batch_decode(expected, skip_special_tokens=True)
+    assert said == [" ".join(text.split()) for text in texts]
+    assert any(said) and len(set(said)) > 1
+
+
+def test_captions_come_from_tokens_through_the_settings(git, token_map):
+    flags = {"reconstruct.captioner": "git", "backbones.git": str(git)}
+    settings = load_settings({**flags, "backbones.git_tokens": token_map}, environ={})
+    require_captioner(settings)
+    describe = load_describer(settings, "cpu")
+    tokens = np.random.default_rng(0).normal(size=(3, TOKENS, DIM)).astype(np.float16)
+    frames = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+    captions = describe(frames, lambda: tokens)
+    assert len(captions) == 3 and captions == describe(frames, lambda: tokens)
+    with pytest.raises(UserError, match="4 x 12 image tokens and the decoder gives 5 x 12"):
+        describe(frames, lambda: np.zeros((1, 5, 12), np.float16))
+
+
+def test_missing_and_ill_matched_models_are_one_sentence(git, tmp_path, token_map):
+    settings = load_settings({"reconstruct.captioner": "git"}, environ={})
+    with pytest.raises(UserError, match=r"no value in \[backbones\]"):
+        require_captioner(settings)
+    with pytest.raises(UserError, match="models convert"):
+        load_git_captioner(str(git), str(tmp_path))
+    small = save_map(tmp_path / "small", torch.nn.Linear(TOKENS, 3), torch.nn.Linear(DIM, WIDTH))
+    with pytest.raises(UserError, match=f"gives 3 x 16 tokens where .* takes {STATES} x 16"):
+        load_git_captioner(str(git), small)
