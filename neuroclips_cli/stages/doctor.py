@@ -159,37 +159,14 @@ def _dataset(settings: Settings) -> Check:
 
 def _models(settings: Settings) -> Iterator[Check]:
     """Check that every backbone is in the package, in a folder, or in the hub's cache."""
-    from neuroclips_cli.backbones.needs import FILES
+    from neuroclips_cli.stages.models import find_backbones
 
-    here, missing = 0, []
-    for name in FILES:
-        reference = getattr(settings.backbones, name)
-        if not reference:
-            continue
-        if _is_here(reference):
-            here += 1
-        else:
-            missing.append(f"{name}: {reference}")
+    found = list(find_backbones(settings))
+    missing = [one for one in found if one.problem]
     if not missing:
-        yield Check("models", "ok", f"all {here} of profile {settings.run.profile} are here")
-        return
-    for line in missing:
-        folder = line.partition(": ")[2].startswith((".", "/", "~", "assets:"))
-        advice = "name an existing folder in [backbones]" if folder else "fetched when first used"
-        yield Check("model", "problem" if folder else "note", f"{line} is not here", advice)
-
-
-def _is_here(reference: str) -> bool:
-    """Tell whether a backbone can be loaded without the network."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    from neuroclips_cli.backbones.loading import locate
-
-    try:
-        source, _ = locate(reference)
-    except UserError:
-        return False
-    if Path(source).is_dir():
-        return True
-    cached = Path(HF_HUB_CACHE) / f"models--{source.replace('/', '--')}" / "snapshots"
-    return cached.is_dir() and any(cached.iterdir())
+        yield Check("models", "ok", f"all {len(found)} of profile {settings.run.profile} are here")
+    for one in missing:
+        advice = f"neuroclips models pull {one.name}"
+        # what lies on the hub is fetched when it is first used; a folder has to be made
+        state = "note" if one.from_hub and one.problem == "missing" else "problem"
+        yield Check("model", state, f"{one.name}: {one.reference}: {one.problem}", advice)

@@ -35,10 +35,15 @@ class Backbone:
     folder: Path | None
     problem: str
 
+    @property
+    def from_hub(self) -> bool:
+        """Whether the reference is a hub id."""
+        return not self.reference.startswith(ASSETS) and not _is_local(self.reference)
+
 
 def list_models(settings: Settings, names: Sequence[str] = ()) -> None:
     """Print what the settings need: size, licence, where it lies, whether it is complete."""
-    found = list(_backbones(settings, names))
+    found = list(find_backbones(settings, names))
     rows = [
         (
             one.name,
@@ -66,7 +71,7 @@ def pull(settings: Settings, names: Sequence[str] = ()) -> None:
         If a repository is gated or missing, the hub cannot be reached, or a file is damaged.
     """
     done: set[str] = set()
-    for one in _backbones(settings, names):
+    for one in find_backbones(settings, names):
         if one.reference.startswith(ASSETS):
             continue
         if _is_local(one.reference):
@@ -110,7 +115,8 @@ def _pull_origin(one: Backbone, done: set[str]) -> None:
     done.add(str(out))
 
 
-def _backbones(settings: Settings, names: Sequence[str]) -> Iterator[Backbone]:
+def find_backbones(settings: Settings, names: Sequence[str] = ()) -> Iterator[Backbone]:
+    """Yield the backbones of the settings, those named or all that have a value."""
     for name in names:
         if name not in FILES:
             raise UserError(f"there is no backbone {name!r}{nearest(name, FILES)}")

@@ -45,6 +45,8 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
 
 def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     """Read from top to bottom: data, targets, model, one phase, weights."""
+    from dataclasses import replace
+
     import torch
 
     from neuroclips_cli.backbones.loading import choose_device
@@ -53,6 +55,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     from neuroclips_cli.training.checkpoints import Checkpoints, plain_state, seed_torch
     from neuroclips_cli.training.journal import Journal
     from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+    from neuroclips_cli.training.memory import require_gpu_memory
     from neuroclips_cli.training.objectives import PerceptionObjective
     from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
     from neuroclips_cli.training.validation import perception_figures
@@ -63,6 +66,14 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     latents = latent_targets(settings, clips, device)
 
     voxels, frames, latent_shape = clips.fmri.shape[2], latents.shape[1], latents.shape[2:]
+    sizes = settings.perception
+    require_gpu_memory(
+        device,
+        lambda hidden: Perception(voxels, frames, replace(sizes, hidden=hidden), latent_shape),
+        sizes.hidden,
+        "perception.hidden",
+        NAME,
+    )
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = Perception(voxels, frames, settings.perception, latent_shape)
     objective = PerceptionObjective(model, options.temperature, options.contrast_weight)

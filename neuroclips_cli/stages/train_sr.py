@@ -91,6 +91,7 @@ class _Training:
         self.settings, self.stage, self.options = settings, stage, settings.train_sr
         self.device = choose_device(settings.run.device)
         self.clips = inputs.training_clips(preprocess, self.options.validation_segments)
+        self._require_memory()
         self.tokens = inputs.token_targets(settings, self.clips, self.device)
         self.text = inputs.text_targets(settings, self.clips, self.device)
         self.sizes = {
@@ -121,6 +122,24 @@ class _Training:
         self.held_fmri = repetition_mean(self.clips.fmri, held).to(self.device)
         self.held_tokens = torch.from_numpy(middle).float().to(self.device)
         self.held_text = torch.from_numpy(self.text[held]).float().to(self.device)
+
+    def _require_memory(self) -> None:
+        """Refuse a network that cannot fit the GPU, before the frozen targets are computed."""
+        from dataclasses import replace
+
+        from neuroclips_cli.models.semantics import Semantics
+        from neuroclips_cli.training.memory import require_gpu_memory
+
+        sizes, backbones = self.settings.semantics, self.settings.backbones
+        shape = (backbones.tokens, backbones.token_dim)
+        voxels = self.clips.fmri.shape[2]
+        require_gpu_memory(
+            self.device,
+            lambda hidden: Semantics(voxels, replace(sizes, hidden=hidden), *shape),
+            sizes.hidden,
+            "semantics.hidden",
+            NAME,
+        )
 
     def _solve_ridge(self) -> None:
         """Solve Eq. 3 for tokens and captions; what lies above learns from cross-fitted scans."""
