@@ -17,6 +17,7 @@ from neuroclips_cli.backbones.loading import load_network
 from neuroclips_cli.backbones.published.files import read_weights
 from neuroclips_cli.backbones.published.kinds import convert as convert_weights
 from neuroclips_cli.backbones.published.kinds import guess
+from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.stages import convert
 
@@ -205,8 +206,10 @@ def test_the_small_maps_come_back(tmp_path):
     from neuroclips_cli.backbones.clip import load_projector
 
     matrix = torch.randn(6, 4)
-    folder = convert.run(save(tmp_path / "coco_tokens_avg_proj.pth", {"proj": matrix}))
-    assert torch.equal(load_projector(str(folder)), matrix)
+    path = save(tmp_path / "coco_tokens_avg_proj.pth", {"proj": matrix})
+    assert cli.run(["models", "convert", str(path)]) == 0
+    assert torch.equal(load_projector("./models/projector"), matrix)
+    assert cli.run(["models", "convert", str(path), "--kind", "vae", "--out", "x"]) == 2
 
     first, second = torch.nn.Linear(6, 5), torch.nn.Linear(8, 3)
     state = {f"linear1.{k}": v for k, v in first.state_dict().items()}

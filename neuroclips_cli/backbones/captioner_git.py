@@ -14,11 +14,9 @@ from transformers import AutoTokenizer, GitForCausalLM
 from transformers.modeling_outputs import BaseModelOutput
 
 from neuroclips_cli.backbones.loading import freeze, load_network, load_pretrained, resolve
+from neuroclips_cli.backbones.needs import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.pixels import batches
 from neuroclips_cli.errors import UserError
-
-CONVERTER_FILE = "tokens.safetensors"
-CONVERTER_LAYERS = ("linear1", "linear2")
 
 
 class TokenConverter(nn.Module):

@@ -64,7 +64,7 @@ def explained(repository: str) -> Iterator[None]:
             f"'{repository}' is not here and HF_HUB_OFFLINE forbids to fetch it: unset it, or "
             "copy the folder from another machine and name it in [backbones]"
         ) from problem
-    except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as problem:
+    except (errors.RemoteEntryNotFoundError, errors.RevisionNotFoundError) as problem:
         raise UserError(
             f"the repository '{repository}' lacks a file that is needed "
             f"({_first(problem)}): correct it in [backbones]"

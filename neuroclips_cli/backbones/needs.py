@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+ADAPTER_FILE = "adapter.safetensors"
+CONVERTER_FILE = "tokens.safetensors"
+CONVERTER_LAYERS = ("linear1", "linear2")
+"""Names of our own for what is published as a bare file, and the layers of the token map."""
+
 DIFFUSERS = ("config.json", "scheduler_config.json", "diffusion_pytorch_model")
 TOKENIZER = (
     "tokenizer.json",

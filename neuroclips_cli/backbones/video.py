@@ -27,12 +27,11 @@ from neuroclips_cli.backbones.loading import (
     load_pretrained,
     resolve,
 )
+from neuroclips_cli.backbones.needs import ADAPTER_FILE
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.schema import BackboneSettings
-
-ADAPTER_FILE = "adapter.safetensors"
 
 
 @dataclass(frozen=True)

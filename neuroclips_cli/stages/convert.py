@@ -25,6 +25,9 @@ FOLDERS = {
 }
 """Kind -> where it goes below ``models/`` unless told otherwise, as the profiles name it."""
 
+BARE = ("adapter", "projector", "git-tokens")
+"""Kinds that are no network of diffusers or transformers: those are not imported for them."""
+
 
 def run(
     path: Path,
@@ -67,9 +70,10 @@ def run(
         raise UserError(f"--kind '{kind}' is unknown: choose one of {', '.join(FOLDERS)}")
     if path.is_dir():
         raise UserError(f"{path} is a folder, which needs no conversion: name it in [backbones]")
-    quiet_libraries()
     weights = read_weights(path)
     kind = kind or guess(weights, str(path))
+    if kind not in BARE:
+        quiet_libraries()
     folder = out or Path("models") / FOLDERS[kind]
     if folder.exists() and not overwrite:
         raise UserError(f"{folder} exists already: add --overwrite, or choose another with --out")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from neuroclips_cli.backbones.captioner_git import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.clip import PROJECTOR_FILE
+from neuroclips_cli.backbones.needs import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.published.parts import Part, need
 from neuroclips_cli.errors import UserError
 

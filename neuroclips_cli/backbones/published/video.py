@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from neuroclips_cli.backbones.needs import ADAPTER_FILE
 from neuroclips_cli.backbones.published.parts import Part, diffusers_part, need
-from neuroclips_cli.backbones.video import ADAPTER_FILE
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
