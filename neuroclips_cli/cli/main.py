@@ -15,6 +15,7 @@ import typer
 
 from neuroclips_cli import __version__, console
 from neuroclips_cli.cli import (
+    compare,
     config,
     demo,
     doctor,
@@ -57,6 +58,7 @@ for _module in (
     reconstruct,
     fuse,
     evaluate,
+    compare,
     report,
 ):
     _module.register(app)
