@@ -42,7 +42,10 @@ __all__ = [
     "subject_label",
 ]
 
-STAGES = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate", "report")
+STAGES = (
+    *("preprocess", "train-pr", "train-sr", "reconstruct", "fuse"),
+    *("evaluate", "interpret", "report"),
+)
 """All stages in working order; each is a command and a folder."""
 
 

@@ -30,6 +30,7 @@ COMMANDS = (
     "fuse",
     "evaluate",
     "compare",
+    "interpret",
     "report",
 )
 

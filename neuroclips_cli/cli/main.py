@@ -22,6 +22,7 @@ from neuroclips_cli.cli import (
     evaluate,
     fuse,
     init,
+    interpret,
     preprocess,
     reconstruct,
     report,
@@ -59,6 +60,7 @@ for _module in (
     fuse,
     evaluate,
     compare,
+    interpret,
     report,
 ):
     _module.register(app)
