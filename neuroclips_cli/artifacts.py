@@ -69,6 +69,8 @@ def command_for(stage: str, settings: Settings) -> str:
             if name == "reconstruct"
             else ["--run", f"reconstruct-without-{rest}"]
         )
+    if "-control-" in stage:
+        words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
     words += ["--subject", str(settings.run.subject)]
     if settings.run.workdir != "runs":
         words += ["--workdir", settings.run.workdir]

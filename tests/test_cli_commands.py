@@ -29,6 +29,7 @@ COMMANDS = (
     "reconstruct",
     "fuse",
     "evaluate",
+    "controls",
     "compare",
     "interpret",
     "report",

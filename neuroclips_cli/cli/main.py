@@ -17,6 +17,7 @@ from neuroclips_cli import __version__, console
 from neuroclips_cli.cli import (
     compare,
     config,
+    controls,
     demo,
     doctor,
     evaluate,
@@ -59,6 +60,7 @@ for _module in (
     reconstruct,
     fuse,
     evaluate,
+    controls,
     compare,
     interpret,
     report,
