@@ -102,6 +102,19 @@ def test_any_evaluations_are_compared_by_folder_without_scenes(chosen, tmp_path,
     assert not any(r["difference"] for r in rows if r["source"] != "ours")
 
 
+def test_a_run_is_tested_against_its_shuffled_control(chosen):
+    own, shuffled = compare.run(chosen, ["evaluate", "reconstruct:shuffled"])
+    assert shuffled.name == "reconstruct:shuffled"
+    assert not shuffled.published
+    result = artifacts.read_json(artifacts.run_folder(chosen) / "evaluate" / "metrics.json")
+    mean = result["controls"]["shuffled_fmri"]["ssim"]["mean"]
+    assert shuffled.metrics["ssim"].mean == pytest.approx(mean, rel=1e-5)
+    assert shuffled.differences["ssim"].summary.ci95[1] < 0
+    assert shuffled.differences["ssim"].p == 2 / 2**9
+    with pytest.raises(UserError, match="named twice"):
+        compare.run(chosen, ["evaluate:shuffled", "reconstruct:shuffled"])
+
+
 def test_runs_with_some_clips_in_common_are_compared_over_these(chosen, capsys):
     folder = artifacts.run_folder(chosen) / "evaluate-without-blurry"
     lines = (folder / "per_clip.csv").read_text().splitlines()

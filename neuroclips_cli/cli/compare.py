@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
             typer.Argument(
                 metavar="RUN RUN ...",
                 help="Folders of evaluations, or names such as reconstruct-without-keyframe; "
-                "the first is what the others are compared with.",
+                "the first is what the others are compared with. RUN:shuffled is its control.",
                 show_default=False,
             ),
         ],

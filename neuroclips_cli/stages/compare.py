@@ -34,12 +34,20 @@ SAME_FILMS = 0.9
 """Correlation over clips of two measurements of the films' own CLIP-pcc: other films have less."""
 
 
+SHUFFLED = ":shuffled"
+"""After a run, its ``shuffled_fmri`` control: the same reconstructions given to other clips."""
+
+
 @dataclass(frozen=True)
 class _Run:
-    """An evaluation as it was read; ``rows`` is per_clip.csv by clip."""
+    """An evaluation as it was read; ``rows`` is per_clip.csv by clip.
+
+    ``prefix`` stands before the columns of a control that was measured with the run.
+    """
 
     name: str
     folder: Path
+    prefix: str
     result: dict[str, Any]
     rows: dict[str, dict[str, str]]
 
@@ -65,7 +73,8 @@ def run(
         many samples the intervals take.
     runs : sequence of str
         At least two: folders of an evaluation (or of a subject), or names such as
-        ``reconstruct-without-keyframe`` and ``evaluate``.
+        ``reconstruct-without-keyframe`` and ``evaluate``. With ``:shuffled`` behind it stands for
+        the control in which other clips' scans were decoded.
     kind : str, optional
         ``terminal``, ``markdown``, ``latex`` or ``csv``; by default what the ending of ``out``
         says, else ``terminal``.
@@ -86,7 +95,7 @@ def run(
     chosen = _format(kind, out, overwrite)
     if len(runs) < 2:
         raise UserError("a comparison needs two runs at least: name another one")
-    read = [_read(*_find(settings, word)) for word in runs]
+    read = [_read(settings, word) for word in runs]
     if len({item.name for item in read}) < len(read):
         read = [replace(item, name=word) for item, word in zip(read, runs, strict=True)]
     _check(read)
@@ -141,7 +150,10 @@ def _find(settings: Settings, word: str) -> tuple[str, Path]:
     )
 
 
-def _read(name: str, folder: Path) -> _Run:
+def _read(settings: Settings, word: str) -> _Run:
+    name, folder = _find(settings, word.removesuffix(SHUFFLED))
+    prefix = "shuffled_" if word.endswith(SHUFFLED) else ""
+    name += SHUFFLED if prefix else ""
     record = folder / "manifest.json"
     if record.is_file() and artifacts.read_json(record)["state"] != "done":
         raise UserError(f"the evaluation in {folder} is unfinished: run neuroclips evaluate again")
@@ -160,15 +172,20 @@ def _read(name: str, folder: Path) -> _Run:
             f"{table} does not name every clip once in a column 'clip': run neuroclips evaluate "
             "again"
         )
-    return _Run(name, folder, result, by_clip)
+    if prefix and not any(column.startswith(prefix) for column in rows[0]):
+        raise UserError(
+            f"{folder} was evaluated without the shuffled control: set evaluate.shuffles and "
+            "evaluate again"
+        )
+    return _Run(name, folder, prefix, result, by_clip)
 
 
 def _check(runs: Sequence[_Run]) -> None:
     """Refuse runs that are the same or were measured differently."""
     first = runs[0]
     for number, other in enumerate(runs):
-        if any(other.folder.resolve() == earlier.folder.resolve() for earlier in runs[:number]):
-            raise UserError(f"{other.folder} is named twice: compare different runs")
+        if any(_identity(other) == _identity(earlier) for earlier in runs[:number]):
+            raise UserError(f"{other.name} is named twice: compare different runs")
         ours, theirs = first.result["protocol"], other.result["protocol"]
         for key in dict.fromkeys([*ours, *theirs]):
             if key not in NO_MATTER and ours.get(key) != theirs.get(key):
@@ -176,6 +193,10 @@ def _check(runs: Sequence[_Run]) -> None:
                     f"{first.folder} and {other.folder} were measured by different protocols "
                     f"({key}: {ours.get(key)!r} and {theirs.get(key)!r}): evaluate both alike"
                 )
+
+
+def _identity(item: _Run) -> tuple[Path, str]:
+    return item.folder.resolve(), item.prefix
 
 
 def _check_films(runs: Sequence[_Run], clips: Sequence[str]) -> None:
@@ -219,14 +240,15 @@ def _compare(
 
 def _columns(item: _Run, clips: Sequence[str]) -> dict[str, np.ndarray]:
     """Return the metrics that every clip has a cell for, where any of these clips has a value."""
-    known = [name for name in item.result["metrics"] if name in item.rows[clips[0]]]
-    columns = {name: item.column(name, clips) for name in known}
+    known = [n for n in item.result["metrics"] if item.prefix + n in item.rows[clips[0]]]
+    columns = {name: item.column(item.prefix + name, clips) for name in known}
     return {name: values for name, values in columns.items() if not np.isnan(values).all()}
 
 
 def _role(item: _Run) -> str:
     """Return what the run is called in its run folder; empty for any other evaluation."""
-    return item.folder.resolve().name if (item.folder / "manifest.json").is_file() else ""
+    in_run_folder = (item.folder / "manifest.json").is_file()
+    return item.folder.resolve().name if in_run_folder and not item.prefix else ""
 
 
 def _write(

@@ -80,7 +80,8 @@ def run(
             _make(settings, name, folders, overwrite)
         made = f"{reconstruct.NAME}-control-{name}"
         evaluated.append(evaluate.run(settings, run=made, overwrite=overwrite))
-    compare.run(settings, ["evaluate", *(folder.name for folder in evaluated)])
+    shuffled = ["evaluate" + compare.SHUFFLED] if settings.evaluate.shuffles else []
+    compare.run(settings, ["evaluate", *shuffled, *(folder.name for folder in evaluated)])
     return evaluated
 
 
