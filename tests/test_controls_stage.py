@@ -86,9 +86,11 @@ def test_the_vae_control_is_the_ground_truth_decoded(chosen, monkeypatch):
 def test_scans_are_replaced_for_the_generated_controls(chosen, monkeypatch):
     seen = {}
     monkeypatch.setattr(reconstruct, "run", lambda settings, **given: seen.update(given))
-    folders = {name: artifacts.run_folder(chosen) / name for name in ("preprocess", "reconstruct")}
+    root = artifacts.run_folder(chosen)
+    folders = {name: root / name for name in ("preprocess", "reconstruct")}
     scans = np.load(folders["preprocess"] / "fmri_test.npy")
     train = np.load(folders["preprocess"] / "fmri_train.npy")
+    repetitions = np.load(folders["preprocess"] / "fmri_test_repetitions.npy")
     controls._generate(chosen, "mean-fmri", folders, False)
     name, other = seen["instead"]
     assert (name, seen["clips"]) == ("mean-fmri", None)
@@ -96,6 +98,10 @@ def test_scans_are_replaced_for_the_generated_controls(chosen, monkeypatch):
     assert np.allclose(other, train.mean(axis=(0, 1)), atol=1e-6)
     controls._generate(chosen, "noise-fmri", folders, False)
     assert abs(np.corrcoef(seen["instead"][1].ravel(), scans.ravel())[0, 1]) < 0.2
+    controls._generate(chosen, "repetitions-2", folders, False)
+    assert np.allclose(seen["instead"][1], repetitions[:, :2].mean(axis=1), atol=1e-6)
+    with pytest.raises(UserError, match="repetitions-5 needs 5 .* the data set has 4"):
+        controls._generate(chosen, "repetitions-5", folders, False)
 
 
 def test_what_is_missing_or_unknown_is_one_sentence(chosen, tmp_path):

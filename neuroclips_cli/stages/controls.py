@@ -30,6 +30,9 @@ QUICK = {
 GENERATED = {
     "mean-fmri": "reconstructed from the mean training scan, the same for every clip",
     "noise-fmri": "reconstructed from Gaussian noise with every voxel's mean and deviation",
+    "repetitions-1": "reconstructed from the first repetition of every test scan alone",
+    "repetitions-2": "reconstructed from the mean of the first two repetitions",
+    "repetitions-5": "reconstructed from the mean of the first five repetitions",
 }
 """These take as long as `neuroclips reconstruct`."""
 NAMES = (*QUICK, *GENERATED)
@@ -172,14 +175,26 @@ def _through_vae(settings: Settings, data: Path, clips: np.ndarray, index: np.nd
 
 
 def _generate(settings: Settings, name: str, folders: dict[str, Path], overwrite: bool) -> None:
-    """Reconstruct from scans that say nothing of the clip."""
-    data = folders["preprocess"]
+    """Reconstruct from other scans than the run did."""
+    scans = _other_scans(folders["preprocess"], name, settings.run.seed)
+    record = artifacts.read_json(folders["reconstruct"] / "manifest.json")
+    clips = record["determined_by"]["extra"].get("clips") or None
+    reconstruct.run(settings, clips=clips, instead=(name, scans), overwrite=overwrite)
+
+
+def _other_scans(data: Path, name: str, seed: int) -> np.ndarray:
+    """Return float32 (clips, voxels): what a generated control decodes."""
     scans = np.asarray(artifacts.read_array(data / "fmri_test.npy"))
     if name == "mean-fmri":
         train = mean_over_repetitions(artifacts.read_array(data / "fmri_train.npy"))
-        other = np.broadcast_to(train.mean(axis=0), scans.shape)
-    else:
-        other = baselines.noise_scans(scans, settings.run.seed)
-    record = artifacts.read_json(folders["reconstruct"] / "manifest.json")
-    clips = record["determined_by"]["extra"].get("clips") or None
-    reconstruct.run(settings, clips=clips, instead=(name, other), overwrite=overwrite)
+        return np.broadcast_to(train.mean(axis=0), scans.shape)
+    if name == "noise-fmri":
+        return baselines.noise_scans(scans, seed)
+    wanted = int(name.removeprefix("repetitions-"))
+    repetitions = artifacts.read_array(data / "fmri_test_repetitions.npy")
+    if repetitions.shape[1] < wanted:
+        raise UserError(
+            f"{name} needs {wanted} repetitions of the test films, and the data set has "
+            f"{repetitions.shape[1]}: leave it out of --only"
+        )
+    return mean_over_repetitions(repetitions[:, :wanted])
