@@ -43,7 +43,10 @@ __all__ = [
     "workdir_folder",
 ]
 
-STAGES = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate", "report")
+STAGES = (
+    *("preprocess", "train-pr", "train-sr", "reconstruct", "fuse"),
+    *("evaluate", "interpret", "report"),
+)
 """All stages in working order; each is a command and a folder."""
 
 SHARED_STAGES = ("train-projector",)
@@ -80,6 +83,8 @@ def command_for(stage: str, settings: Settings) -> str:
             if name == "reconstruct"
             else ["--run", f"reconstruct-without-{rest}"]
         )
+    if "-control-" in stage:
+        words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
     words += ["--subject", str(settings.run.subject)]
     if settings.run.workdir != "runs":
         words += ["--workdir", settings.run.workdir]

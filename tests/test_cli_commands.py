@@ -31,6 +31,9 @@ COMMANDS = (
     "reconstruct",
     "fuse",
     "evaluate",
+    "controls",
+    "compare",
+    "interpret",
     "report",
 )
 

@@ -129,6 +129,17 @@ def test_chosen_clips_come_out_as_in_the_whole_run(settings):
     assert np.abs(part - whole[1:4]).mean() < 0.05
 
 
+def test_other_scans_are_decoded_into_a_folder_of_their_own(settings):
+    scans = np.array(read_array(Path(settings.run.workdir) / "sub-01/preprocess/fmri_test.npy"))
+    whole = reconstruct.run(settings, clips="0:2")
+    other = reconstruct.run(settings, clips="0:2", instead=("reversed", scans[::-1]))
+    assert other.name == "reconstruct-control-reversed"
+    same = reconstruct.run(settings, clips="0:2", instead=("same", scans))
+    ours, theirs, again = (read_array(f / "tokens_brain.npy") for f in (whole, other, same))
+    assert np.array_equal(ours, again)
+    assert not np.array_equal(ours, theirs)
+
+
 def test_without_keyframe_and_without_blurry_leave_one_guidance_out(settings):
     whole = np.array(read_array(reconstruct.run(settings) / "clips.npy"))
     for part, missing in (("keyframe", "keyframes.npy"), ("blurry", "blurry.npy")):

@@ -15,12 +15,15 @@ import typer
 
 from neuroclips_cli import __version__, console
 from neuroclips_cli.cli import (
+    compare,
     config,
+    controls,
     demo,
     doctor,
     evaluate,
     fuse,
     init,
+    interpret,
     models,
     preprocess,
     reconstruct,
@@ -61,6 +64,9 @@ for _module in (
     reconstruct,
     fuse,
     evaluate,
+    controls,
+    compare,
+    interpret,
     report,
 ):
     _module.register(app)

@@ -1,13 +1,55 @@
-"""Write maps of voxels for viewers: CIFTI scalars for the cortex, NIfTI for volumes."""
+"""Read and write maps of voxels: CIFTI scalars for the cortex, NIfTI for volumes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from neuroclips_cli.data.runs import load
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the voxels of a subject lie.
+
+    Attributes
+    ----------
+    models : nibabel BrainModelAxis or None
+        Of the cortical vertices; None for volumetric runs.
+    mask : bool (x, y, z) or None
+        Of volumetric runs.
+    affine : float (4, 4) or None
+        Of volumetric runs.
+    """
+
+    models: Any
+    mask: NDArray[np.bool_] | None
+    affine: NDArray[np.float64] | None
+
+
+def read_geometry(path: Path, columns: NDArray[np.int64]) -> Geometry:
+    """Read the geometry from a map that `write_maps` wrote.
+
+    Parameters
+    ----------
+    path
+        ``*.dscalar.nii`` or ``*.nii``.
+    columns
+        Positions of the voxels in the flattened volume, for ``*.nii``.
+    """
+    from nibabel.cifti2 import Cifti2Image
+
+    image = load(path)
+    if isinstance(image, Cifti2Image):
+        return Geometry(image.header.get_axis(1), None, None)
+    mask = np.zeros(int(np.prod(image.shape[:3])), bool)
+    mask[columns] = True
+    return Geometry(None, mask.reshape(image.shape[:3]), image.affine)
 
 
 def write_maps(
@@ -20,7 +62,7 @@ def write_maps(
     path
         ``*.dscalar.nii`` (Connectome Workbench reads it), or ``*.nii`` with a mask.
     run
-        A run of :mod:`neuroclips_cli.data.runs`, for the geometry.
+        A run of :mod:`neuroclips_cli.data.runs` or a `Geometry`.
     mask
         bool (x, y, z) of volumetric runs, else None.
     maps

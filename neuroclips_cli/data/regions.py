@@ -38,18 +38,8 @@ def region_mask(path: Path, regions: Sequence[str], models: Any) -> NDArray[np.b
     UserError
         If the file is no label file or has no such region.
     """
-    from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis
-
-    image = load(path)
-    if not isinstance(image, Cifti2Image):
-        raise UserError(f"{path} is no CIFTI label file: set data.mask to a .dlabel.nii file")
-    labels, theirs = (image.header.get_axis(i) for i in range(2))
-    if not isinstance(labels, LabelAxis) or not isinstance(theirs, BrainModelAxis):
-        raise UserError(f"{path} is no CIFTI label file: set data.mask to a .dlabel.nii file")
-    names = {int(key): str(name) for key, (name, _) in labels.label[0].items()}
-    wanted = _keys(path, names, regions)
-    values = guarded(path, lambda: np.asarray(image.dataobj[0])).astype(int)
-    inside = np.isin(values, list(wanted))
+    names, values, theirs = _open(path, "set data.mask to a .dlabel.nii file")
+    inside = np.isin(values, list(_keys(path, names, regions)))
     mask = np.zeros(len(models), bool)
     for structure in CORTEX:
         here = np.asarray(theirs.name, str) == structure
@@ -58,6 +48,61 @@ def region_mask(path: Path, regions: Sequence[str], models: Any) -> NDArray[np.b
     if not mask.any():
         raise UserError(f"no cortical vertex of the runs lies in the regions of {path}")
     return mask
+
+
+def read_labels(path: Path, models: Any) -> NDArray[np.str_]:
+    """Return the region of every cortical vertex.
+
+    Parameters
+    ----------
+    path
+        CIFTI-2 label file (``*.dlabel.nii``); vertices are matched by hemisphere and number.
+    models
+        Brain models of the cortical vertices of the runs (nibabel BrainModelAxis).
+
+    Returns
+    -------
+    str (vertices,)
+        Label names as the file has them; empty where a vertex has no (named) label.
+
+    Raises
+    ------
+    UserError
+        If the file is no label file, or labels none of these vertices.
+    """
+    names, values, theirs = _open(path, "give a .dlabel.nii file")
+    named = {key: name for key, name in names.items() if name.lower() not in _NAMELESS}
+    labels = np.zeros(len(models), dtype=object)
+    labels[:] = ""
+    for structure in CORTEX:
+        here = np.asarray(theirs.name, str) == structure
+        ours = np.flatnonzero(np.asarray(models.name, str) == structure)
+        by_vertex = dict(zip(theirs.vertex[here], values[here], strict=True))
+        for row, vertex in zip(ours, models.vertex[ours], strict=True):
+            labels[row] = named.get(int(by_vertex.get(vertex, -1)), "")
+    if not any(labels):
+        raise UserError(f"{path} labels no cortical vertex of the runs: give another label file")
+    return labels.astype(str)
+
+
+def plain_name(label: str) -> str:
+    """Return a region's name without hemisphere and ending: ``L_V1_ROI`` -> ``V1``."""
+    return label.removeprefix("L_").removeprefix("R_").removesuffix("_ROI")
+
+
+def _open(path: Path, advice: str) -> tuple[dict[int, str], NDArray[np.int64], Any]:
+    """Return names by key, the key of each grayordinate, and the file's brain models."""
+    from nibabel.cifti2 import BrainModelAxis, Cifti2Image, LabelAxis
+
+    image = load(path)
+    if not isinstance(image, Cifti2Image):
+        raise UserError(f"{path} is no CIFTI label file: {advice}")
+    labels, theirs = (image.header.get_axis(i) for i in range(2))
+    if not isinstance(labels, LabelAxis) or not isinstance(theirs, BrainModelAxis):
+        raise UserError(f"{path} is no CIFTI label file: {advice}")
+    names = {int(key): str(name) for key, (name, _) in labels.label[0].items()}
+    values = guarded(path, lambda: np.asarray(image.dataobj[0])).astype(np.int64)
+    return names, values, theirs
 
 
 def _keys(path: Path, names: dict[int, str], regions: Sequence[str]) -> set[int]:

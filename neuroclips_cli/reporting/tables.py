@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from neuroclips_cli.reporting.published import NEUROCLIPS
+
 LABELS = {
     "clip_pcc": "CLIP-pcc",
     "ssim": "SSIM",
@@ -16,19 +18,6 @@ LABELS = {
     "retrieval_image_to_fmri_top5": "image to fMRI, top-5",
 }
 
-# Paper Table 1 (NeuroClips, mean of three subjects) and, for retrieval, the mean of the three
-# subjects in Table 4: real cc2017 scans, three ground-truth classes per frame or clip.
-PAPER = {
-    "video_2way": 0.834,
-    "video_50way": 0.220,
-    "clip_pcc": 0.738,
-    "frame_2way": 0.806,
-    "frame_50way": 0.203,
-    "ssim": 0.390,
-    "psnr": 9.211,
-    "retrieval_fmri_to_image": 0.222,
-    "retrieval_image_to_fmri": 0.188,
-}
 PAPER_NOTE = (
     "* Paper: NeuroClips on real cc2017 scans (Table 1; retrieval: Table 4, 300 candidates), for "
     "orientation only. Not comparable: other films, other classifiers, and its accuracies count "
@@ -96,7 +85,7 @@ def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
             value=with_interval(name, summary),
             control=with_interval(name, control.get(name)),
             chance=number(name, known[name]) if name in known else "",
-            paper=number(name, PAPER[name]) if name in PAPER else "",
+            paper=number(name, NEUROCLIPS[name]) if name in NEUROCLIPS else "",
         )
         for name, summary in result["metrics"].items()
     ]

@@ -106,3 +106,29 @@ def select_voxels(
     if region is not None:
         selected &= region
     return Selection(mean_z, t, p, selected, needed_p)
+
+
+def mean_over_repetitions(
+    repetitions: NDArray[np.float32], block: int = 256
+) -> NDArray[np.float32]:
+    """Plain mean over the repetitions that exist (no rescaling); 0 where there is none.
+
+    Parameters
+    ----------
+    repetitions
+        float32 (clips, repetitions, voxels), NaN where one is missing; may be memory-mapped,
+        ``block`` clips are read at a time.
+    block
+        Clips per step.
+
+    Returns
+    -------
+    float32 (clips, voxels)
+    """
+    means = np.empty((len(repetitions), repetitions.shape[2]), np.float32)
+    for start in range(0, len(repetitions), block):
+        piece = np.asarray(repetitions[start : start + block])
+        present = np.isfinite(piece)
+        total = np.where(present, piece, 0).sum(axis=1, dtype=np.float64)
+        means[start : start + block] = total / np.maximum(present.sum(axis=1), 1)
+    return means

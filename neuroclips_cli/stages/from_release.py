@@ -22,7 +22,8 @@ from neuroclips_cli.data.release import (
     read_caption_list,
 )
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages.preprocess import SPLITS, mean_over_repetitions
+from neuroclips_cli.signal.reproducibility import mean_over_repetitions
+from neuroclips_cli.stages.preprocess import SPLITS
 
 Splits = dict[str, ReleasedSplit]
 

@@ -275,6 +275,8 @@ def _responses(
 def _write_responses(
     stage: Stage, source: _Source, selected: NDArray[np.bool_], delay: int
 ) -> None:
+    from neuroclips_cli.signal.reproducibility import mean_over_repetitions
+
     layout, voxels = source.layout, int(selected.sum())
     train, test = source.total_clips("train"), source.total_clips("test")
     lost: dict[str, int] = {}
@@ -302,13 +304,6 @@ def _write_responses(
             console.warn(f"selected voxels without a signal in single runs: {names}")
         stage.fact("voxels_without_signal", lost)
         stage.write_array("fmri_test.npy", mean_over_repetitions(fmri_test))
-
-
-def mean_over_repetitions(repetitions: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Plain mean over the repetitions that exist (no rescaling); 0 where there is none."""
-    present = np.isfinite(repetitions)
-    total = np.where(present, repetitions, 0).sum(axis=1, dtype=np.float64)
-    return (total / np.maximum(present.sum(axis=1), 1)).astype(np.float32)
 
 
 def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:

@@ -31,6 +31,7 @@ def run(
     *,
     without: str | None = None,
     clips: str | None = None,
+    instead: tuple[str, np.ndarray] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Reconstruct test clips.
@@ -44,6 +45,9 @@ def run(
         and keyframes start from noise. Written to a folder of its own.
     clips : str, optional
         Which test clips, such as ``0:50``; all by default.
+    instead : tuple of str and numpy.ndarray, optional
+        Name of a control and the scans, float32 (clips, voxels), that take the place of the test
+        scans. Written to a folder of its own.
     overwrite : bool
         Start afresh.
 
@@ -69,6 +73,10 @@ def run(
         if not (without == "blurry" and stage == "train-pr")
     }
     fmri = read_array(inputs["preprocess"] / "fmri_test.npy")
+    extra = {"without": without or "", "clips": clips or ""}
+    if instead is not None:
+        extra["instead"], fmri = instead
+        name = f"{name}-control-{instead[0]}"
     numbers = parse_clips(clips, len(fmri))
     with open_stage(
         settings,
@@ -76,7 +84,7 @@ def run(
         sections=("reconstruct", "backbones", "data"),
         inputs=inputs,
         overwrite=overwrite,
-        extra={"without": without or "", "clips": clips or ""},
+        extra=extra,
     ) as stage:
         if not stage.up_to_date:
             work = _Reconstruction(settings, stage, inputs, fmri[numbers], numbers)

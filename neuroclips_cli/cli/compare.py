@@ -1,0 +1,41 @@
+"""``neuroclips compare``: several runs in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import command
+from neuroclips_cli.config import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "compare", upstream=("evaluate",), panel="Pipeline")
+    def compare(
+        settings: Settings,
+        runs: Annotated[
+            list[str],
+            typer.Argument(
+                metavar="RUN RUN ...",
+                help="Folders of evaluations, or names such as reconstruct-without-keyframe; "
+                "the first is what the others are compared with. RUN:shuffled is its control.",
+                show_default=False,
+            ),
+        ],
+        kind: Annotated[
+            str | None,
+            typer.Option("--format", help="terminal, markdown, latex or csv."),
+        ] = None,
+        out: Annotated[
+            Path | None, typer.Option("--out", help="File to write, .md, .tex or .csv.")
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Compare runs clip by clip, and with the paper's tables."""
+        from neuroclips_cli.stages import compare as stage
+
+        stage.run(settings, runs, kind=kind, out=out, overwrite=overwrite)

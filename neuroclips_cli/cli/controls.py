@@ -1,0 +1,37 @@
+"""``neuroclips controls``: what the metrics say of predictions that decode nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import command
+from neuroclips_cli.config import Settings
+
+NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct", "evaluate")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "controls", upstream=NEEDS, panel="Pipeline")
+    def controls(
+        settings: Settings,
+        only: Annotated[
+            str,
+            typer.Option(
+                "--only",
+                help="Some controls, as mean-frame,vae; all for all, also those that take as long "
+                "as reconstruct (mean-fmri, noise-fmri, repetitions-1, -2, -5); default the quick "
+                "ones.",
+            ),
+        ] = "",
+        overwrite: bool = False,
+    ) -> None:
+        """Measure controls, and test the run against each of them."""
+        from neuroclips_cli.stages import controls as stage
+
+        names = [name.strip() for name in only.split(",") if name.strip()] or list(stage.QUICK)
+        names = list(stage.NAMES) if names == ["all"] else names
+        stage.run(settings, names, overwrite=overwrite)

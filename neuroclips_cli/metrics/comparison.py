@@ -1,0 +1,84 @@
+"""Two runs over the same clips: paired differences with intervals and a permutation test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from neuroclips_cli.metrics.permutation import holm, sign_flip_p
+from neuroclips_cli.metrics.statistics import Summary, summarise
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one run minus the same metric of another, clip by clip.
+
+    Attributes
+    ----------
+    summary : Summary
+        Of the differences, with intervals over clips and, where scenes are known, over scenes.
+    p : float
+        Two-sided sign-flip test over scenes (over clips where scenes are unknown).
+    p_holm : float
+        The same, corrected for the number of metrics.
+    units : int
+        Scenes (or clips) in the test.
+    """
+
+    summary: Summary
+    p: float
+    p_holm: float
+    units: int
+
+
+def paired_differences(
+    ours: Mapping[str, np.ndarray],
+    theirs: Mapping[str, np.ndarray],
+    scenes: np.ndarray | None = None,
+    *,
+    samples: int = 10000,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Compare two runs metric by metric.
+
+    Parameters
+    ----------
+    ours, theirs : mapping
+        Metric -> float (clips,), the same clips in the same order; NaN marks clips that a metric
+        does not cover.
+    scenes : numpy.ndarray, optional
+        (clips,) scene labels.
+    samples : int
+        Bootstrap samples of the intervals.
+    seed : int
+        Of the bootstrap and the test.
+
+    Returns
+    -------
+    dict
+        Metric -> ``ours - theirs``, for the metrics that both have on some clip; Holm's
+        correction is over these.
+    """
+    values = {name: ours[name] - theirs[name] for name in ours if name in theirs}
+    values = {name: column for name, column in values.items() if not np.isnan(column).all()}
+    tests = {name: _test(column, scenes, seed) for name, column in values.items()}
+    corrected = holm([p for p, _ in tests.values()])
+    return {
+        name: Difference(summarise(values[name], samples, seed, scenes), p, p_holm, units)
+        for (name, (p, units)), p_holm in zip(tests.items(), corrected, strict=True)
+    }
+
+
+def shared_clips(runs: Sequence[Sequence[str]]) -> list[str]:
+    """Return the clips that all runs have, in the order of the first."""
+    common = set(runs[0]).intersection(*runs[1:])
+    return [clip for clip in runs[0] if clip in common]
+
+
+def _test(column: np.ndarray, scenes: np.ndarray | None, seed: int) -> tuple[float, int]:
+    known = ~np.isnan(column)
+    groups = None if scenes is None else scenes[known]
+    units = int(known.sum()) if groups is None else len(np.unique(groups))
+    return sign_flip_p(column[known], groups, seed=seed), units

@@ -1,0 +1,50 @@
+"""How strongly a trained reconstructor listens to each voxel (paper 7, C.5)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroclips_cli.errors import UserError
+
+RIDGE = "ridge.linears.0.weight"
+"""The first ridge layer of both reconstructors, and of the published checkpoints."""
+
+
+def voxel_weights(weights: Path) -> NDArray[np.float64]:
+    """Return the mean absolute weight of every voxel in the first ridge layer.
+
+    Parameters
+    ----------
+    weights : Path
+        ``model.safetensors`` of ``train-pr`` or ``train-sr``.
+
+    Returns
+    -------
+    float64 (voxels,)
+        At least 0, in the units of the layer: width of the output per deviation of the voxel.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or of another model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, framework="np") as file:
+            layer = file.get_tensor(RIDGE)
+    except FileNotFoundError as error:
+        raise UserError(f"{weights} is not there: run the training command first") from error
+    except SafetensorError as error:
+        raise UserError(f"{weights} holds no readable {RIDGE} ({error}): train again") from error
+    means: NDArray[np.float64] = np.abs(layer.astype(np.float64)).mean(axis=0)
+    return means
+
+
+def scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bring values to 0..1: the least becomes 0, the largest 1; all 0 where they are equal."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)

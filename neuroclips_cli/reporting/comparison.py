@@ -1,0 +1,190 @@
+"""Several runs in one table, with paired differences and the paper's values beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from neuroclips_cli.metrics.comparison import Difference
+from neuroclips_cli.metrics.permutation import PERMUTATIONS
+from neuroclips_cli.metrics.statistics import Summary
+from neuroclips_cli.reporting import published
+from neuroclips_cli.reporting.formats import TextTable
+from neuroclips_cli.reporting.tables import label, number
+
+HEADER = (
+    "source",
+    "run",
+    "metric",
+    "mean",
+    "std",
+    "n",
+    "ci95_low",
+    "ci95_high",
+    "ci95_scenes_low",
+    "ci95_scenes_high",
+    "difference",
+    "difference_ci95_low",
+    "difference_ci95_high",
+    "difference_ci95_scenes_low",
+    "difference_ci95_scenes_high",
+    "p",
+    "p_holm",
+    "tested_units",
+)
+"""Columns of the CSV form: one line per run and metric, then the paper's."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One run of a comparison.
+
+    Attributes
+    ----------
+    name : str
+        What the table calls it.
+    metrics : dict
+        Metric -> summary over the clips that all runs have.
+    differences : dict
+        Metric -> this run minus the first; empty for the first.
+    published : dict
+        Metric -> the paper's value of such a run.
+    """
+
+    name: str
+    metrics: Mapping[str, Summary]
+    differences: Mapping[str, Difference]
+    published: Mapping[str, float]
+
+
+def comparison_table(runs: Sequence[ComparedRun], clips: int, units: str) -> TextTable:
+    """Return every metric of every run, one below the other.
+
+    Parameters
+    ----------
+    runs : sequence of ComparedRun
+        The first is what the others are compared with.
+    clips : int
+        Clips that all runs have.
+    units : str
+        ``scenes`` or ``clips``: what was tested.
+    """
+    columns = ["metric", "run", "value [95 %]", "difference [95 %]"]
+    if units == "scenes":
+        columns.append("[95 %, scenes drawn]")
+    columns += ["p", "p (Holm)", "paper*"]
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics))
+    rows = []
+    for name in names:
+        having = [run for run in runs if name in run.metrics]
+        for place, run in enumerate(having):
+            cells = [label(name) if place == 0 else "", run.name, _value(name, run.metrics[name])]
+            cells += _difference(name, run.differences.get(name), units)
+            paper = run.published.get(name)
+            rows.append((*cells, "" if paper is None else number(name, paper)))
+    title = f"{len(runs)} runs over {clips} clips; differences from {runs[0].name}"
+    return TextTable(title, tuple(columns), tuple(rows))
+
+
+def published_table(runs: Sequence[ComparedRun]) -> TextTable:
+    """Return our runs and the lines of the paper's Tables 1, 2 and 4 below each other."""
+    ours: list[tuple[str, str, dict[str, tuple[float, float | None]]]] = [
+        ("ours", run.name, {name: (s.mean, s.std) for name, s in run.metrics.items()})
+        for run in runs
+    ]
+    theirs: list[tuple[str, str, dict[str, tuple[float, float | None]]]] = [
+        (
+            f"paper, Table {line.table}",
+            line.method,
+            {name: (mean, line.std.get(name)) for name, mean in line.mean.items()},
+        )
+        for line in published.TABLES
+    ]
+    rows = tuple(
+        (source, method, *(_spread(name, values.get(name)) for name in published.METRICS))
+        for source, method, values in (*ours, *theirs)
+    )
+    columns = ("source", "method", *(label(name) for name in published.METRICS))
+    return TextTable("Beside the paper's Tables 1, 2 and 4 (mean±deviation)", columns, rows)
+
+
+def csv_rows(runs: Sequence[ComparedRun]) -> list[tuple[object, ...]]:
+    """Return the lines under `HEADER`, figures with six digits."""
+    rows: list[tuple[object, ...]] = []
+    for run in runs:
+        for name, summary in run.metrics.items():
+            cells = [_digits(summary.mean), _digits(summary.std), summary.n]
+            cells += [*_bounds(summary), *_difference_cells(run.differences.get(name))]
+            rows.append(("ours", run.name, name, *cells))
+    for line in published.TABLES:
+        for name, mean in line.mean.items():
+            std = line.std.get(name, "")
+            rest = [""] * (len(HEADER) - 5)
+            rows.append((f"paper table {line.table}", line.method, name, mean, std, *rest))
+    return rows
+
+
+def notes(units: str) -> list[str]:
+    """Return what a reader of the tables must know."""
+    return [
+        f"Differences are paired by clip. p: two-sided sign-flip permutation test over {units} "
+        f"(all patterns where they are few, else {PERMUTATIONS} drawn); p (Holm): corrected for "
+        "the number of metrics of the run.",
+        "CLIP-pcc measures smoothness, not decoding.",
+        "* " + published.NOTE,
+    ]
+
+
+def _value(name: str, summary: Summary) -> str:
+    low, high = summary.ci95
+    return f"{number(name, summary.mean)} [{number(name, low)}, {number(name, high)}]"
+
+
+def _difference(name: str, found: Difference | None, units: str) -> list[str]:
+    if found is None:
+        return [""] * (4 if units == "scenes" else 3)
+    interval = _interval(name, found.summary.ci95)
+    cells = [f"{_signed(name, found.summary.mean)} {interval}"]
+    if units == "scenes":
+        scenes = found.summary.ci95_scenes
+        cells.append(_interval(name, scenes) if scenes else "")
+    return [*cells, _p(found.p), _p(found.p_holm)]
+
+
+def _interval(name: str, bounds: tuple[float, float]) -> str:
+    return f"[{_signed(name, bounds[0])}, {_signed(name, bounds[1])}]"
+
+
+def _signed(name: str, value: float) -> str:
+    text = number(name, abs(value))
+    if not text.strip("0."):
+        return text
+    return ("+" if value > 0 else "-") + text
+
+
+def _p(p: float) -> str:
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def _spread(name: str, pair: tuple[float, float | None] | None) -> str:
+    if pair is None:
+        return ""
+    mean, std = pair
+    return number(name, mean) + ("" if std is None else f"±{std:.2f}")
+
+
+def _bounds(summary: Summary) -> list[str]:
+    scenes = summary.ci95_scenes
+    return [*map(_digits, summary.ci95), *(map(_digits, scenes) if scenes else ("", ""))]
+
+
+def _difference_cells(found: Difference | None) -> list[object]:
+    if found is None:
+        return [""] * 8
+    summary = found.summary
+    tests = [_digits(found.p), _digits(found.p_holm), found.units]
+    return [_digits(summary.mean), *_bounds(summary), *tests]
+
+
+def _digits(value: float) -> str:
+    return f"{value:.6g}"

@@ -1,0 +1,200 @@
+"""``neuroclips controls``: predictions without decoding, measured like the reconstruction.
+
+Each control is written as a reconstruction of its own, ``reconstruct-control-<name>``, so that it
+is evaluated, compared and kept up to date by what does so for any reconstruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from neuroclips_cli import artifacts, console
+from neuroclips_cli.config import Settings
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.metrics import baselines
+from neuroclips_cli.metrics.resample import frame_count, frame_indices
+from neuroclips_cli.signal.reproducibility import mean_over_repetitions
+from neuroclips_cli.stages import compare, evaluate, reconstruct
+from neuroclips_cli.stages.streamed import fill_rows
+from neuroclips_cli.values import nearest
+
+QUICK = {
+    "nearest-training-clip": "the training clip whose scan correlates most with the test scan",
+    "mean-frame": "the mean of all training frames, standing still",
+    "frozen-frame": "the reconstruction's first frame, standing still",
+    "vae": "the ground truth through the VAE: the ceiling of the pixels",
+}
+GENERATED = {
+    "mean-fmri": "reconstructed from the mean training scan, the same for every clip",
+    "noise-fmri": "reconstructed from Gaussian noise with every voxel's mean and deviation",
+    "repetitions-1": "reconstructed from the first repetition of every test scan alone",
+    "repetitions-2": "reconstructed from the mean of the first two repetitions",
+    "repetitions-5": "reconstructed from the mean of the first five repetitions",
+}
+"""These take as long as `neuroclips reconstruct`."""
+NAMES = (*QUICK, *GENERATED)
+
+Compute = Callable[[slice], np.ndarray]
+
+
+def run(
+    settings: Settings, names: Sequence[str] = tuple(QUICK), *, overwrite: bool = False
+) -> list[Path]:
+    """Make controls, evaluate them and compare them with the run.
+
+    Parameters
+    ----------
+    settings : Settings
+        The run folder must hold ``reconstruct`` and ``evaluate``.
+    names : sequence of str
+        Some of `NAMES`.
+    overwrite : bool
+        Make and measure them again even if nothing changed.
+
+    Returns
+    -------
+    list of Path
+        The folders ``evaluate-control-<name>``.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown or the run is not evaluated yet.
+    """
+    for name in names:
+        if name not in NAMES:
+            raise UserError(
+                f"there is no control {name!r}{nearest(name, NAMES)}; choose among "
+                f"{', '.join(NAMES)}"
+            )
+    folders = {
+        stage: artifacts.require_stage(settings, stage, "controls")
+        for stage in ("preprocess", "reconstruct", "evaluate")
+    }
+    evaluated = []
+    for name in names:
+        console.info(f"{name}: {(QUICK | GENERATED)[name]}")
+        if name in GENERATED:
+            _generate(settings, name, folders, overwrite)
+        else:
+            _make(settings, name, folders, overwrite)
+        made = f"{reconstruct.NAME}-control-{name}"
+        evaluated.append(evaluate.run(settings, run=made, overwrite=overwrite))
+    shuffled = ["evaluate" + compare.SHUFFLED] if settings.evaluate.shuffles else []
+    compare.run(settings, ["evaluate", *shuffled, *(folder.name for folder in evaluated)])
+    return evaluated
+
+
+def _make(settings: Settings, name: str, folders: dict[str, Path], overwrite: bool) -> None:
+    """Write the clips of a quick control in the shape of the reconstruction."""
+    data, made = folders["preprocess"], folders["reconstruct"]
+    extra = {"vae": settings.backbones.vae} if name == "vae" else {}
+    with artifacts.open_stage(
+        settings,
+        f"{reconstruct.NAME}-control-{name}",
+        sections=[],
+        inputs={"preprocess": data, "reconstruct": made},
+        overwrite=overwrite,
+        extra=extra,
+    ) as stage:
+        if stage.up_to_date:
+            return
+        clips = artifacts.read_array(made / "clips.npy")
+        index = np.asarray(artifacts.read_array(made / "index.npy"))
+        fps = artifacts.read_json(made / "manifest.json")["settings"]["reconstruct"]["fps"]
+        compute = {
+            "nearest-training-clip": _nearest_training_clip,
+            "mean-frame": _mean_frame,
+            "frozen-frame": _frozen_frame,
+            "vae": _through_vae,
+        }[name](settings, data, clips, index)
+        timed = _at_rate(compute, clips.shape[1], fps, settings.data.clip_s)
+        fill_rows(
+            stage, "clips.npy", clips.shape, "uint8", settings.reconstruct.batch_size, timed, name
+        )
+        stage.write_array("index.npy", index)
+        stage.fact("control", QUICK[name])
+
+
+def _at_rate(compute: Compute, frames: int, fps: float, clip_s: float) -> Compute:
+    """Bring what is computed to the reconstruction's frame rate, nearest frame in time."""
+
+    def timed(rows: slice) -> np.ndarray:
+        clips = compute(rows)
+        own_fps = clips.shape[1] / clip_s
+        if frame_count(clips.shape[1], own_fps, fps) != frames:
+            raise UserError(
+                f"the reconstruction has {frames} frames at {fps:g} fps, which do not last "
+                f"{clip_s:g} s: run `neuroclips reconstruct` again"
+            )
+        return clips[:, frame_indices(clips.shape[1], own_fps, fps)]
+
+    return timed
+
+
+def _nearest_training_clip(
+    settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray
+) -> Compute:
+    train = mean_over_repetitions(artifacts.read_array(data / "fmri_train.npy"))
+    test = np.asarray(artifacts.read_array(data / "fmri_test.npy"))[index]
+    films = artifacts.read_array(data / "frames_train.npy")
+    found = baselines.nearest_scans(test, train)
+    return lambda rows: np.stack([films[int(row)] for row in found[rows]])
+
+
+def _mean_frame(settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray) -> Compute:
+    frame = baselines.mean_frame(artifacts.read_array(data / "frames_train.npy"))
+    still = np.broadcast_to(frame, (clips.shape[1], *frame.shape))
+    return lambda rows: np.stack([still] * (rows.stop - rows.start))
+
+
+def _frozen_frame(settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray) -> Compute:
+    return lambda rows: np.repeat(clips[rows, :1], clips.shape[1], axis=1)
+
+
+def _through_vae(settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray) -> Compute:
+    from neuroclips_cli.backbones.loading import choose_device
+    from neuroclips_cli.backbones.pixels import resize_frames
+    from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
+
+    films = artifacts.read_array(data / "frames_test.npy")
+    vae = load_vae(settings.backbones.vae, choose_device(settings.run.device))
+    size = clips.shape[2]
+
+    def compute(rows: slice) -> np.ndarray:
+        shown = np.stack([films[int(row)] for row in index[rows]])
+        latents = encode_frames(vae, shown.reshape(-1, *shown.shape[2:]))
+        return resize_frames(decode_latents(vae, latents), size).reshape(
+            *shown.shape[:2], size, size, 3
+        )
+
+    return compute
+
+
+def _generate(settings: Settings, name: str, folders: dict[str, Path], overwrite: bool) -> None:
+    """Reconstruct from other scans than the run did."""
+    scans = _other_scans(folders["preprocess"], name, settings.run.seed)
+    record = artifacts.read_json(folders["reconstruct"] / "manifest.json")
+    clips = record["determined_by"]["extra"].get("clips") or None
+    reconstruct.run(settings, clips=clips, instead=(name, scans), overwrite=overwrite)
+
+
+def _other_scans(data: Path, name: str, seed: int) -> np.ndarray:
+    """Return float32 (clips, voxels): what a generated control decodes."""
+    scans = np.asarray(artifacts.read_array(data / "fmri_test.npy"))
+    if name == "mean-fmri":
+        train = mean_over_repetitions(artifacts.read_array(data / "fmri_train.npy"))
+        return np.broadcast_to(train.mean(axis=0), scans.shape)
+    if name == "noise-fmri":
+        return baselines.noise_scans(scans, seed)
+    wanted = int(name.removeprefix("repetitions-"))
+    repetitions = artifacts.read_array(data / "fmri_test_repetitions.npy")
+    if repetitions.shape[1] < wanted:
+        raise UserError(
+            f"{name} needs {wanted} repetitions of the test films, and the data set has "
+            f"{repetitions.shape[1]}: leave it out of --only"
+        )
+    return mean_over_repetitions(repetitions[:, :wanted])

@@ -1,0 +1,279 @@
+"""``neuroclips interpret``: which voxels the two reconstructors listen to (paper 7, C.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroclips_cli import artifacts, console
+from neuroclips_cli.artifacts import Stage
+from neuroclips_cli.config import Settings
+from neuroclips_cli.data.maps import Geometry, read_geometry, write_maps
+from neuroclips_cli.data.regions import plain_name, read_labels
+from neuroclips_cli.data.runs import CORTEX
+from neuroclips_cli.data.surfaces import FlatSurface, read_flat, template
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.metrics.regional import grouped, ratio, region_means
+from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
+from neuroclips_cli.reporting.flatmap import Panel, draw
+from neuroclips_cli.reporting.weight_panels import hemispheres, practice_world
+from neuroclips_cli.values import nearest
+
+MODELS = {"perception": "train-pr", "semantics": "train-sr"}
+LOWER = ("V1", "V2", "V3", "V4")
+HIGHER = (
+    *("V3A", "V3B", "V6", "V6A", "V7", "IPS1"),
+    *("V8", "VVC", "PIT", "FFC", "VMV1", "VMV2", "VMV3"),
+    *("V3CD", "LO1", "LO2", "LO3", "V4t", "FST", "MT", "MST", "PH"),
+)
+"""Visual areas of HCP's parcellation (Glasser et al. 2016, sections 1 to 5): primary and early
+against the dorsal stream, the ventral stream, and the MT+ complex with its neighbours."""
+PRACTICE: dict[str, tuple[str, ...]] = {"lower": ("early",), "higher": ("higher",)}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user gives beside the trained models.
+
+    Attributes
+    ----------
+    labels : Path or None
+        CIFTI label file.
+    surfaces : tuple of Path or None
+        Flat surfaces, left and right.
+    lower, higher : tuple of str
+        Region names to compare; empty for `LOWER` and `HIGHER`.
+    """
+
+    labels: Path | None = None
+    surfaces: tuple[Path, Path] | None = None
+    lower: tuple[str, ...] = ()
+    higher: tuple[str, ...] = ()
+
+    @property
+    def areas(self) -> dict[str, tuple[str, ...]]:
+        """Return the regions of lower and of higher areas."""
+        return {"lower": self.lower or LOWER, "higher": self.higher or HIGHER}
+
+
+@dataclass(frozen=True)
+class _World:
+    """What the simulation knows of the selected voxels; of real ones it is not known."""
+
+    areas: NDArray[np.str_]
+    centres: NDArray[np.float64]
+
+
+def run(settings: Settings, choices: Choices | None = None, *, overwrite: bool = False) -> Path:
+    """Map the first ridge layer's mean absolute weights of both reconstructors, scaled to 0..1.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``data.mask`` is the label file where ``choices`` names none.
+    choices : Choices, optional
+        Label file, surfaces, regions.
+    overwrite : bool
+        Make it again even if nothing changed.
+
+    Returns
+    -------
+    Path
+        The stage folder: ``weights.dscalar.nii`` (``.nii`` for volumes), ``voxels.csv``,
+        ``regions.csv`` and ``areas.csv`` where regions are known, ``weights.png`` where
+        positions are.
+
+    Raises
+    ------
+    UserError
+        If a training stage is missing, or a file the user gave does not fit.
+    """
+    chosen = choices or Choices()
+    if chosen.labels is None and settings.data.mask.endswith(".dlabel.nii"):
+        chosen = replace(chosen, labels=Path(settings.data.mask))
+    if chosen.labels is None and (chosen.lower or chosen.higher):
+        raise UserError("--lower and --higher name regions of a label file: give --labels too")
+    inputs = {
+        stage: artifacts.require_stage(settings, stage, "interpret")
+        for stage in ("preprocess", *MODELS.values())
+    }
+    truth = Path(settings.run.dataset) / f"subject{settings.run.subject}" / "ground_truth.npz"
+    with artifacts.open_stage(
+        settings,
+        "interpret",
+        sections=[],
+        inputs=inputs | _files(chosen, truth),
+        overwrite=overwrite,
+        extra={"lower": chosen.lower, "higher": chosen.higher},
+    ) as stage:
+        if not stage.up_to_date:
+            _interpret(stage, inputs, chosen, truth)
+        folder = stage.folder
+    _show(folder)
+    return folder
+
+
+def _files(chosen: Choices, truth: Path) -> dict[str, Path]:
+    """Return the files that decide the result, and refuse those that are not there."""
+    left, right = chosen.surfaces or (None, None)
+    given = {"labels": chosen.labels, "surface-left": left, "surface-right": right}
+    files = {name: path for name, path in given.items() if path is not None}
+    for name, path in files.items():
+        if not path.is_file():
+            raise UserError(f"--{name} {path} does not exist: correct the path")
+    return files | ({"ground_truth": truth} if truth.is_file() else {})
+
+
+def _interpret(stage: Stage, inputs: dict[str, Path], chosen: Choices, truth: Path) -> None:
+    with np.load(inputs["preprocess"] / "selection.npz", allow_pickle=False) as selection:
+        columns, selected = selection["columns"], selection["selected"]
+    geometry = read_geometry(next(inputs["preprocess"].glob("selection*.nii")), columns)
+    raw = _weights(inputs, int(selected.sum()))
+    maps = {name: scaled(values) for name, values in raw.items()}
+    # all that the user gave is read before the first file is written
+    world = _world(truth, selected)
+    regions = _regions(chosen, geometry, selected, world)
+    panels = _panels(chosen, geometry, maps, selected, world)
+    with stage.atomic("weights.nii" if geometry.models is None else "weights.dscalar.nii") as path:
+        whole = {name: _everywhere(values, selected) for name, values in maps.items()}
+        write_maps(path, geometry, geometry.mask, whole)
+    names = np.full(int(selected.sum()), "") if regions is None else regions
+    rows = zip(columns[selected], names, *raw.values(), *maps.values(), strict=True)
+    header = ["column", "region", *raw, *(f"{name}_scaled" for name in maps)]
+    stage.write_csv("voxels.csv", header, rows)
+    stage.fact("voxels", int(selected.sum()))
+    if regions is not None:
+        groups = PRACTICE if chosen.labels is None else chosen.areas
+        _write_regions(stage, regions, groups, maps, raw)
+    if panels:
+        with stage.atomic("weights.png") as path:
+            draw(panels).save(path, "PNG", optimize=True)
+
+
+def _weights(inputs: dict[str, Path], voxels: int) -> dict[str, NDArray[np.float64]]:
+    raw = {name: voxel_weights(inputs[key] / "model.safetensors") for name, key in MODELS.items()}
+    for name, values in raw.items():
+        if len(values) != voxels:
+            raise UserError(
+                f"{MODELS[name]} was trained on {len(values)} voxels, but preprocess selected "
+                f"{voxels}: train again"
+            )
+    return raw
+
+
+def _everywhere(values: NDArray[np.float64], selected: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return a value for all voxels, 0 where they were not selected (as viewers expect it)."""
+    whole = np.zeros(len(selected))
+    whole[selected] = values
+    return whole
+
+
+def _world(truth: Path, selected: NDArray[np.bool_]) -> _World | None:
+    if not truth.is_file():
+        return None
+    with np.load(truth, allow_pickle=False) as facts:
+        areas, centres = facts["area"], facts["receptive_field_centre"]
+    return _World(areas[selected], centres[selected]) if len(areas) == len(selected) else None
+
+
+def _regions(
+    chosen: Choices, geometry: Geometry, selected: NDArray[np.bool_], world: _World | None
+) -> NDArray[np.str_] | None:
+    """Return the region of each selected voxel, None where no regions are known."""
+    if chosen.labels is not None:
+        if geometry.models is None:
+            raise UserError(f"--labels {chosen.labels} is for surfaces, but the runs are volumes")
+        labels = read_labels(chosen.labels, geometry.models)
+        known = set(labels) | {plain_name(label) for label in np.unique(labels)}
+        for region in (*chosen.lower, *chosen.higher):
+            if region not in known:
+                raise UserError(
+                    f"{chosen.labels} has no region {region}{nearest(region, known)}: correct "
+                    "--lower or --higher"
+                )
+        return labels[selected]
+    if world is None:
+        console.info("no regions: give a label file with --labels (*.dlabel.nii)")
+        return None
+    console.info("practice world: its own areas, early and higher, stand for regions")
+    return np.where(world.areas == "none", "", world.areas)
+
+
+def _write_regions(
+    stage: Stage,
+    regions: NDArray[np.str_],
+    groups: dict[str, tuple[str, ...]],
+    maps: dict[str, NDArray[np.float64]],
+    raw: dict[str, NDArray[np.float64]],
+) -> None:
+    columns = {f"{name}_scaled": values for name, values in maps.items()} | raw
+    areas = grouped(regions, groups, [plain_name(name) for name in regions])
+    known = dict(zip(regions, areas, strict=True))
+    means = region_means(regions, columns)
+    header = ["region", "area", "voxels", *columns]
+    rows = [[m.region, known[m.region], m.voxels, *_cells(m.means)] for m in means]
+    stage.write_csv("regions.csv", header, rows)
+    by_area = {m.region: m for m in region_means(areas, columns)}
+    found = {group: by_area[group] for group in groups if group in by_area}
+    if set(found) < set(groups):
+        console.warn(
+            f"no voxel lies in {' or '.join(g for g in groups if g not in found)} visual areas: "
+            "name the label file's own regions with --lower and --higher"
+        )
+    area_rows = [[m.region, m.voxels, *_cells(m.means)] for m in found.values()]
+    if set(found) == set(groups):
+        compared = ratio(found["lower"], found["higher"])
+        area_rows.append(["lower / higher", "", *_cells(compared)])
+    stage.write_csv("areas.csv", ["area", "voxels", *columns], area_rows)
+
+
+def _cells(values: dict[str, float]) -> list[str]:
+    return [f"{value:.6g}" for value in values.values()]
+
+
+def _panels(
+    chosen: Choices,
+    geometry: Geometry,
+    maps: dict[str, NDArray[np.float64]],
+    selected: NDArray[np.bool_],
+    world: _World | None,
+) -> list[list[Panel]]:
+    surfaces = _surfaces(chosen, geometry, quiet=world is not None)
+    if surfaces is not None:
+        models = geometry.models[np.flatnonzero(selected)]
+        sides = [np.asarray(models.name, str) == structure for structure in CORTEX]
+        return hemispheres(maps, sides, models.vertex, surfaces)
+    return [] if world is None else practice_world(maps, world.areas, world.centres)
+
+
+def _surfaces(
+    chosen: Choices, geometry: Geometry, *, quiet: bool
+) -> tuple[FlatSurface, FlatSurface] | None:
+    if geometry.models is None:
+        console.info("no flat map: the runs are volumes; weights.nii shows them in any viewer")
+        return None
+    counts = [geometry.models.nvertices.get(structure, 0) for structure in CORTEX]
+    if chosen.surfaces is not None:
+        options = ("--surface-left", "--surface-right")
+        left, right = map(read_flat, chosen.surfaces, counts, options)
+        return left, right
+    found = template(counts[0])
+    if isinstance(found, str):
+        if not quiet:
+            console.info(found)
+        return None
+    return found
+
+
+def _show(folder: Path) -> None:
+    """Print lower against higher areas, and say where the maps are."""
+    if (folder / "areas.csv").is_file():
+        rows = artifacts.read_csv(folder / "areas.csv")
+        columns = ("area", "voxels", "perception_scaled", "semantics_scaled", *MODELS)
+        cells = [[row[name] for name in columns] for row in rows]
+        console.table("Mean absolute ridge weights", columns, cells)
+    names = sorted(p.name for p in folder.iterdir() if p.name != "manifest.json")
+    console.info(f"{folder}: {', '.join(names)}")
