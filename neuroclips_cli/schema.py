@@ -88,6 +88,10 @@ class PerceptionSettings:
     start_size: int
     decoder_channels: tuple[int, ...]
     layers_per_block: int
+    # Words with a default: run folders made before they existed are of that kind.
+    network: str = "paper"
+    backbone: str = "mixing"
+    attention: str = "clip"
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,8 @@ class SemanticsSettings:
     prior_draws: int
     prior_drop_probability: float
     token_rank: int
+    backbone: str = "mixing"
+    prior_condition: str = "backbone"
 
 
 @dataclass(frozen=True)
@@ -198,6 +204,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "run.profile": PROFILES,
     "run.device": ("auto", "cpu", "cuda", "mps"),
     "simulate.grayordinates": ("small", "91k"),
+    "perception.network": ("paper", "published"),
+    "perception.backbone": ("mixing", "released"),
+    "perception.attention": ("clip", "batch"),
+    "semantics.backbone": ("mixing", "released"),
+    "semantics.prior_condition": ("backbone", "contrastive"),
     "reconstruct.blur_init": ("eq5", "released", "strength:<x>"),
     "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
     "reconstruct.keyframe_contrast": ("none", "released"),

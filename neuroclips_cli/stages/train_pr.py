@@ -48,7 +48,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     import torch
 
     from neuroclips_cli.backbones.loading import choose_device
-    from neuroclips_cli.models.perception import Perception
+    from neuroclips_cli.models.perception import make_perception
     from neuroclips_cli.stages.training_inputs import latent_targets, phase_facts, training_clips
     from neuroclips_cli.training.checkpoints import Checkpoints, plain_state, seed_torch
     from neuroclips_cli.training.journal import Journal
@@ -64,7 +64,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
 
     voxels, frames, latent_shape = clips.fmri.shape[2], latents.shape[1], latents.shape[2:]
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
-    model = Perception(voxels, frames, settings.perception, latent_shape)
+    model = make_perception(voxels, frames, settings.perception, latent_shape)
     objective = PerceptionObjective(model, options.temperature, options.contrast_weight)
 
     samples = ClipSamples(

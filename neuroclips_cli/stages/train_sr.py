@@ -12,6 +12,7 @@ from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
     from neuroclips_cli.training.checkpoints import Progress
+    from neuroclips_cli.training.objectives import Decode
 
 NAME = "train-sr"
 PHASES = ("contrastive", "prior")
@@ -103,7 +104,7 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
-        self.decode: torch.nn.Module = self.model
+        self.decode: Decode = self.model
         self.scans = self.clips.fmri
         if self.options.ridge_closed_form:
             self._solve_ridge()
@@ -138,7 +139,7 @@ class _Training:
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
         install(fit, self.model.ridge)
         begin_as_regression(fit, self.model.backbone)
-        self.decode = self.model.backbone
+        self.decode = self.model.decode
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
         self.scans[train] = padded(fit, hidden)
         self.stage.fact("ridge", {"penalty": fit.penalty, "components": fit.width})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,6 +11,9 @@ from neuroclips_cli.losses import bimixco_loss, draw_mix, mix_rows, perception_l
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+
+Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From the samples' ``fmri`` to the prior's condition and the contrastive tokens."""
 
 
 def flat_unit(tokens: Tensor) -> Tensor:
@@ -48,15 +53,14 @@ class ContrastiveObjective(nn.Module):
     ----------
     model : Semantics
         Its diffusion prior is not touched.
-    decode : nn.Module
-        From the samples' ``fmri`` to backbone and contrastive tokens: the model itself, or only
-        its backbone where the samples went through the ridge layer before.
+    decode : Decode
+        The model itself, or its ``decode`` where the samples went through the ridge layer before.
     temperature, mixco_beta : float
         Of BiMixCo.
     """
 
     def __init__(
-        self, model: Semantics, decode: nn.Module, temperature: float, mixco_beta: float
+        self, model: Semantics, decode: Decode, temperature: float, mixco_beta: float
     ) -> None:
         super().__init__()
         self.model, self.decode = model, decode
@@ -82,7 +86,7 @@ class PriorObjective(nn.Module):
     ----------
     model : Semantics
         Trained whole.
-    decode : nn.Module
+    decode : Decode
         As above.
     projector : TokenProjector
         Frozen.
@@ -95,7 +99,7 @@ class PriorObjective(nn.Module):
     def __init__(
         self,
         model: Semantics,
-        decode: nn.Module,
+        decode: Decode,
         projector: TokenProjector,
         *,
         temperature: float,
