@@ -7,7 +7,7 @@ if a recorded array that is no input is left uncompared.
 from __future__ import annotations
 
 import pytest
-from parity import perception, prior, semantics
+from parity import losses, perception, prior, semantics
 from parity.records import FIXTURES, Comparison
 
 pytestmark = [
@@ -50,3 +50,9 @@ def test_noise_schedule_of_the_prior(name):
 @pytest.mark.parametrize("name", perception.NAMES)
 def test_perception_reconstructor(name):
     hold(perception.compare(name), "in.")
+
+
+def test_losses_gradients_mixing_and_schedules():
+    given = ("in.", "pearson.in", "mixco_a.", "mixco_b.")
+    hold(losses.compare(), *given)
+    hold(losses.compare_scalars())
