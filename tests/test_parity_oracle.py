@@ -7,7 +7,7 @@ if a recorded array that is no input is left uncompared.
 from __future__ import annotations
 
 import pytest
-from parity import losses, perception, prior, semantics
+from parity import generation, losses, perception, prior, semantics, signal, unclip, video
 from parity.records import FIXTURES, Comparison
 
 pytestmark = [
@@ -16,6 +16,8 @@ pytestmark = [
         not FIXTURES.is_dir(), reason=f"no recorded references at {FIXTURES} (NEUROCLIPS_FIXTURES)"
     ),
 ]
+
+_DESCRIBED = ("signal_gain", "n_full_voxels")
 
 
 def hold(found: Comparison, *given: str) -> None:
@@ -53,6 +55,43 @@ def test_perception_reconstructor(name):
 
 
 def test_losses_gradients_mixing_and_schedules():
-    given = ("in.", "pearson.in", "mixco_a.", "mixco_b.")
+    given = ("in.", "pearson.in_", "mixco_a.", "mixco_b.")
     hold(losses.compare(), *given)
     hold(losses.compare_scalars())
+
+
+def test_alpha_guidance():
+    hold(generation.compare_alpha(), "blurry_clip_6", "latents", "noise", "ddim_eps")
+    hold(generation.compare_coefficients())
+
+
+def test_unclip_network():
+    hold(unclip.compare(), "timesteps", "context", "time_ids", "x", "y")
+
+
+@pytest.mark.parametrize("name", ["euler_analytic", "euler_unet"])
+def test_unclip_sampler(name):
+    hold(generation.compare_sampling(name), "cond_", "uncond_", "noise", "offset", "vector", "z")
+
+
+def test_unclip_schedule_and_image_mapping():
+    hold(generation.compare_schedule())
+    hold(generation.compare_postprocess(), "decoded")
+
+
+def test_video_networks():
+    given = ("sample", "timestep", "encoder_hidden_states", "motion_module_in")
+    hold(video.compare_unet(), *given)
+    hold(video.compare_control(), "condition_latents")
+
+
+def test_guided_sampling_loop():
+    given = ("latents", "noise", "text_embeddings", "controlnet_image_latents")
+    hold(video.compare_loop(), *given)
+
+
+def test_preprocessing():
+    given = [f"{run}_{name}" for run in ("run245", "run246") for name in ("x1", "x2")]
+    given += [f"{run}_{name}" for run in ("run245", "run246") for name in _DESCRIBED]
+    raw = ("seg_raw_", "seg_signal_gain")
+    hold(signal.compare(), *given, *raw)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 
 if TYPE_CHECKING:
     import torch
@@ -22,13 +21,6 @@ if TYPE_CHECKING:
 FIXTURES = Path(
     os.environ.get("NEUROCLIPS_FIXTURES", Path(__file__).parents[3] / "shared" / "fixtures")
 )
-
-
-def needs(path: str) -> list[pytest.MarkDecorator]:
-    """Mark tests as ``oracle`` and skip them, saying so, where ``path`` is not recorded."""
-    missing = not (FIXTURES / path).exists()
-    reason = f"no recorded reference at {FIXTURES / path} (NEUROCLIPS_FIXTURES)"
-    return [pytest.mark.oracle, pytest.mark.skipif(missing, reason=reason)]
 
 
 def record(path: str) -> dict[str, Any]:
@@ -107,9 +99,13 @@ class Comparison:
         return self
 
     def left_out(self, *given: str) -> list[str]:
-        """Recorded arrays that no row compares and that are not inputs (their prefixes)."""
-        seen = {row.array for row in self.rows}
-        return [n for n in self.recorded if n not in seen and not n.startswith(given)]
+        """Recorded arrays that no row compares and that are no inputs.
+
+        ``given`` names the inputs; a name that ends in a dot or underscore is a prefix.
+        """
+        prefixes = tuple(name for name in given if name.endswith((".", "_")))
+        known = {row.array for row in self.rows}.union(given)
+        return [n for n in self.recorded if n not in known and not n.startswith(prefixes)]
 
 
 def _plain(values: Any) -> Any:
