@@ -103,7 +103,9 @@ def shapes(state):
 
 def recorded(*names):
     parts = record("models/paper_size.json")["parts"]
-    return {k: v for n in names for kind in ("params", "buffers") for k, v in parts[n][kind].items()}
+    return {
+        k: v for n in names for kind in ("params", "buffers") for k, v in parts[n][kind].items()
+    }
 
 
 @pytest.mark.oracle
@@ -145,7 +147,7 @@ def count(module):
 def full_size_perception(**changes):
     settings = load_settings({"run.profile": "paper", "run.variant": "released"}, environ={})
     chosen = dataclasses.replace(settings.perception, **changes)
-    side = settings.data.frame_size // 8
+    side = settings.perception.frame_size // 8
     voxels = record("models/paper_size.json")["voxels"]
     with torch.device("meta"):
         frames = settings.data.frames_per_clip

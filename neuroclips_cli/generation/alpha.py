@@ -75,9 +75,7 @@ def eq5_coefficients(alphas_cumprod: torch.Tensor, theta: float) -> tuple[float,
     return diffuse_on(alphas_cumprod, reached - 1 if reached > 0 else None, steps - 1)
 
 
-def diffuse_on(
-    alphas_cumprod: torch.Tensor, begin: int | None, end: int
-) -> tuple[float, float]:
+def diffuse_on(alphas_cumprod: torch.Tensor, begin: int | None, end: int) -> tuple[float, float]:
     """Return the weights of a state and of noise when it is noised on from one step to another.
 
     Parameters

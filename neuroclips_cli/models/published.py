@@ -107,7 +107,7 @@ def export_published(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _sequence_half(blocks: int) -> dict[str, Tensor]:
-    shapes = {"0.weight": (1,), "0.bias": (1,)}
+    shapes: dict[str, tuple[int, ...]] = {"0.weight": (1,), "0.bias": (1,)}
     for layer in ("1.0", "1.3"):
         shapes |= {f"{layer}.weight": (1, 1), f"{layer}.bias": (1,)}
     return {
@@ -173,9 +173,7 @@ def _kind(model: nn.Module) -> str:
     return "the Semantics Reconstructor" if semantics else "the Perception Reconstructor"
 
 
-def _check(
-    name: str, weights: Mapping[str, Tensor], shape: tuple[int, ...], source: str
-) -> None:
+def _check(name: str, weights: Mapping[str, Tensor], shape: tuple[int, ...], source: str) -> None:
     """Refuse a checkpoint that lacks an entry or has it in another shape."""
     if name not in weights:
         first = next(iter(weights), "nothing")
@@ -200,7 +198,7 @@ def _check(
 
 
 def _refuse_other_trunk(weights: Mapping[str, Tensor], model: nn.Module, source: str) -> None:
-    """The two trunks share names and shapes but not meaning: tell them by the sequence half."""
+    """Tell the two trunks, which share names and shapes, by the sequence half: refuse the other."""
     values = [value for name, value in weights.items() if name.startswith(_SEQUENCE)]
     if not values:
         return

@@ -69,11 +69,7 @@ class PublishedSemanticsBackbone(PublishedMixer):
 
 def _contrastive_projector(dim: int) -> nn.Sequential:
     return nn.Sequential(
-        *(
-            layer
-            for _ in range(3)
-            for layer in (nn.LayerNorm(dim), nn.GELU(), nn.Linear(dim, dim))
-        )
+        *(layer for _ in range(3) for layer in (nn.LayerNorm(dim), nn.GELU(), nn.Linear(dim, dim)))
     )
 
 

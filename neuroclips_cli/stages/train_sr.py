@@ -174,7 +174,13 @@ class _Training:
 
         options = self.options
         objective = ContrastiveObjective(
-            self.model, self.decode, options.temperature, options.mixco_beta
+            self.model,
+            self.decode,
+            options.temperature,
+            options.mixco_beta,
+            projector=self.projector if options.contrastive_reftm_weight else None,
+            reftm_weight=options.contrastive_reftm_weight,
+            reftm_temperature=options.reftm_temperature,
         )
         self.model.diffusion_prior.requires_grad_(False)
 
@@ -196,12 +202,20 @@ class _Training:
             "temperature": options.temperature,
             "prior_weight": options.prior_weight,
             "reftm_weight": options.reftm_weight,
+            "reftm_temperature": options.reftm_temperature,
         }
         objective = PriorObjective(
-            self.model, self.decode, self.projector, mixco_beta=options.mixco_beta, **weights
+            self.model,
+            self.decode,
+            self.projector,
+            mixco_beta=options.mixco_beta,
+            softclip_epochs=options.prior_epochs if options.prior_contrast == "softclip" else 0,
+            **weights,
         )
-        self.model.requires_grad_(True)
-        self.model.ridge.requires_grad_(not options.ridge_closed_form)
+        everything = options.prior_trains == "all"
+        self.model.requires_grad_(everything)
+        self.model.ridge.requires_grad_(everything and not options.ridge_closed_form)
+        self.model.diffusion_prior.requires_grad_(True)
         self.model.diffusion_prior.freeze_rotary()
 
         def validate() -> dict[str, float]:

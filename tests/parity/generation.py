@@ -6,8 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from parity.records import Comparison, record, tensors
-from parity.unclip import original_unet
 from torch import Tensor
 
 from neuroclips_cli.backbones.video import animatediff_scheduler
@@ -21,6 +19,8 @@ from neuroclips_cli.generation.keyframe import (
     keyframe_timesteps,
     size_features,
 )
+from parity.records import Comparison, record, tensors
+from parity.unclip import original_unet
 
 _EXACT, _VALUES, _SAMPLED = 0.0, 1e-5, 5e-4
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from parity.records import Comparison, record, tensors
 from torch import Tensor
 
 from neuroclips_cli.losses import (
@@ -20,6 +19,7 @@ from neuroclips_cli.losses import (
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.metrics.retrieval import cosine_matrix, hits, ranks
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from parity.records import Comparison, record, tensors
 
 _TOLERANCE, _SHARP = 1e-5, 1e-4
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from parity.records import Comparison, record, tensors
 
 from neuroclips_cli.models.published_perception import PublishedPerception
 from neuroclips_cli.schema import PerceptionSettings
+from parity.records import Comparison, record, tensors
 
 NAMES = ("pr_model",)
 _LATENTS, _REST = 2e-3, 1e-5

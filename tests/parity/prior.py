@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from parity.records import Comparison, part, record, tensors
 from torch import Tensor
 
 from neuroclips_cli.models.prior import DiffusionPrior
+from parity.records import Comparison, part, record, tensors
 
 NAMES = ("diffusion_prior", "diffusion_prior_wide")
 _FORWARD, _SAMPLED = 1e-5, 5e-4

@@ -84,9 +84,7 @@ class Comparison:
         self.fixture, self.recorded = fixture, recorded
         self.rows: list[Compared] = []
 
-    def add(
-        self, array: str, ours: Any, tolerance: float, *, relative: float = 0.0
-    ) -> Comparison:
+    def add(self, array: str, ours: Any, tolerance: float, *, relative: float = 0.0) -> Comparison:
         """Compare one array; ``relative`` adds that share of its largest value to the tolerance."""
         theirs = np.asarray(self.recorded[array], dtype=np.float64)
         made = np.asarray(_plain(ours), dtype=np.float64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from parity.records import Comparison, part, record, tensors
 
 from neuroclips_cli.models.backbone import RidgeRegression
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone
 from neuroclips_cli.training.objectives import flat_unit
+from parity.records import Comparison, part, record, tensors
 
 NAMES = ("sr_backbone", "sr_backbone_seq3")
 _TOLERANCE = 1e-5

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from parity.records import FIXTURES, Comparison
 from scipy import stats
 
 from neuroclips_cli.signal.detrend import detrend, standardise
 from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
 from neuroclips_cli.signal.windows import film_window, leading_volumes
+from parity.records import FIXTURES, Comparison
 
 TRAILING = 4
 

@@ -6,9 +6,9 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from parity.records import Comparison, part, record, tensors
 
 from neuroclips_cli.generation.keyframe import size_features
+from parity.records import Comparison, part, record, tensors
 
 _FOLDER = "generate/unclip_unet"
 _TOLERANCE = 1e-5

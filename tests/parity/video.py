@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from parity.records import Comparison, record, tensors
 from torch import Tensor
 
 from neuroclips_cli.backbones.video import (
@@ -22,6 +21,7 @@ from neuroclips_cli.generation.video import (
     _first_frame_condition,
     denoise_clips,
 )
+from parity.records import Comparison, record, tensors
 
 _UNET, _RESIDUAL, _MODULE, _LOOP = 2e-5, 2e-4, 1e-5, 2e-3
 

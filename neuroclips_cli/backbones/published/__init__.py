@@ -1,0 +1,1 @@
+"""Published weight files, read safely and turned into what the loaders of this package take."""
