@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from convnext_weights import convnext_state
+from safetensors.torch import load_file
 
 from neuroclips_cli import artifacts
-from neuroclips_cli.config import load_settings
+from neuroclips_cli.config import load_settings, replace_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
 from neuroclips_cli.stages import train_pr, train_sr
@@ -209,3 +211,63 @@ def test_a_single_training_segment_is_refused(settings, calls):
     _preprocess(settings, segments=1)
     with pytest.raises(UserError, match="at least 2"):
         train_pr.run(settings)
+
+
+def _convnext_checkpoint(path, width=4):
+    """Write a random checkpoint in VICRegL's layout whose maps have the published width."""
+    torch.save({"model": convnext_state(width)}, path)
+
+
+def test_train_pr_as_released_contrasts_its_auxiliary_map(settings, calls, tmp_path):
+    _convnext_checkpoint(tmp_path / "convnext.pth")
+    _preprocess(settings)
+    settings = replace_settings(
+        settings,
+        {
+            "backbones.convnext": str(tmp_path / "convnext.pth"),
+            "perception.network": "published",
+            "perception.backbone": "released",
+            "perception.attention": "batch",
+            "perception.decoder_channels": (32,),
+            "train_pr.contrast": "convnext",
+            "train_pr.epochs": 1,
+        },
+    )
+    folder = train_pr.run(settings)
+    assert load_perception(folder)(torch.randn(2, VOXELS)).shape == (2, FRAMES, 4, 2, 2)
+    line = _metrics(folder)[0]
+    weighted = settings.train_pr.contrast_weight * line["contrast"]
+    assert line["loss"] == pytest.approx(line["error"] + weighted, rel=1e-4)
+    paper = replace_settings(settings, {"perception.network": "paper"})
+    with pytest.raises(UserError, match='perception.network = "published"'):
+        train_pr.run(paper, overwrite=True)
+
+
+def test_phase_2_as_released_moves_the_prior_alone(settings, calls):
+    _preprocess(settings)
+    settings = replace_settings(
+        settings,
+        {
+            "semantics.backbone": "released",
+            "semantics.prior_condition": "contrastive",
+            "train_sr.contrastive_reftm_weight": 0.25,
+            "train_sr.reftm_temperature": 0.1,
+            "train_sr.prior_contrast": "softclip",
+            "train_sr.prior_trains": "prior",
+        },
+    )
+    folder = train_sr.run(settings)
+    first = load_file(folder / "checkpoints/contrastive-best.safetensors")
+    last = load_file(folder / "model.safetensors")
+    moved = {name.split(".")[0] for name in last if not torch.equal(first[name], last[name])}
+    assert moved == {"diffusion_prior"}
+    assert {"contrast", "reftm"} <= _metrics(folder)[0].keys()
+    condition, contrastive = load_semantics(folder)(torch.randn(2, VOXELS))
+    assert torch.equal(condition, contrastive)
+
+
+def test_frames_of_another_size_than_the_metrics_can_be_learned(settings, calls):
+    _preprocess(settings)
+    train_pr.run(replace_settings(settings, {"perception.frame_size": 16}))
+    train_pr.run(settings, overwrite=True)
+    assert calls == ["latents", "latents"]
