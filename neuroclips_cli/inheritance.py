@@ -57,7 +57,8 @@ def settings_for(
             stage_ = next(iter(records))
             raise UserError(_contradiction(settings, run, made_with["profile"], stage_))
         inherited["run.profile"] = made_with["profile"]
-    variant = made_with.get("variant", settings.run.variant)
+    latest = next(reversed(records.values()), first)
+    variant = latest["settings"]["run"].get("variant", settings.run.variant)
     if variant != settings.run.variant and not settings.chosen_by_user("run.variant"):
         inherited["run.variant"] = variant
     if inherited:

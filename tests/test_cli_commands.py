@@ -131,6 +131,16 @@ def test_a_later_stage_inherits_profile_settings_and_data_set(called):
     assert settings.origins["data.delay_s"] == "run folder (preprocess)"
 
 
+def test_the_variant_of_a_training_holds_for_what_follows_it(called):
+    paper = {"run.profile": "paper"}
+    finished("preprocess", load_settings(paper, environ={}))
+    finished("train-pr", load_settings(paper | {"run.variant": "released"}, environ={}))
+    assert run("reconstruct") == 0
+    assert run("reconstruct", "--variant", "paper") == 0
+    chosen = [call[0][0].reconstruct.blur_init for call in called]
+    assert chosen == ["released", "eq5"]
+
+
 def test_training_options_need_not_be_repeated_for_later_stages(called):
     finished("preprocess")
     changed = load_settings({"train_pr.epochs": 3}, environ={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -271,3 +272,38 @@ def test_frames_of_another_size_than_the_metrics_can_be_learned(settings, calls)
     train_pr.run(replace_settings(settings, {"perception.frame_size": 16}))
     train_pr.run(settings, overwrite=True)
     assert calls == ["latents", "latents"]
+
+
+@pytest.mark.parametrize("stage", ["train-sr", "train-pr"])
+def test_a_trained_run_exported_and_imported_is_bit_identical(settings, calls, tmp_path, stage):
+    from neuroclips_cli.backbones.published.files import read_weights
+    from neuroclips_cli.stages.exchange import export_run, import_run
+
+    _preprocess(settings)
+    changes = {"backbones.tokens": TOKENS, "backbones.token_dim": DIM, "semantics.token_rank": 0}
+    settings = replace_settings(settings, {**changes, "data.frames_per_clip": FRAMES})
+    settings = replace_settings(settings, {"perception.frame_size": 16})
+    folder = {"train-sr": train_sr, "train-pr": train_pr}[stage].run(settings)
+    trained = (folder / "model.safetensors").read_bytes()
+    path = export_run(settings, stage, tmp_path / "last.pth")
+    with pytest.raises(UserError, match="exists"):
+        export_run(settings, stage, path)
+    weights = read_weights(path)
+    again = import_run(settings, stage, weights, path, overwrite=True)
+    assert (again / "model.safetensors").read_bytes() == trained
+    assert _facts(again)["imported"] == "last.pth"
+    load = {"train-sr": load_semantics, "train-pr": load_perception}[stage]
+    assert load(again)(torch.randn(2, VOXELS)) is not None
+
+
+def test_a_checkpoint_that_runs_code_is_refused_and_nothing_runs(tmp_path):
+    from neuroclips_cli.backbones.published.files import read_weights
+
+    class Sly:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    torch.save({"model_state_dict": {"ridge.linears.0.weight": Sly()}}, tmp_path / "last.pth")
+    with pytest.raises(UserError, match="refused, nothing in it was run"):
+        read_weights(tmp_path / "last.pth")
+    assert not (tmp_path / "ran").exists()
