@@ -105,14 +105,14 @@ def test_set_reaches_every_setting_and_gives_way_to_the_dedicated_option(called)
     assert run("train-pr", *words, "--overwrite") == 0
     ((settings,), options) = called[0]
     assert (settings.train_pr.epochs, settings.perception.dropout) == (4, 0.5)
-    assert options == {"overwrite": True}
+    assert options == {"checkpoint": None, "overwrite": True}
 
 
 def test_stage_options_are_handed_on(called):
     assert run("reconstruct", "--without", "keyframe", "--clips", "0:50") == 0
     assert called[0][1] == {"without": "keyframe", "clips": "0:50", "overwrite": False}
     assert run("train-sr", "--phase", "prior") == 0
-    assert called[1][1] == {"phase": "prior", "overwrite": False}
+    assert called[1][1] == {"phase": "prior", "checkpoint": None, "overwrite": False}
     assert run("simulate", "data", "--noise", "2", "--grayordinates", "91k") == 0
     (settings, folder), options = called[2]
     assert folder == Path("data")

@@ -307,3 +307,26 @@ def test_a_checkpoint_that_runs_code_is_refused_and_nothing_runs(tmp_path):
     with pytest.raises(UserError, match="refused, nothing in it was run"):
         read_weights(tmp_path / "last.pth")
     assert not (tmp_path / "ran").exists()
+
+
+def test_training_begins_from_published_weights_without_another_subjects_ridge(
+    settings, calls, tmp_path
+):
+    from neuroclips_cli.models.published import export_published, write_last_pth
+    from neuroclips_cli.models.semantics import Semantics
+
+    _preprocess(settings)
+    changes = {"semantics.token_rank": 0, "train_sr.prior_trains": "prior"}
+    settings = replace_settings(settings, {**changes, "train_sr.ridge_closed_form": False})
+    settings = replace_settings(settings, {"train_sr.learning_rate": 1e-9})
+    theirs = Semantics(VOXELS + 3, settings.semantics, TOKENS, DIM)
+    path = tmp_path / "last.pth"
+    write_last_pth(path, export_published(theirs))
+    folder = train_sr.run(settings, checkpoint=path)
+    ours = load_file(folder / "model.safetensors")
+    assert ours["ridge.linears.0.weight"].shape == (16, VOXELS)
+    begun = theirs.state_dict()["backbone.backbone_linear.weight"]
+    torch.testing.assert_close(ours["backbone.backbone_linear.weight"], begun, atol=1e-6, rtol=0)
+    closed = replace_settings(settings, {"train_sr.ridge_closed_form": True})
+    with pytest.raises(UserError, match="ridge_closed_form=false"):
+        train_sr.run(closed, checkpoint=path, overwrite=True)

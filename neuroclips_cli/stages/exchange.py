@@ -102,6 +102,30 @@ def import_run(
         return folder.folder
 
 
+def begin_from(model: nn.Module, path: Path) -> None:
+    """Put a published checkpoint's weights into a network that is about to be trained.
+
+    The authors begin from MindEye2's ``last.pth`` of another subject, whose ridge layer is of
+    another width: it is left out, and what is above it is taken.
+
+    Raises
+    ------
+    UserError
+        If the file is unreadable, or of another kind or size above the ridge layer.
+    """
+    from neuroclips_cli.backbones.published.files import read_weights
+    from neuroclips_cli.models.published import import_published, published_names
+
+    weights = read_weights(path)
+    ridge = next(n for n in published_names(model).values() if n.endswith("linears.0.weight"))
+    own = next(v for n, v in model.state_dict().items() if n.endswith("linears.0.weight"))
+    same = ridge in weights and weights[ridge].shape == own.shape
+    model.load_state_dict(import_published(weights, model, str(path), ridge=same))
+    console.info(
+        f"began from {path.name}" + ("" if same else ", without its ridge layer (other voxels)")
+    )
+
+
 def _known(stage: str) -> None:
     if stage not in STAGES:
         raise UserError(f"there are no published checkpoints of {stage}: take {', '.join(STAGES)}")

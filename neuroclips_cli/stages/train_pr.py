@@ -12,13 +12,15 @@ from neuroclips_cli.errors import UserError
 NAME = "train-pr"
 
 
-def run(settings: Settings, *, overwrite: bool = False) -> Path:
+def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool = False) -> Path:
     """Train the Perception Reconstructor and keep the weights that validate best.
 
     Parameters
     ----------
     settings : Settings
         ``[perception]``, ``[train_pr]`` and the VAE decide the result.
+    checkpoint : Path, optional
+        Published weights to begin from; see :func:`exchange.begin_from`.
     overwrite : bool
         Train again even if the result is there.
 
@@ -30,7 +32,8 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     Raises
     ------
     UserError
-        If preprocess is missing, there is only one training segment, or the loss becomes NaN.
+        If the checkpoint does not fit, preprocess is missing, there is only one training segment,
+        or the loss becomes NaN.
     """
     from neuroclips_cli.backbones.loading import resolve
 
@@ -39,19 +42,22 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     inputs: dict[str, Path | str] = {"preprocess": preprocess, "vae": vae}
     if settings.train_pr.contrast == "convnext" and settings.backbones.convnext:
         inputs["convnext"] = str(Path(settings.backbones.convnext).expanduser())
+    if checkpoint:
+        inputs["checkpoint"] = checkpoint
     sections = ("perception", "train_pr")
     with open_stage(settings, NAME, sections=sections, inputs=inputs, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            _train(settings, preprocess, stage)
+            _train(settings, preprocess, stage, checkpoint)
         return stage.folder
 
 
-def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
+def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None) -> None:
     """Read from top to bottom: data, targets, model, one phase, weights."""
     import torch
 
     from neuroclips_cli.backbones.loading import choose_device
     from neuroclips_cli.models.perception import make_perception
+    from neuroclips_cli.stages.exchange import begin_from
     from neuroclips_cli.stages.training_inputs import (
         latent_targets,
         map_targets,
@@ -79,6 +85,8 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     voxels, frames, latent_shape = clips.fmri.shape[2], latents.shape[1], latents.shape[2:]
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape)
+    if checkpoint:
+        begin_from(model, checkpoint)
     targets = {"latents": latents}
     kind = PerceptionObjective
     if released_contrast:

@@ -22,7 +22,13 @@ class _FirstPhaseDone(Exception):
     """Leaves the stage open, so that the next call goes on with phase 2."""
 
 
-def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False) -> Path:
+def run(
+    settings: Settings,
+    *,
+    phase: str | None = None,
+    checkpoint: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Train the Semantics Reconstructor: contrastive phase, then prior phase.
 
     Parameters
@@ -32,6 +38,8 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
     phase : str, optional
         ``contrastive`` stops after phase 1 (the stage stays unfinished, the next call goes on);
         ``prior`` insists that phase 1 is done; both in a row by default.
+    checkpoint : Path, optional
+        Published weights to begin from; see :func:`exchange.begin_from`.
     overwrite : bool
         Train again even if the result is there.
 
@@ -43,15 +51,21 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
     Raises
     ------
     UserError
-        If preprocess or phase 1 is missing, there is only one training segment, or the loss
-        becomes NaN.
+        If the checkpoint does not fit, preprocess or phase 1 is missing, there is only one
+        training segment, or the loss becomes NaN.
     """
     from neuroclips_cli.backbones.loading import resolve
 
     if phase not in (None, *PHASES):
         raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
     preprocess = require_stage(settings, "preprocess", needed_by=NAME)
-    inputs = {"preprocess": preprocess} | {
+    if checkpoint and settings.train_sr.ridge_closed_form:
+        raise UserError(
+            "train_sr.ridge_closed_form solves the layers that --from-checkpoint brings: add "
+            "--set train_sr.ridge_closed_form=false, or leave the checkpoint out"
+        )
+    given: dict[str, Path | str] = {"checkpoint": checkpoint} if checkpoint else {}
+    inputs = {"preprocess": preprocess, **given} | {
         name: resolve(getattr(settings.backbones, name))
         for name in ("clip", "projector", "captioner")
     }
@@ -64,7 +78,7 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
             overwrite=overwrite,
         ) as stage:
             if not stage.up_to_date:
-                _Training(settings, preprocess, stage).run(phase)
+                _Training(settings, preprocess, stage, checkpoint).run(phase)
             return stage.folder
     except _FirstPhaseDone as stopped:
         console.info("phase 1 is done; `neuroclips train-sr` goes on with phase 2")
@@ -74,7 +88,9 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
 class _Training:
     """Data, targets and model of one training, and its two phases."""
 
-    def __init__(self, settings: Settings, preprocess: Path, stage: Stage) -> None:
+    def __init__(
+        self, settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None
+    ) -> None:
         import torch
 
         from neuroclips_cli.backbones.clip import load_projector
@@ -83,6 +99,7 @@ class _Training:
         from neuroclips_cli.models.semantics import Semantics
         from neuroclips_cli.models.token_subspace import TokenSubspace
         from neuroclips_cli.stages import training_inputs as inputs
+        from neuroclips_cli.stages.exchange import begin_from
         from neuroclips_cli.training.checkpoints import seed_torch
         from neuroclips_cli.training.loop import make_accelerator
         from neuroclips_cli.training.samples import derived_seed, repetition_mean
@@ -104,6 +121,8 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
+        if checkpoint:
+            begin_from(self.model, checkpoint)
         self.decode: Decode = self.model
         self.scans = self.clips.fmri
         if self.options.ridge_closed_form:
