@@ -1,4 +1,4 @@
-"""Settings: flags > environment > ``neuroclips.toml`` > profile > default, and where each is from.
+"""Settings: flags > environment > ``neuroclips.toml`` > variant > profile > default, with origins.
 
 The keys and their types are the dataclasses of :mod:`neuroclips_cli.schema`; the values are in
 ``profiles/*.toml``. Everything a user can get wrong here is one sentence with the nearest match.
@@ -27,6 +27,7 @@ else:
 
 FILE_NAME = "neuroclips.toml"
 PREFIX = "NEUROCLIPS_"
+RELEASED = "released"
 NOT_SETTINGS = ("NEUROCLIPS_SHARED", "NEUROCLIPS_FIXTURES")
 """Variables with our prefix that are no setting: the tests' material."""
 
@@ -36,8 +37,8 @@ class Settings:
     """All settings in force, one attribute per section, and the origin of each.
 
     ``origins`` maps a dotted key to ``"flag"``, ``"environment"``, ``"neuroclips.toml"``,
-    ``"profile <name>"``, ``"default"`` or ``"run folder (<stage>)"``. It takes no part in
-    comparisons.
+    ``"variant released"``, ``"profile <name>"``, ``"default"`` or ``"run folder (<stage>)"``.
+    It takes no part in comparisons.
     """
 
     run: schema.RunSettings
@@ -126,9 +127,9 @@ def load_settings(
         (_from_environment(environ), "environment"),
         (_from_file(Path(folder) / FILE_NAME), FILE_NAME),
     ]
-    name = next((v["run.profile"] for v, _ in layers if "run.profile" in v), None)
-    if name is None:
-        name = schema.RunSettings().profile
+    name = _first("run.profile", layers, schema.RunSettings().profile)
+    if _first("run.variant", layers, schema.RunSettings().variant) == RELEASED:
+        layers.append((_released(name), "variant released"))
     profile = _flatten(tomllib.loads(profile_text(name)), f"profile {name}")
     layers.append((_checked(profile, f"profile {name}"), f"profile {name}"))
     defaults = {f"run.{k}": v for k, v in asdict(schema.RunSettings()).items()}
@@ -146,6 +147,22 @@ def load_settings(
     return _build(values, origins)
 
 
+def _first(key: str, layers: Iterable[tuple[Mapping[str, Any], str]], default: str) -> str:
+    """Return the strongest layer's value of a key."""
+    return next((values[key] for values, _ in layers if key in values), default)
+
+
+def _released(profile: str) -> dict[str, Any]:
+    """Read the variant that follows the released code; its values are those of full size."""
+    if profile == "tiny":
+        raise UserError(
+            "variant released lays full-size values over the profiles paper and compact: on "
+            "profile tiny take its departures one by one with --set, docs/departures.md lists them"
+        )
+    text = (resources.files("neuroclips_cli.profiles") / "released.toml").read_text("utf-8")
+    return _checked(_flatten(tomllib.loads(text), "variant released"), "variant released")
+
+
 def replace_settings(
     settings: Settings,
     changes: Mapping[str, Any] | None = None,
@@ -156,11 +173,13 @@ def replace_settings(
 ) -> Settings:
     """Return the settings with some dotted keys replaced: ``**{"train_pr.epochs": 3}``.
 
-    The profile itself cannot be replaced, since all other values depend on it: load again.
+    Profile and variant cannot be replaced, since all other values depend on them: load again.
     """
     new = _checked({**(changes or {}), **more}, origin)
     if new.get("run.profile", settings.run.profile) != settings.run.profile:
         raise ValueError("the profile decides all other values: use load_settings")
+    if new.get("run.variant", settings.run.variant) != settings.run.variant:
+        raise ValueError("the variant decides other values: use load_settings")
     values = {key: new.get(key, settings.value(key)) for key in keys()}
     origins = {**settings.origins, **dict.fromkeys(new, origin)}
     return _build(values, origins)

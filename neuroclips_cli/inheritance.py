@@ -23,8 +23,8 @@ def settings_for(
 ) -> Settings:
     """Put the settings of a stage together, with what its run folder already settled.
 
-    The profile comes from the run folder unless the user chose one. So does every setting that
-    decided an upstream result: ``reconstruct`` after ``train-pr --epochs 3`` needs no flag.
+    Profile and variant come from the run folder unless the user chose them. So does every setting
+    that decided an upstream result: ``reconstruct`` after ``train-pr --epochs 3`` needs no flag.
     What the user chose stands; :func:`artifacts.require_stage` then says if it contradicts.
 
     Parameters
@@ -48,17 +48,23 @@ def settings_for(
     first = next(iter(records.values()), own)
     if first is None:
         return settings
-    made_with = first["settings"]["run"]["profile"]
-    if made_with != settings.run.profile:
+    made_with = first["settings"]["run"]
+    inherited = {}
+    if made_with["profile"] != settings.run.profile:
         if settings.chosen_by_user("run.profile"):
             if not records:
                 return settings
-            raise UserError(_contradiction(settings, run, made_with, next(iter(records))))
-        flags = {**(flags or {}), "run.profile": made_with}
+            stage_ = next(iter(records))
+            raise UserError(_contradiction(settings, run, made_with["profile"], stage_))
+        inherited["run.profile"] = made_with["profile"]
+    latest = next(reversed(records.values()), first)
+    variant = latest["settings"]["run"].get("variant", settings.run.variant)
+    if variant != settings.run.variant and not settings.chosen_by_user("run.variant"):
+        inherited["run.variant"] = variant
+    if inherited:
+        flags = {**(flags or {}), **inherited}
         settings = load_settings(flags, folder=folder, environ=environ)
-        settings = replace_settings(
-            settings, {"run.profile": made_with}, origin=f"run folder ({first['stage']})"
-        )
+        settings = replace_settings(settings, inherited, origin=f"run folder ({first['stage']})")
     for name, record in records.items():
         settings = _take_over(settings, name, record)
     return settings

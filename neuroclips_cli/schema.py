@@ -14,6 +14,7 @@ class RunSettings:
     """Where to work, for whom, on what."""
 
     profile: str = "tiny"
+    variant: str = "paper"
     subject: int = 1
     workdir: str = "runs"
     dataset: str = ""
@@ -78,6 +79,7 @@ class BackboneSettings:
     tokens: int
     token_dim: int
     embed_dim: int
+    convnext: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class PerceptionSettings:
     start_size: int
     decoder_channels: tuple[int, ...]
     layers_per_block: int
+    # Words with a default: run folders made before they existed are of that kind.
+    network: str = "paper"
+    backbone: str = "mixing"
+    attention: str = "clip"
+    frame_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ class TrainPRSettings:
     average_share: float
     validation_segments: tuple[int, ...]
     checkpoint_every: int
+    contrast: str = "frames"
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,8 @@ class SemanticsSettings:
     prior_draws: int
     prior_drop_probability: float
     token_rank: int
+    backbone: str = "mixing"
+    prior_condition: str = "backbone"
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,10 @@ class TrainSRSettings:
     ridge_closed_form: bool
     validation_segments: tuple[int, ...]
     checkpoint_every: int
+    contrastive_reftm_weight: float = 0.0
+    reftm_temperature: float = 0.0
+    prior_contrast: str = "bimixco"
+    prior_trains: str = "all"
 
 
 @dataclass(frozen=True)
@@ -210,11 +224,21 @@ class EvaluateSettings:
 
 
 PROFILES = ("tiny", "paper", "compact")
+VARIANTS = ("paper", "released")
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "run.profile": PROFILES,
+    "run.variant": VARIANTS,
     "run.device": ("auto", "cpu", "cuda", "mps"),
     "simulate.grayordinates": ("small", "91k"),
+    "perception.network": ("paper", "published"),
+    "perception.backbone": ("mixing", "released"),
+    "perception.attention": ("clip", "batch"),
+    "train_pr.contrast": ("frames", "convnext"),
+    "train_sr.prior_contrast": ("bimixco", "softclip"),
+    "train_sr.prior_trains": ("all", "prior"),
+    "semantics.backbone": ("mixing", "released"),
+    "semantics.prior_condition": ("backbone", "contrastive"),
     "reconstruct.blur_init": ("eq5", "released", "strength:<x>"),
     "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
     "reconstruct.keyframe_contrast": ("none", "released"),
@@ -229,6 +253,9 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "data.detrend_order": (0, 10),
     "data.trailing_volumes": (0, None),
     "semantics.token_rank": (0, None),
+    "perception.frame_size": (0, None),
+    "train_sr.contrastive_reftm_weight": (0, None),
+    "train_sr.reftm_temperature": (0, None),
     "data.selection_p": (0, 1),
     "simulate.reliability": (0, 0.99),
     "simulate.noise_scale": (0, None),

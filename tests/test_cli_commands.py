@@ -111,14 +111,14 @@ def test_set_reaches_every_setting_and_gives_way_to_the_dedicated_option(called)
     assert run("train-pr", *words, "--overwrite") == 0
     ((settings,), options) = called[0]
     assert (settings.train_pr.epochs, settings.perception.dropout) == (4, 0.5)
-    assert options == {"overwrite": True}
+    assert options == {"checkpoint": None, "overwrite": True}
 
 
 def test_stage_options_are_handed_on(called):
     assert run("reconstruct", "--without", "keyframe", "--clips", "0:50") == 0
     assert called[0][1] == {"without": "keyframe", "clips": "0:50", "overwrite": False}
     assert run("train-sr", "--phase", "prior") == 0
-    assert called[1][1] == {"phase": "prior", "overwrite": False}
+    assert called[1][1] == {"phase": "prior", "checkpoint": None, "overwrite": False}
     assert run("simulate", "data", "--noise", "2", "--grayordinates", "91k") == 0
     (settings, folder), options = called[2]
     assert folder == Path("data")
@@ -135,6 +135,16 @@ def test_a_later_stage_inherits_profile_settings_and_data_set(called):
     assert settings.train_pr.epochs == 150
     assert (settings.data.delay_s, settings.run.dataset) == (6, "films")
     assert settings.origins["data.delay_s"] == "run folder (preprocess)"
+
+
+def test_the_variant_of_a_training_holds_for_what_follows_it(called):
+    paper = {"run.profile": "paper"}
+    finished("preprocess", load_settings(paper, environ={}))
+    finished("train-pr", load_settings(paper | {"run.variant": "released"}, environ={}))
+    assert run("reconstruct") == 0
+    assert run("reconstruct", "--variant", "paper") == 0
+    chosen = [call[0][0].reconstruct.blur_init for call in called]
+    assert chosen == ["released", "eq5"]
 
 
 def test_training_options_need_not_be_repeated_for_later_stages(called):

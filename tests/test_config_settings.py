@@ -216,3 +216,30 @@ def test_a_switch_takes_nothing_but_true_and_false():
         load_settings({"train_sr.ridge_closed_form": "maybe"}, environ={})
     with pytest.raises(UserError, match="whole number"):
         load_settings({"train_pr.epochs": True}, environ={})
+
+
+def test_the_variant_lies_between_the_file_and_the_profile(tmp_path):
+    flags = {"run.profile": "paper", "run.variant": "released", "semantics.backbone": "mixing"}
+    settings = load(tmp_path, flags)
+    assert settings.perception.backbone == "released"
+    assert settings.origins["perception.backbone"] == "variant released"
+    assert settings.semantics.backbone == "mixing"
+    assert settings.reconstruct.blur_init == "released"
+    assert load(tmp_path, {"run.profile": "paper"}).reconstruct.blur_init == "eq5"
+
+
+def test_the_released_variant_is_refused_for_the_tiny_profile(tmp_path):
+    with pytest.raises(UserError, match="docs/departures.md"):
+        load(tmp_path, {"run.variant": "released"})
+
+
+def test_every_line_of_the_released_variant_departs_from_the_paper(tmp_path):
+    paper = load(tmp_path, {"run.profile": "paper"})
+    released = load(tmp_path, {"run.profile": "paper", "run.variant": "released"})
+    lines = [key for key, origin in released.origins.items() if origin == "variant released"]
+    assert len(lines) > 15
+    assert all(paper.value(key) != released.value(key) for key in lines)
+    document = (Path(__file__).parents[1] / "docs" / "departures.md").read_text("utf-8")
+    for key in lines:
+        section, name = key.split(".")
+        assert name in document, f"docs/departures.md does not mention {key}"

@@ -11,9 +11,9 @@ import torch
 
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import load_vae
-from neuroclips_cli.backbones.video import load_video_models
+from neuroclips_cli.backbones.video import animatediff_scheduler, load_video_models
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.generation.alpha import parse_blur_init
+from neuroclips_cli.generation.alpha import parse_blur_init, start_latents
 from neuroclips_cli.generation.keyframe import KeyframeOptions, keyframe_images, sample_latents
 from neuroclips_cli.generation.seeds import clip_generators, draw
 from neuroclips_cli.generation.selection import parse_clips
@@ -204,3 +204,13 @@ def test_video_files_hold_the_frames(tmp_path):
     assert len(video) == 16 and video.get_avg_fps() == 8
     read = video[:].asnumpy()
     assert np.abs(read.astype(int) - frames).mean() < 4
+
+
+def test_strength_starts_at_its_share_of_the_steps_and_the_others_at_the_first():
+    scheduler = animatediff_scheduler()
+    scheduler.set_timesteps(25)
+    nothing = torch.zeros(1, 4, 2, 2, 2)
+    steps = start_latents(nothing, nothing, scheduler, "strength:0.28", 0.3)[1]
+    assert steps.tolist() == [241, 201, 161, 121, 81, 41, 1]
+    for word in ("eq5", "released"):
+        assert len(start_latents(nothing, nothing, scheduler, word, 0.3)[1]) == 25

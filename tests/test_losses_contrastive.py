@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from neuroclips_cli.losses import (
+    Mix,
     bimixco_loss,
     draw_mix,
     frame_info_nce,
@@ -16,6 +17,8 @@ from neuroclips_cli.losses import (
     perception_loss,
     reftm_loss,
 )
+from neuroclips_cli.losses.contrastive import annealed_temperature
+from neuroclips_cli.losses.mixco import mix_targets
 
 
 def test_eq1_equals_a_loop_over_the_formula():
@@ -66,3 +69,13 @@ def test_reftm_does_not_punish_a_clip_for_sharing_its_caption():
     assert reftm_loss(text.clone(), text, 0.01).item() == pytest.approx(0.0, abs=1e-6)
     distinct = reftm_loss(torch.zeros(4, 4), torch.eye(4), 0.1).item()
     assert distinct == pytest.approx(math.log(4), rel=1e-5)
+
+
+def test_a_selected_row_that_is_its_own_partner_keeps_only_the_partners_share():
+    mix = Mix(torch.tensor([0, 1]), torch.tensor([0.7, 1.0]), torch.tensor([True, False]))
+    assert torch.equal(mix_targets(mix), torch.tensor([[1 - mix.coefficient[0], 0.0], [0.0, 0.0]]))
+
+
+def test_soft_clip_temperature_goes_half_a_cosine_from_first_to_last():
+    values = [annealed_temperature(0.004, 0.0075, step, 3) for step in range(3)]
+    assert values == pytest.approx([0.004, 0.00575, 0.0075])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from convnext_weights import convnext_state
+from safetensors.torch import load_file
 
 from neuroclips_cli import artifacts
-from neuroclips_cli.config import load_settings
+from neuroclips_cli.config import load_settings, replace_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
 from neuroclips_cli.stages import train_pr, train_sr
@@ -209,3 +212,121 @@ def test_a_single_training_segment_is_refused(settings, calls):
     _preprocess(settings, segments=1)
     with pytest.raises(UserError, match="at least 2"):
         train_pr.run(settings)
+
+
+def _convnext_checkpoint(path, width=4):
+    """Write a random checkpoint in VICRegL's layout whose maps have the published width."""
+    torch.save({"model": convnext_state(width)}, path)
+
+
+def test_train_pr_as_released_contrasts_its_auxiliary_map(settings, calls, tmp_path):
+    _convnext_checkpoint(tmp_path / "convnext.pth")
+    _preprocess(settings)
+    settings = replace_settings(
+        settings,
+        {
+            "backbones.convnext": str(tmp_path / "convnext.pth"),
+            "perception.network": "published",
+            "perception.backbone": "released",
+            "perception.attention": "batch",
+            "perception.decoder_channels": (32,),
+            "train_pr.contrast": "convnext",
+            "train_pr.epochs": 1,
+        },
+    )
+    folder = train_pr.run(settings)
+    assert load_perception(folder)(torch.randn(2, VOXELS)).shape == (2, FRAMES, 4, 2, 2)
+    line = _metrics(folder)[0]
+    weighted = settings.train_pr.contrast_weight * line["contrast"]
+    assert line["loss"] == pytest.approx(line["error"] + weighted, rel=1e-4)
+    paper = replace_settings(settings, {"perception.network": "paper"})
+    with pytest.raises(UserError, match='perception.network = "published"'):
+        train_pr.run(paper, overwrite=True)
+
+
+def test_phase_2_as_released_moves_the_prior_alone(settings, calls):
+    _preprocess(settings)
+    settings = replace_settings(
+        settings,
+        {
+            "semantics.backbone": "released",
+            "semantics.prior_condition": "contrastive",
+            "train_sr.contrastive_reftm_weight": 0.25,
+            "train_sr.reftm_temperature": 0.1,
+            "train_sr.prior_contrast": "softclip",
+            "train_sr.prior_trains": "prior",
+        },
+    )
+    folder = train_sr.run(settings)
+    first = load_file(folder / "checkpoints/contrastive-best.safetensors")
+    last = load_file(folder / "model.safetensors")
+    moved = {name.split(".")[0] for name in last if not torch.equal(first[name], last[name])}
+    assert moved == {"diffusion_prior"}
+    assert {"contrast", "reftm"} <= _metrics(folder)[0].keys()
+    condition, contrastive = load_semantics(folder)(torch.randn(2, VOXELS))
+    assert torch.equal(condition, contrastive)
+
+
+def test_frames_of_another_size_than_the_metrics_can_be_learned(settings, calls):
+    _preprocess(settings)
+    train_pr.run(replace_settings(settings, {"perception.frame_size": 16}))
+    train_pr.run(settings, overwrite=True)
+    assert calls == ["latents", "latents"]
+
+
+@pytest.mark.parametrize("stage", ["train-sr", "train-pr"])
+def test_a_trained_run_exported_and_imported_is_bit_identical(settings, calls, tmp_path, stage):
+    from neuroclips_cli.backbones.published.files import read_weights
+    from neuroclips_cli.stages.exchange import export_run, import_run
+
+    _preprocess(settings)
+    changes = {"backbones.tokens": TOKENS, "backbones.token_dim": DIM, "semantics.token_rank": 0}
+    settings = replace_settings(settings, {**changes, "data.frames_per_clip": FRAMES})
+    settings = replace_settings(settings, {"perception.frame_size": 16})
+    folder = {"train-sr": train_sr, "train-pr": train_pr}[stage].run(settings)
+    trained = (folder / "model.safetensors").read_bytes()
+    path = export_run(settings, stage, tmp_path / "last.pth")
+    with pytest.raises(UserError, match="exists"):
+        export_run(settings, stage, path)
+    weights = read_weights(path)
+    again = import_run(settings, stage, weights, path, overwrite=True)
+    assert (again / "model.safetensors").read_bytes() == trained
+    assert _facts(again)["imported"] == "last.pth"
+    load = {"train-sr": load_semantics, "train-pr": load_perception}[stage]
+    assert load(again)(torch.randn(2, VOXELS)) is not None
+
+
+def test_a_checkpoint_that_runs_code_is_refused_and_nothing_runs(tmp_path):
+    from neuroclips_cli.backbones.published.files import read_weights
+
+    class Sly:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "ran"),))
+
+    torch.save({"model_state_dict": {"ridge.linears.0.weight": Sly()}}, tmp_path / "last.pth")
+    with pytest.raises(UserError, match="refused, nothing in it was run"):
+        read_weights(tmp_path / "last.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_training_begins_from_published_weights_without_another_subjects_ridge(
+    settings, calls, tmp_path
+):
+    from neuroclips_cli.models.published import export_published, write_last_pth
+    from neuroclips_cli.models.semantics import Semantics
+
+    _preprocess(settings)
+    changes = {"semantics.token_rank": 0, "train_sr.prior_trains": "prior"}
+    settings = replace_settings(settings, {**changes, "train_sr.ridge_closed_form": False})
+    settings = replace_settings(settings, {"train_sr.learning_rate": 1e-9})
+    theirs = Semantics(VOXELS + 3, settings.semantics, TOKENS, DIM)
+    path = tmp_path / "last.pth"
+    write_last_pth(path, export_published(theirs))
+    folder = train_sr.run(settings, checkpoint=path)
+    ours = load_file(folder / "model.safetensors")
+    assert ours["ridge.linears.0.weight"].shape == (16, VOXELS)
+    begun = theirs.state_dict()["backbone.backbone_linear.weight"]
+    torch.testing.assert_close(ours["backbone.backbone_linear.weight"], begun, atol=1e-6, rtol=0)
+    closed = replace_settings(settings, {"train_sr.ridge_closed_form": True})
+    with pytest.raises(UserError, match="ridge_closed_form=false"):
+        train_sr.run(closed, checkpoint=path, overwrite=True)

@@ -43,6 +43,11 @@ def _signature(
     profile: Annotated[
         str | None, _shared("--profile", help="tiny, paper or compact."), Key("run.profile")
     ] = None,
+    variant: Annotated[
+        str | None,
+        _shared("--variant", help="paper, or released: as the authors' code; default paper."),
+        Key("run.variant"),
+    ] = None,
     device: Annotated[
         str | None,
         _shared("--device", help="auto, cpu, cuda or mps; default auto."),

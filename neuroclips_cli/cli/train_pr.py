@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,12 @@ def register(app: typer.Typer) -> None:
             setting("--batch-size", help="Clips in one step."),
             Key("train_pr.batch_size"),
         ] = None,
+        from_checkpoint: Annotated[
+            Path | None,
+            typer.Option(
+                help="Begin from published weights (last.pth); give it again to go on.",
+            ),
+        ] = None,
         learning_rate: Annotated[
             float | None,
             setting("--learning-rate", help="Peak of OneCycle."),
@@ -36,4 +43,4 @@ def register(app: typer.Typer) -> None:
         """Train the Perception Reconstructor: scans to blurry clips."""
         from neuroclips_cli.stages import train_pr as stage
 
-        stage.run(settings, overwrite=overwrite)
+        stage.run(settings, checkpoint=from_checkpoint, overwrite=overwrite)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,12 @@ def register(app: typer.Typer) -> None:
             setting("--prior-batch-size", help="Clips in one step of phase 2."),
             Key("train_sr.prior_batch_size"),
         ] = None,
+        from_checkpoint: Annotated[
+            Path | None,
+            typer.Option(
+                help="Begin from published weights (last.pth); give it again to go on.",
+            ),
+        ] = None,
         learning_rate: Annotated[
             float | None,
             setting("--learning-rate", help="Peak of OneCycle."),
@@ -57,4 +64,9 @@ def register(app: typer.Typer) -> None:
         """Train the Semantics Reconstructor: scans to image tokens."""
         from neuroclips_cli.stages import train_sr as stage
 
-        stage.run(settings, phase=phase.value if phase else None, overwrite=overwrite)
+        stage.run(
+            settings,
+            phase=phase.value if phase else None,
+            checkpoint=from_checkpoint,
+            overwrite=overwrite,
+        )

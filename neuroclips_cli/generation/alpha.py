@@ -72,8 +72,27 @@ def eq5_coefficients(alphas_cumprod: torch.Tensor, theta: float) -> tuple[float,
     """
     steps = len(alphas_cumprod)
     reached = round(theta * steps)
-    begin = float(alphas_cumprod[reached - 1]) if reached > 0 else 1.0
-    ratio = float(alphas_cumprod[-1]) / begin
+    return diffuse_on(alphas_cumprod, reached - 1 if reached > 0 else None, steps - 1)
+
+
+def diffuse_on(alphas_cumprod: torch.Tensor, begin: int | None, end: int) -> tuple[float, float]:
+    """Return the weights of a state and of noise when it is noised on from one step to another.
+
+    Parameters
+    ----------
+    alphas_cumprod : torch.Tensor
+        (T,) cumulative products of the schedule.
+    begin : int or None
+        Step that the state is at; None for a clean one.
+    end : int
+        Step to reach, not before ``begin``.
+
+    Returns
+    -------
+    signal, noise : float
+        ``signal ** 2 + noise ** 2 == 1``.
+    """
+    ratio = float(alphas_cumprod[end]) / (1.0 if begin is None else float(alphas_cumprod[begin]))
     return ratio**0.5, (1 - ratio) ** 0.5
 
 

@@ -97,6 +97,11 @@ def size_vector(unet: UNet2DConditionModel) -> torch.Tensor | None:
     width = unet.config.projection_class_embeddings_input_dim
     pixels = unet.config.sample_size * 8
     values = torch.tensor([pixels, pixels, 0, 0], dtype=torch.float32)
+    return size_features(values, width)
+
+
+def size_features(values: torch.Tensor, width: int) -> torch.Tensor:
+    """Turn numbers ``(n,)`` into ``width // n`` cosines and sines each, in order, ``(width,)``."""
     features = get_timestep_embedding(
         values, width // len(values), flip_sin_to_cos=True, downscale_freq_shift=0
     )

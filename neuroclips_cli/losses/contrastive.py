@@ -6,6 +6,8 @@ decides what the similarity is (unit rows make it the cosine).
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -132,3 +134,17 @@ def soft_contrastive_loss(
     logits = predictions @ views.T / temperature
     forward = F.cross_entropy(logits, similarity.softmax(-1))
     return (forward + F.cross_entropy(logits.T, similarity.T.softmax(-1))) / 2
+
+
+def annealed_temperature(first: float, last: float, step: int, steps: int) -> float:
+    """Half a cosine from ``first`` to ``last``: SoftCLIP's temperature in MindEye2.
+
+    Parameters
+    ----------
+    first, last : float
+        Temperatures of the first and the last step.
+    step, steps : int
+        0 .. ``steps - 1``, and how many there are.
+    """
+    share = step / max(steps - 1, 1)
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2

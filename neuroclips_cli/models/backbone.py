@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from torch import Tensor, nn
+
+MIXING, RELEASED = "mixing", "released"
 
 
 class RidgeRegression(nn.Module):
@@ -29,8 +34,8 @@ class RidgeRegression(nn.Module):
 class ResidualMLP(nn.Module):
     """Pre-norm residual MLP blocks over the channels.
 
-    The released "mixer" run with one token per sample normalises a single number and thus adds a
-    constant only; here every block mixes all channels.
+    The released trunk (:class:`~neuroclips_cli.models.mixer.PublishedMixer`) adds a constant
+    only; here every block mixes all channels.
 
     Parameters
     ----------
@@ -60,3 +65,11 @@ class ResidualMLP(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return x
+
+    def begin_as_identity(self) -> None:
+        """Let every block add nothing until it has learned something."""
+        with torch.no_grad():
+            for block in self.blocks:
+                last = cast(nn.Linear, cast(nn.Sequential, block)[-1])
+                last.weight.zero_()
+                last.bias.zero_()

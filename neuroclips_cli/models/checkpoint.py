@@ -7,7 +7,7 @@ from typing import Any
 
 from neuroclips_cli import disk
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.models.perception import Perception
+from neuroclips_cli.models.perception import Perception, make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.schema import PerceptionSettings, SemanticsSettings
 
@@ -23,7 +23,7 @@ def load_perception(folder: Path) -> Perception:
         If the folder holds no weights, or weights of another shape than its manifest says.
     """
     sizes, settings = _recorded(folder, "perception")
-    model = Perception(
+    model = make_perception(
         sizes["voxels"],
         sizes["frames"],
         PerceptionSettings(**settings),

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.models.backbone import ResidualMLP, RidgeRegression
+from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegression
 from neuroclips_cli.models.inception import InceptionExtension
+from neuroclips_cli.models.mixer import PublishedMixer
 from neuroclips_cli.models.temporal_upsampling import TemporalUpsampling
 from neuroclips_cli.schema import PerceptionSettings
+
+if TYPE_CHECKING:
+    from neuroclips_cli.models.published_perception import PublishedPerception
+
+PUBLISHED = "published"
+
+
+def make_perception(
+    voxels: int,
+    frames: int,
+    settings: PerceptionSettings,
+    latent_shape: tuple[int, int, int],
+) -> Perception | PublishedPerception:
+    """Build the network that ``perception.network`` names; arguments as :class:`Perception`'s."""
+    if settings.network != PUBLISHED:
+        return Perception(voxels, frames, settings, latent_shape)
+    # Its layers are diffusers', which takes seconds to import.
+    from neuroclips_cli.models.published_perception import PublishedPerception
+
+    grid = _start_grid(settings, latent_shape)
+    return PublishedPerception(voxels, frames, settings, grid, latent_shape[0])
 
 
 class Perception(nn.Module):
@@ -45,7 +69,8 @@ class Perception(nn.Module):
         self.start = (channels[0], *_start_grid(settings, latent_shape))
         self.fmri = InceptionExtension(voxels, frames, settings.inception_hidden)
         self.ridge = RidgeRegression(voxels, settings.hidden)
-        self.backbone = ResidualMLP(settings.hidden, settings.blocks, settings.dropout)
+        trunk = PublishedMixer if settings.backbone == RELEASED else ResidualMLP
+        self.backbone: nn.Module = trunk(settings.hidden, settings.blocks, settings.dropout)
         cells = self.start[0] * self.start[1] * self.start[2]
         self.to_grid = nn.Linear(settings.hidden, cells)
         self.upsampling = nn.Sequential(
@@ -53,7 +78,7 @@ class Perception(nn.Module):
                 TemporalUpsampling(
                     width,
                     channels[min(level + 1, len(channels) - 1)],
-                    frames,
+                    None if settings.attention == "batch" else frames,
                     settings.layers_per_block,
                     upsample=level + 1 < len(channels),
                 )
@@ -76,8 +101,8 @@ class Perception(nn.Module):
         Tensor
             ``(batch, frames, channels, height, width)``, VAE latents after the scaling factor.
         """
-        x = self.backbone(self.ridge(self.fmri(fmri)))
-        x = self.to_grid(x).flatten(0, 1).unflatten(-1, self.start)
+        x = self.backbone(self.ridge(self.fmri(fmri)).flatten(0, 1))
+        x = self.to_grid(x).unflatten(-1, self.start)
         x = self.upsampling(x.contiguous(memory_format=torch.channels_last))
         return self.to_latents(x).unflatten(0, (-1, self.frames)).contiguous()
 

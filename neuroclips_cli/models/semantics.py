@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from neuroclips_cli.models.backbone import ResidualMLP, RidgeRegression
+from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegression
+from neuroclips_cli.models.mixer import PublishedMixer
 from neuroclips_cli.models.prior import DiffusionPrior
 from neuroclips_cli.models.token_subspace import TokenSubspace
 from neuroclips_cli.schema import SemanticsSettings
@@ -27,18 +28,49 @@ class SemanticsBackbone(ResidualMLP):
         super().__init__(hidden, blocks, dropout)
         self.tokens = tokens
         self.backbone_linear = nn.Linear(hidden, tokens * token_dim)
-        self.clip_proj = nn.Sequential(
-            *(
-                layer
-                for _ in range(3)
-                for layer in (nn.LayerNorm(token_dim), nn.GELU(), nn.Linear(token_dim, token_dim))
-            )
-        )
+        self.clip_proj = _contrastive_projector(token_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """Map ``(batch, hidden)`` to backbone and contrastive tokens ``(batch, tokens, dim)``."""
         tokens = self.backbone_linear(super().forward(x)).unflatten(-1, (self.tokens, -1))
         return tokens, self.clip_proj(tokens)
+
+
+class PublishedSemanticsBackbone(PublishedMixer):
+    """The same with the published mixer as its trunk: keys and arithmetic of the checkpoints.
+
+    Parameters
+    ----------
+    hidden, blocks, dropout, sequence
+        See :class:`PublishedMixer`.
+    tokens, token_dim : int
+        Of the CLIP image model.
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        blocks: int,
+        dropout: float,
+        tokens: int,
+        token_dim: int,
+        sequence: int = 1,
+    ) -> None:
+        super().__init__(hidden, blocks, dropout, sequence=sequence)
+        self.tokens = tokens
+        self.backbone_linear = nn.Linear(hidden * sequence, tokens * token_dim)
+        self.clip_proj = _contrastive_projector(token_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Map ``(batch, [sequence,] hidden)`` to tokens as :class:`SemanticsBackbone` does."""
+        tokens = self.backbone_linear(super().forward(x)).unflatten(-1, (self.tokens, -1))
+        return tokens, self.clip_proj(tokens)
+
+
+def _contrastive_projector(dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(layer for _ in range(3) for layer in (nn.LayerNorm(dim), nn.GELU(), nn.Linear(dim, dim)))
+    )
 
 
 class Semantics(nn.Module):
@@ -62,8 +94,11 @@ class Semantics(nn.Module):
     ) -> None:
         super().__init__()
         self.sampling_steps, self.draws = settings.prior_sampling_steps, settings.prior_draws
+        self.prior_condition = settings.prior_condition
         self.ridge = RidgeRegression(voxels, settings.hidden)
-        self.backbone = SemanticsBackbone(
+        released = settings.backbone == RELEASED
+        make = PublishedSemanticsBackbone if released else SemanticsBackbone
+        self.backbone: SemanticsBackbone | PublishedSemanticsBackbone = make(
             settings.hidden, settings.blocks, settings.dropout, tokens, token_dim
         )
         self.diffusion_prior = DiffusionPrior(
@@ -90,7 +125,13 @@ class Semantics(nn.Module):
         Returns
         -------
         tuple of Tensor
-            Backbone tokens (condition of the prior) and contrastive tokens (for retrieval), both
+            The prior's condition (backbone tokens; with ``prior_condition = "contrastive"`` the
+            contrastive ones) and contrastive tokens (for retrieval), both
             ``(batch, tokens, token_dim)``.
         """
-        return self.backbone(self.ridge(fmri))
+        return self.decode(self.ridge(fmri))
+
+    def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Do the same from the ridge layer's output ``(batch, hidden)``."""
+        tokens, contrastive = self.backbone(x)
+        return (contrastive if self.prior_condition == "contrastive" else tokens), contrastive

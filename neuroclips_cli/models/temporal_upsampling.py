@@ -90,8 +90,9 @@ class TemporalUpsampling(nn.Module):
     ----------
     channels, out_channels : int
         Of input and output.
-    frames : int
-        Nf; consecutive rows of the input are the frames of one clip.
+    frames : int or None
+        Nf; consecutive rows of the input are the frames of one clip. None lets all rows of a
+        batch attend to each other, clips mixed, as the released trainer does.
     layers : int
         Convolution blocks before the spatial attention.
     upsample : bool
@@ -99,7 +100,13 @@ class TemporalUpsampling(nn.Module):
     """
 
     def __init__(
-        self, channels: int, out_channels: int, frames: int, layers: int, *, upsample: bool
+        self,
+        channels: int,
+        out_channels: int,
+        frames: int | None,
+        layers: int,
+        *,
+        upsample: bool,
     ) -> None:
         super().__init__()
         self.frames = frames
@@ -129,7 +136,7 @@ class TemporalUpsampling(nn.Module):
 
     def as_sequences(self, x: Tensor) -> Tensor:
         """``(clips * frames, c, h, w)`` to ``(clips * h * w, frames, c)``."""
-        clips = x.unflatten(0, (-1, self.frames))
+        clips = x.unflatten(0, (-1, self.frames or len(x)))
         return clips.permute(0, 3, 4, 1, 2).flatten(0, 2)
 
     def as_images(self, sequences: Tensor, like: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ profile = {profile_text}   # tiny, paper or compact
 subject = {subject}
 dataset = {dataset}   # folder of the data set
 workdir = {workdir}   # folder of all results
+# variant = {variant}   # paper, or released: as the authors' code (profiles paper and compact)
 # device = {device}   # auto, cpu, cuda or mps
 # seed = {seed}
 
@@ -64,6 +65,7 @@ def text(settings: Settings) -> str:
         subject=run_.subject,
         dataset=json.dumps(run_.dataset, ensure_ascii=False),
         workdir=json.dumps(run_.workdir, ensure_ascii=False),
+        variant=json.dumps(run_.variant),
         device=json.dumps(run_.device),
         seed=run_.seed,
     )

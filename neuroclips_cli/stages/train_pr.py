@@ -7,17 +7,20 @@ from pathlib import Path
 from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, require_stage
 from neuroclips_cli.config import Settings
+from neuroclips_cli.errors import UserError
 
 NAME = "train-pr"
 
 
-def run(settings: Settings, *, overwrite: bool = False) -> Path:
+def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool = False) -> Path:
     """Train the Perception Reconstructor and keep the weights that validate best.
 
     Parameters
     ----------
     settings : Settings
         ``[perception]``, ``[train_pr]`` and the VAE decide the result.
+    checkpoint : Path, optional
+        Published weights to begin from; see :func:`exchange.begin_from`.
     overwrite : bool
         Train again even if the result is there.
 
@@ -29,38 +32,55 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     Raises
     ------
     UserError
-        If preprocess is missing, there is only one training segment, or the loss becomes NaN.
+        If the checkpoint does not fit, preprocess is missing, there is only one training segment,
+        or the loss becomes NaN.
     """
     from neuroclips_cli.backbones.loading import resolve
 
     preprocess = require_stage(settings, "preprocess", needed_by=NAME)
     vae = resolve(settings.backbones.vae)
     inputs: dict[str, Path | str] = {"preprocess": preprocess, "vae": vae}
+    if settings.train_pr.contrast == "convnext" and settings.backbones.convnext:
+        inputs["convnext"] = str(Path(settings.backbones.convnext).expanduser())
+    if checkpoint:
+        inputs["checkpoint"] = checkpoint
     sections = ("perception", "train_pr")
     with open_stage(settings, NAME, sections=sections, inputs=inputs, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            _train(settings, preprocess, stage)
+            _train(settings, preprocess, stage, checkpoint)
         return stage.folder
 
 
-def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
+def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None) -> None:
     """Read from top to bottom: data, targets, model, one phase, weights."""
     from dataclasses import replace
 
     import torch
 
     from neuroclips_cli.backbones.loading import choose_device
-    from neuroclips_cli.models.perception import Perception
-    from neuroclips_cli.stages.training_inputs import latent_targets, phase_facts, training_clips
+    from neuroclips_cli.models.perception import make_perception
+    from neuroclips_cli.stages.exchange import begin_from
+    from neuroclips_cli.stages.training_inputs import (
+        latent_targets,
+        map_targets,
+        phase_facts,
+        training_clips,
+    )
     from neuroclips_cli.training.checkpoints import Checkpoints, plain_state, seed_torch
     from neuroclips_cli.training.journal import Journal
     from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
     from neuroclips_cli.training.memory import require_gpu_memory
-    from neuroclips_cli.training.objectives import PerceptionObjective
+    from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
     from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
     from neuroclips_cli.training.validation import perception_figures
 
     options = settings.train_pr
+    released_contrast = options.contrast == "convnext"
+    if released_contrast and settings.perception.network != "published":
+        raise UserError(
+            'train_pr.contrast = "convnext" compares a map that only the published network has: '
+            'set perception.network = "published"'
+        )
     device = choose_device(settings.run.device)
     clips = training_clips(preprocess, options.validation_segments)
     latents = latent_targets(settings, clips, device)
@@ -69,19 +89,26 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     sizes = settings.perception
     require_gpu_memory(
         device,
-        lambda hidden: Perception(voxels, frames, replace(sizes, hidden=hidden), latent_shape),
+        lambda hidden: make_perception(voxels, frames, replace(sizes, hidden=hidden), latent_shape),
         sizes.hidden,
         "perception.hidden",
         NAME,
     )
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
-    model = Perception(voxels, frames, settings.perception, latent_shape)
-    objective = PerceptionObjective(model, options.temperature, options.contrast_weight)
+    model = make_perception(voxels, frames, settings.perception, latent_shape)
+    if checkpoint:
+        begin_from(model, checkpoint)
+    targets = {"latents": latents}
+    kind = PerceptionObjective
+    if released_contrast:
+        kind = AuxiliaryObjective
+        targets["maps"] = map_targets(settings, clips, settings.perception.start_size, device)
+    objective = kind(model, options.temperature, options.contrast_weight)
 
     samples = ClipSamples(
         clips.fmri,
         clips.train,
-        {"latents": latents},
+        targets,
         average_share=options.average_share,
         noise=options.noise,
     )
@@ -89,9 +116,9 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     held_latents = torch.from_numpy(latents[clips.validation]).float().to(device)
 
     def validate() -> dict[str, float]:
-        return perception_figures(
-            model, held_fmri, held_latents, options.temperature, options.contrast_weight
-        )
+        # The released contrast has no maps of held-out clips: there the error alone decides.
+        weight = 0.0 if released_contrast else options.contrast_weight
+        return perception_figures(model, held_fmri, held_latents, options.temperature, weight)
 
     plan = Plan(
         phase="perception",

@@ -12,6 +12,7 @@ from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
     from neuroclips_cli.training.checkpoints import Progress
+    from neuroclips_cli.training.objectives import Decode
 
 NAME = "train-sr"
 PHASES = ("contrastive", "prior")
@@ -21,7 +22,13 @@ class _FirstPhaseDone(Exception):
     """Leaves the stage open, so that the next call goes on with phase 2."""
 
 
-def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False) -> Path:
+def run(
+    settings: Settings,
+    *,
+    phase: str | None = None,
+    checkpoint: Path | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Train the Semantics Reconstructor: contrastive phase, then prior phase.
 
     Parameters
@@ -31,6 +38,8 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
     phase : str, optional
         ``contrastive`` stops after phase 1 (the stage stays unfinished, the next call goes on);
         ``prior`` insists that phase 1 is done; both in a row by default.
+    checkpoint : Path, optional
+        Published weights to begin from; see :func:`exchange.begin_from`.
     overwrite : bool
         Train again even if the result is there.
 
@@ -42,8 +51,8 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
     Raises
     ------
     UserError
-        If preprocess or phase 1 is missing, there is only one training segment, or the loss
-        becomes NaN.
+        If the checkpoint does not fit, preprocess or phase 1 is missing, there is only one
+        training segment, or the loss becomes NaN.
     """
     from neuroclips_cli.backbones.loading import resolve
     from neuroclips_cli.stages.train_projector import projector_reference
@@ -51,7 +60,13 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
     if phase not in (None, *PHASES):
         raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
     preprocess = require_stage(settings, "preprocess", needed_by=NAME)
-    inputs = {"preprocess": preprocess} | {
+    if checkpoint and settings.train_sr.ridge_closed_form:
+        raise UserError(
+            "train_sr.ridge_closed_form solves the layers that --from-checkpoint brings: add "
+            "--set train_sr.ridge_closed_form=false, or leave the checkpoint out"
+        )
+    given: dict[str, Path | str] = {"checkpoint": checkpoint} if checkpoint else {}
+    inputs = {"preprocess": preprocess, **given} | {
         name: resolve(getattr(settings.backbones, name)) for name in ("clip", "captioner")
     }
     inputs["projector"] = resolve(projector_reference(settings))
@@ -64,7 +79,7 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
             overwrite=overwrite,
         ) as stage:
             if not stage.up_to_date:
-                _Training(settings, preprocess, stage).run(phase)
+                _Training(settings, preprocess, stage, checkpoint).run(phase)
             return stage.folder
     except _FirstPhaseDone as stopped:
         console.info("phase 1 is done; `neuroclips train-sr` goes on with phase 2")
@@ -74,7 +89,9 @@ def run(settings: Settings, *, phase: str | None = None, overwrite: bool = False
 class _Training:
     """Data, targets and model of one training, and its two phases."""
 
-    def __init__(self, settings: Settings, preprocess: Path, stage: Stage) -> None:
+    def __init__(
+        self, settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None
+    ) -> None:
         import torch
 
         from neuroclips_cli.backbones.clip import load_projector
@@ -83,6 +100,7 @@ class _Training:
         from neuroclips_cli.models.semantics import Semantics
         from neuroclips_cli.models.token_subspace import TokenSubspace
         from neuroclips_cli.stages import training_inputs as inputs
+        from neuroclips_cli.stages.exchange import begin_from
         from neuroclips_cli.stages.train_projector import projector_reference
         from neuroclips_cli.training.checkpoints import seed_torch
         from neuroclips_cli.training.loop import make_accelerator
@@ -106,7 +124,9 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
-        self.decode: torch.nn.Module = self.model
+        if checkpoint:
+            begin_from(self.model, checkpoint)
+        self.decode: Decode = self.model
         self.scans = self.clips.fmri
         if self.options.ridge_closed_form:
             self._solve_ridge()
@@ -159,7 +179,7 @@ class _Training:
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
         install(fit, self.model.ridge)
         begin_as_regression(fit, self.model.backbone)
-        self.decode = self.model.backbone
+        self.decode = self.model.decode
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
         self.scans[train] = padded(fit, hidden)
         self.stage.fact("ridge", {"penalty": fit.penalty, "components": fit.width})
@@ -194,7 +214,13 @@ class _Training:
 
         options = self.options
         objective = ContrastiveObjective(
-            self.model, self.decode, options.temperature, options.mixco_beta
+            self.model,
+            self.decode,
+            options.temperature,
+            options.mixco_beta,
+            projector=self.projector if options.contrastive_reftm_weight else None,
+            reftm_weight=options.contrastive_reftm_weight,
+            reftm_temperature=options.reftm_temperature,
         )
         self.model.diffusion_prior.requires_grad_(False)
 
@@ -216,12 +242,20 @@ class _Training:
             "temperature": options.temperature,
             "prior_weight": options.prior_weight,
             "reftm_weight": options.reftm_weight,
+            "reftm_temperature": options.reftm_temperature,
         }
         objective = PriorObjective(
-            self.model, self.decode, self.projector, mixco_beta=options.mixco_beta, **weights
+            self.model,
+            self.decode,
+            self.projector,
+            mixco_beta=options.mixco_beta,
+            softclip_epochs=options.prior_epochs if options.prior_contrast == "softclip" else 0,
+            **weights,
         )
-        self.model.requires_grad_(True)
-        self.model.ridge.requires_grad_(not options.ridge_closed_form)
+        everything = options.prior_trains == "all"
+        self.model.requires_grad_(everything)
+        self.model.ridge.requires_grad_(everything and not options.ridge_closed_form)
+        self.model.diffusion_prior.requires_grad_(True)
         self.model.diffusion_prior.freeze_rotary()
 
         def validate() -> dict[str, float]:

@@ -97,14 +97,41 @@ def _target_path(settings: Settings, name: str, digest: str, reference: str, suf
 
 def latent_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
     """VAE latents of all frames, float16 (clips, Nf, channels, h, w)."""
+    from neuroclips_cli.backbones.pixels import resize_frames
     from neuroclips_cli.backbones.vae import encode_frames, load_vae
+
+    size = settings.perception.frame_size
 
     def encoder() -> Callable[[np.ndarray], np.ndarray]:
         vae = load_vae(settings.backbones.vae, device)
-        return lambda frames: encode_frames(vae, frames)
+        return lambda frames: encode_frames(vae, resize_frames(frames, size) if size else frames)
 
-    path = _target_path(settings, "latents", clips.frames_digest, settings.backbones.vae, ".npy")
+    digest = f"{clips.frames_digest} at {size}" if size else clips.frames_digest
+    path = _target_path(settings, "latents", digest, settings.backbones.vae, ".npy")
     return _frame_targets(path, clips.frames, encoder, "VAE latents")
+
+
+def map_targets(
+    settings: Settings, clips: TrainingClips, positions: int, device: str
+) -> np.ndarray:
+    """ConvNeXt maps of all frames and of one augmented view of each.
+
+    float16 (clips, Nf, 2, positions x positions, width).
+    """
+    from neuroclips_cli.backbones.convnext import load_convnext
+    from neuroclips_cli.training.checkpoints import seed_torch
+    from neuroclips_cli.training.samples import derived_seed
+
+    network = load_convnext(settings.backbones.convnext, device)
+
+    def encoder() -> Callable[[np.ndarray], np.ndarray]:
+        seed_torch(derived_seed(settings.run.seed, "views"))
+        return lambda frames: network.two_views(frames, positions)
+
+    digest = f"{clips.frames_digest} {positions} views {settings.run.seed}"
+    weights = sha256(Path(settings.backbones.convnext).expanduser())
+    path = _target_path(settings, "maps", digest, f"sha256:{weights}", ".npy")
+    return _frame_targets(path, clips.frames, encoder, "ConvNeXt maps")
 
 
 def token_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from neuroclips_cli.models.backbone import RidgeRegression
-from neuroclips_cli.models.semantics import SemanticsBackbone
+from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, SemanticsBackbone
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Tried penalties, as multiples of a scan's mean squared norm."""
@@ -196,7 +196,9 @@ def install(fit: CrossFit, layer: RidgeRegression) -> None:
     ridge.requires_grad_(False)
 
 
-def begin_as_regression(fit: CrossFit, backbone: SemanticsBackbone) -> None:
+def begin_as_regression(
+    fit: CrossFit, backbone: SemanticsBackbone | PublishedSemanticsBackbone
+) -> None:
     """Let untrained layers predict what the regression predicts.
 
     Parameters
@@ -211,11 +213,7 @@ def begin_as_regression(fit: CrossFit, backbone: SemanticsBackbone) -> None:
     with torch.no_grad():
         output.weight[:, : fit.width] = torch.from_numpy(fit.axes[:, :tokens].T.copy())
         output.bias.copy_(torch.from_numpy(fit.mean[:tokens]))
-        for block in backbone.blocks:
-            last = cast(nn.Sequential, block)[-1]
-            if isinstance(last, nn.Linear):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+    backbone.begin_as_identity()
 
 
 def padded(fit: CrossFit, hidden: int) -> np.ndarray:

@@ -92,6 +92,7 @@ def train_phase(
     ----------
     objective : nn.Module
         ``objective(batch)`` returns named scalar losses, ``loss`` among them; contains ``model``.
+        Its ``epoch`` is set before every epoch.
     model : nn.Module
         What is checkpointed.
     samples : ClipSamples
@@ -120,6 +121,7 @@ def train_phase(
     )
     schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
     steps = len(loader)
+    plain: Any = objective
     objective, optimiser, loader, schedule = accelerator.prepare(
         objective, optimiser, loader, schedule
     )
@@ -129,7 +131,7 @@ def train_phase(
         advance(progress.epoch * steps)
     for epoch in range(progress.epoch, plan.epochs):
         began = time.monotonic()
-        order.epoch = epoch
+        order.epoch = plain.epoch = epoch
         seed_torch(derived_seed(plan.seed, plan.phase, epoch))
         figures = _one_epoch(objective, loader, optimiser, schedule, accelerator, advance)
         _refuse_nan(figures, plan, epoch)

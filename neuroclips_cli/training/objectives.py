@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroclips_cli.losses import bimixco_loss, draw_mix, mix_rows, perception_loss, reftm_loss
-from neuroclips_cli.models.perception import Perception
+from neuroclips_cli.losses import (
+    Mix,
+    bimixco_loss,
+    draw_mix,
+    mix_rows,
+    perception_loss,
+    reftm_loss,
+    soft_clip_loss,
+    soft_contrastive_loss,
+)
+from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+
+if TYPE_CHECKING:
+    from neuroclips_cli.models.published_perception import PublishedPerception
+
+Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From the samples' ``fmri`` to the prior's condition and the contrastive tokens."""
 
 
 def flat_unit(tokens: Tensor) -> Tensor:
@@ -21,13 +39,13 @@ class PerceptionObjective(nn.Module):
 
     Parameters
     ----------
-    model : Perception
-        What is trained.
+    model : nn.Module
+        What is trained: scans to latents.
     temperature, contrast_weight : float
         Of the contrastive term.
     """
 
-    def __init__(self, model: Perception, temperature: float, contrast_weight: float) -> None:
+    def __init__(self, model: nn.Module, temperature: float, contrast_weight: float) -> None:
         super().__init__()
         self.model = model
         self.temperature, self.contrast_weight = temperature, contrast_weight
@@ -41,6 +59,26 @@ class PerceptionObjective(nn.Module):
         return {"loss": loss, "error": error, "contrast": contrast}
 
 
+class AuxiliaryObjective(PerceptionObjective):
+    """The released loss: mean absolute error, and the auxiliary map against ConvNeXt maps.
+
+    The contrast runs over all positions of all frames of the batch; its teacher is how similar
+    the maps of the frames are to those of an augmented view. The released code halves the sum,
+    which AdamW does not notice.
+    """
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return ``loss``, ``error``, ``contrast`` of ``fmri``, ``latents`` and ``maps``."""
+        model = cast("PublishedPerception", self.model)
+        predicted, auxiliary = model.with_auxiliary(batch["fmri"])
+        error = (predicted.float() - batch["latents"]).abs().mean()
+        plain, view = batch["maps"].unbind(2)
+        rows = [F.normalize(x.float().flatten(0, -2), dim=-1) for x in (auxiliary, plain, view)]
+        contrast = soft_contrastive_loss(rows[0], rows[1], rows[2], self.temperature)
+        loss = error + self.contrast_weight * contrast
+        return {"loss": loss, "error": error, "contrast": contrast}
+
+
 class ContrastiveObjective(nn.Module):
     """Phase 1: BiMixCo (Eq. 8) between contrastive tokens and the keyframe's CLIP tokens.
 
@@ -48,28 +86,45 @@ class ContrastiveObjective(nn.Module):
     ----------
     model : Semantics
         Its diffusion prior is not touched.
-    decode : nn.Module
-        From the samples' ``fmri`` to backbone and contrastive tokens: the model itself, or only
-        its backbone where the samples went through the ridge layer before.
+    decode : Decode
+        The model itself, or its ``decode`` where the samples went through the ridge layer before.
     temperature, mixco_beta : float
         Of BiMixCo.
+    projector : TokenProjector, optional
+        Frozen; for Reftm on the contrastive tokens, which the released code adds here.
+    reftm_weight, reftm_temperature : float
+        Of that Reftm (temperature 0: BiMixCo's); without a projector it is left out.
     """
 
     def __init__(
-        self, model: Semantics, decode: nn.Module, temperature: float, mixco_beta: float
+        self,
+        model: Semantics,
+        decode: Decode,
+        temperature: float,
+        mixco_beta: float,
+        *,
+        projector: TokenProjector | None = None,
+        reftm_weight: float = 0.0,
+        reftm_temperature: float = 0.0,
     ) -> None:
         super().__init__()
-        self.model, self.decode = model, decode
+        self.model, self.decode, self.projector = model, decode, projector
         self.temperature, self.mixco_beta = temperature, mixco_beta
+        self.reftm_weight = reftm_weight
+        self.reftm_temperature = reftm_temperature or temperature
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss`` of ``fmri`` and ``tokens``."""
+        """Return ``loss`` of ``fmri``, ``tokens`` and, with a projector, ``text``."""
         mix = draw_mix(len(batch["fmri"]), self.mixco_beta, batch["fmri"].device)
         _, contrastive = self.decode(mix_rows(batch["fmri"], mix))
         loss = bimixco_loss(
             flat_unit(contrastive), flat_unit(batch["tokens"]), self.temperature, mix
         )
-        return {"loss": loss}
+        if self.projector is None:
+            return {"loss": loss}
+        image = self.projector(contrastive.float())
+        reftm = reftm_loss(image, batch["text"], self.reftm_temperature)
+        return {"loss": loss + self.reftm_weight * reftm, "contrast": loss, "reftm": reftm}
 
 
 class PriorObjective(nn.Module):
@@ -82,42 +137,62 @@ class PriorObjective(nn.Module):
     ----------
     model : Semantics
         Trained whole.
-    decode : nn.Module
+    decode : Decode
         As above.
     projector : TokenProjector
         Frozen.
     temperature, mixco_beta : float
-        Of BiMixCo; Reftm uses the same temperature.
+        Of BiMixCo.
     prior_weight, reftm_weight : float
         delta and mu of Eq. 4.
+    reftm_temperature : float
+        Of Reftm; 0 takes BiMixCo's.
+    softclip_epochs : int
+        0 keeps BiMixCo; otherwise nothing is mixed, and the contrast is SoftCLIP whose temperature
+        is annealed over so many epochs, as in the released phase 2.
     """
+
+    SOFTCLIP = (0.004, 0.0075)
 
     def __init__(
         self,
         model: Semantics,
-        decode: nn.Module,
+        decode: Decode,
         projector: TokenProjector,
         *,
         temperature: float,
         mixco_beta: float,
         prior_weight: float,
         reftm_weight: float,
+        reftm_temperature: float = 0.0,
+        softclip_epochs: int = 0,
     ) -> None:
         super().__init__()
         self.model, self.decode, self.projector = model, decode, projector
         self.temperature, self.mixco_beta = temperature, mixco_beta
         self.prior_weight, self.reftm_weight = prior_weight, reftm_weight
+        self.reftm_temperature = reftm_temperature or temperature
+        self.softclip_epochs = softclip_epochs
+        self.epoch = 0
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``contrast``, ``prior``, ``reftm`` of ``fmri``, ``tokens``, ``text``."""
-        mix = draw_mix(len(batch["fmri"]), self.mixco_beta, batch["fmri"].device)
+        share = 0.0 if self.softclip_epochs else 0.5
+        mix = draw_mix(len(batch["fmri"]), self.mixco_beta, batch["fmri"].device, share=share)
         brain, contrastive = self.decode(mix_rows(batch["fmri"], mix))
         tokens = batch["tokens"]
-        contrast = bimixco_loss(flat_unit(contrastive), flat_unit(tokens), self.temperature, mix)
+        contrast = self._contrast(flat_unit(contrastive), flat_unit(tokens), mix)
         pure = (~mix.selected).nonzero().flatten()
         if not len(pure):
             pure = mix.selected.nonzero().flatten()
         prior, predicted = self.model.diffusion_prior(brain[pure], tokens[pure])
-        reftm = reftm_loss(self.projector(predicted.float()), batch["text"][pure], self.temperature)
+        image = self.projector(predicted.float())
+        reftm = reftm_loss(image, batch["text"][pure], self.reftm_temperature)
         loss = contrast + self.prior_weight * prior + self.reftm_weight * reftm
         return {"loss": loss, "contrast": contrast, "prior": prior, "reftm": reftm}
+
+    def _contrast(self, predictions: Tensor, targets: Tensor, mix: Mix) -> Tensor:
+        if not self.softclip_epochs:
+            return bimixco_loss(predictions, targets, self.temperature, mix)
+        temperature = annealed_temperature(*self.SOFTCLIP, self.epoch, self.softclip_epochs)
+        return soft_clip_loss(predictions, targets, temperature)

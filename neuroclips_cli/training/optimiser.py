@@ -13,7 +13,8 @@ def make_optimiser(
     """AdamW over what learns in ``module``.
 
     Matrices and filters decay; biases, gains and mixing scalars do not; the ridge layer's
-    weights, found by ``ridge`` in their name, have a decay of their own (Eq. 3's penalty).
+    weights, found by ``ridge`` (in the published Perception Reconstructor ``ridge1``) in their
+    name, have a decay of their own (Eq. 3's penalty).
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def make_optimiser(
             continue
         if parameter.ndim < 2:
             rest.append(parameter)
-        elif "ridge." in name:
+        elif "ridge." in name or "ridge1." in name:
             ridge.append(parameter)
         else:
             matrices.append(parameter)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuroclips_cli.losses import info_nce, perception_loss, reftm_loss
-from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.training.objectives import flat_unit
@@ -22,13 +21,13 @@ def _in_batches(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def perception_figures(
-    model: Perception, fmri: Tensor, latents: Tensor, temperature: float, contrast_weight: float
+    model: nn.Module, fmri: Tensor, latents: Tensor, temperature: float, contrast_weight: float
 ) -> dict[str, float]:
     """Eq. 1 on held-out clips, and the same with the scans given to other clips.
 
     Parameters
     ----------
-    model : Perception
+    model : nn.Module
         In evaluation mode.
     fmri : Tensor
         ``(clips, voxels)``.
@@ -93,6 +92,7 @@ def prior_figures(
     temperature: float,
     prior_weight: float,
     reftm_weight: float,
+    reftm_temperature: float = 0.0,
 ) -> dict[str, float]:
     """Eq. 4 on held-out clips, every clip at fixed, evenly spread noise steps.
 
@@ -102,8 +102,8 @@ def prior_figures(
         As above.
     text : Tensor
         ``(clips, embed_dim)``, caption embeddings.
-    temperature, prior_weight, reftm_weight : float
-        Of Eq. 4.
+    temperature, prior_weight, reftm_weight, reftm_temperature : float
+        Of Eq. 4; Reftm's temperature 0 takes BiMixCo's.
 
     Returns
     -------
@@ -124,7 +124,8 @@ def prior_figures(
         errors.append(error * len(part))
         predicted.append(clean.float())
     prior = (sum(errors) / len(fmri)).item()
-    reftm = reftm_loss(projector(torch.cat(predicted)), text, temperature).item()
+    image = projector(torch.cat(predicted))
+    reftm = reftm_loss(image, text, reftm_temperature or temperature).item()
     contrast = figures["loss"]
     total = contrast + prior_weight * prior + reftm_weight * reftm
     return figures | {"loss": total, "contrast": contrast, "prior": prior, "reftm": reftm}
