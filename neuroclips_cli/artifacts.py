@@ -47,6 +47,10 @@ STAGES = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate
 """All stages in working order; each is a command and a folder."""
 
 
+LEAST_SPACE = 4 * disk.MEBIBYTE
+"""No stage begins with less: tables, figures, logs and manifests."""
+
+
 def subject_label(subject: int) -> str:
     """Return the BIDS label of a subject: ``sub-01``."""
     return f"sub-{subject:02d}"
@@ -179,6 +183,7 @@ def open_stage(
             console.info(f"{stage} of {run.name} is up to date")
             yield Stage(folder, old, up_to_date=True)
             return
+        disk.require_space(run, LEAST_SPACE)
         resumed = old is not None and not fresh and old["state"] == "running"
         if resumed and old:
             record["facts"], record["seconds"] = old["facts"], old["seconds"]

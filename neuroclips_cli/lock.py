@@ -56,6 +56,15 @@ def only_writer(folder: Path, stage: str) -> Iterator[None]:
         guard.release()
 
 
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Let one process at a time make a file that several may want; the others wait for it."""
+    lock = path.parent.parent / ".locks" / f"{path.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        yield
+
+
 def holder(folder: Path, stage: str) -> str:
     """Return who writes ``folder/stage`` now, or nothing; a dead process's note does not count."""
     lock, note = _paths(folder, stage)

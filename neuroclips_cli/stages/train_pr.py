@@ -7,6 +7,7 @@ from pathlib import Path
 from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, require_stage
 from neuroclips_cli.config import Settings
+from neuroclips_cli.stages import space
 
 NAME = "train-pr"
 
@@ -65,6 +66,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage) -> None:
     voxels, frames, latent_shape = clips.fmri.shape[2], latents.shape[1], latents.shape[2:]
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = Perception(voxels, frames, settings.perception, latent_shape)
+    stage.need_space(space.of_training(model))
     objective = PerceptionObjective(model, options.temperature, options.contrast_weight)
 
     samples = ClipSamples(
