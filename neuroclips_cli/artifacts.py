@@ -119,7 +119,7 @@ def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
         "missing": f"which {folder} does not hold: run `{command}` first",
         "interrupted": f"which was interrupted: run `{command}`, it goes on where it stopped",
         "running": f"which {''.join(reasons)} is writing now: wait for it to end",
-        "damaged": f"which is damaged ({'; '.join(reasons[:3])}): run `{command}`, it makes it again",
+        "damaged": f"which is damaged ({'; '.join(reasons[:3])}): run `{command}` again",
         "stale": f"which is stale ({'; '.join(reasons)}): run `{command}` again",
     }[state]
     raise UserError(f"{needed_by} needs {stage} of {label}, {what}")
@@ -355,8 +355,11 @@ class Stage:
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
     """Read a table with a header line as one dictionary per row."""
-    with open(path, newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no table in UTF-8 ({error}): make it again") from error
 
 
 def _check_name(stage: str) -> None:

@@ -43,7 +43,7 @@ def region_mask(path: Path, regions: Sequence[str], models: Any) -> NDArray[np.b
     image = load(path)
     if not isinstance(image, Cifti2Image):
         raise UserError(f"{path} is no CIFTI label file: set data.mask to a .dlabel.nii file")
-    labels, theirs = (image.header.get_axis(i) for i in range(2))
+    labels, theirs = guarded(path, lambda: [image.header.get_axis(i) for i in range(2)])
     if not isinstance(labels, LabelAxis) or not isinstance(theirs, BrainModelAxis):
         raise UserError(f"{path} is no CIFTI label file: set data.mask to a .dlabel.nii file")
     names = {int(key): str(name) for key, (name, _) in labels.label[0].items()}

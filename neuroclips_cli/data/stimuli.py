@@ -25,11 +25,14 @@ class Stimulus:
     duration_s : float
     onsets_s : float64 (frames,)
         When each frame appears, from the first one.
+    steady : bool
+        False where the frame rate varies; frames are taken by their times then.
     """
 
     path: Path
     duration_s: float
     onsets_s: NDArray[np.float64]
+    steady: bool = True
 
     def clips(self, clip_s: float, frames_per_clip: int) -> int:
         """Count the whole clips.
@@ -61,14 +64,21 @@ def open_stimulus(path: Path) -> Stimulus:
     reader = _reader(path)
     if not len(reader):
         raise UserError(f"{path} holds no frames: replace it")
-    onsets = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0].astype(np.float64)
+    try:
+        times = np.asarray(reader.get_frame_timestamp(range(len(reader))))
+        rate = float(reader.get_avg_fps())
+    except Exception as error:  # decord's own kind, and what numpy says to its answer
+        raise UserError(f"{path} has no usable frame times: replace it") from error
+    onsets = times[:, 0].astype(np.float64)
     # Timestamps are single precision; at a constant rate the frame numbers are exact.
-    rate = float(reader.get_avg_fps())
-    steady = np.arange(len(onsets)) / rate
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steady = np.arange(len(onsets)) / np.float64(rate)
     onsets = onsets - onsets[0]
-    if np.abs(onsets - steady).max() < 0.5 / rate:
-        onsets = steady
-    return Stimulus(path, float(onsets[-1] + 1 / rate), onsets)
+    if not (np.isfinite(onsets).all() and np.isfinite(rate) and rate > 0):
+        raise UserError(f"{path} has no usable frame times: replace it")
+    even = bool(np.abs(onsets - steady).max() < 0.5 / rate)
+    onsets = steady if even else onsets
+    return Stimulus(path, float(onsets[-1] + 1 / rate), onsets, even)
 
 
 def clip_frames(
@@ -104,5 +114,10 @@ def clip_frames(
                 raise UserError(
                     f"{stimulus.path} is damaged near {stimulus.onsets_s[wanted]:.1f} s: replace it"
                 ) from error
+            if shown.shape != frames[row].shape:
+                raise UserError(
+                    f"decord cannot scale {stimulus.path} to {size} pixels: set data.frame_size to "
+                    "a multiple of 32"
+                )
             frames[row] = shown
         yield frames

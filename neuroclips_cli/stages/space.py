@@ -34,7 +34,7 @@ def of_preprocess(settings: Settings, clips: dict[str, tuple[int, int]], voxels:
 
 
 def of_training(model: nn.Module) -> float:
-    """Bytes of a training: best weights, the last state with two moments, a copy while it is written.
+    """Bytes of a training: best weights, last state with two moments, and the copy being written.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ def warm_up() -> None:
     import open_clip  # noqa: F401
     import scipy.stats  # noqa: F401
     import torch
-    import torch.utils.tensorboard  # noqa: F401
+    import torch.utils.tensorboard
     import transformers  # noqa: F401
 
     from neuroclips_cli.cli import main  # noqa: F401
