@@ -108,11 +108,19 @@ def read(folder: Path) -> dict[str, Any] | None:
     record = disk.read_json(path)
     shape = {"state": str, "determined_by": dict, "inputs": dict, "outputs": dict, "facts": dict}
     shape |= {"settings": dict, "stage": str}
-    if not isinstance(record, dict) or any(
-        not isinstance(record.get(key), kind) for key, kind in shape.items()
+    if (
+        not isinstance(record, dict)
+        or any(not isinstance(record.get(key), kind) for key, kind in shape.items())
+        or not all(map(_is_inside, [*record["outputs"], *record.get("marks", {})]))
     ):
         raise UserError(f"{path} is no manifest of neuroclips: remove {folder} and run again")
     return record
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether the name of an output is one that leads to a file of the stage's folder."""
+    parts = name.split("/")
+    return "\0" not in name and all(p not in ("", "..") and len(p.encode()) < 256 for p in parts)
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neuroclips_cli.arrays import read_array
+from neuroclips_cli.data.probe import check_video
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_indices, resize
 
@@ -167,6 +168,7 @@ def _read_gif(path: Path) -> tuple[np.ndarray, float]:
 def _read_video(path: Path) -> tuple[np.ndarray, float]:
     import decord
 
+    check_video(path)
     reader = decord.VideoReader(str(path), num_threads=1)
     _check_size(path, len(reader) * int(np.prod(reader[0].shape, dtype=np.int64)))
     frames = reader.get_batch(range(len(reader))).asnumpy()

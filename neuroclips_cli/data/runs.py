@@ -61,7 +61,7 @@ class CiftiRun:
         if series.unit != "SECOND":
             raise UserError(f"{path} is sampled in {series.unit}, not in seconds: replace it")
         _check_tr(path, float(series.step), tr_s)
-        if tuple(image.shape) != (len(series), len(models)):
+        if tuple(image.shape) != (len(series), len(models)) or not len(series):
             raise UserError(f"{path} holds other data than its header describes: replace it")
         names = np.asarray(models.name, str)
         self.columns = np.flatnonzero(np.isin(names, CORTEX))
@@ -110,7 +110,9 @@ class VolumeRun:
                 f"{path} has the shape {shape}, but the mask (data.mask) {mask.shape}: "
                 f"give a mask on the grid of the runs"
             )
-        unit = image.header.get_xyzt_units()[1]
+        if shape[3] < 1:
+            raise UserError(f"{path} holds {shape[3]} volumes: copy or download it again")
+        unit = guarded(path, lambda: image.header.get_xyzt_units()[1])
         _check_tr(path, float(image.header.get_zooms()[3]) * _UNIT_SECONDS.get(unit, 1.0), tr_s)
         self.path, self.volumes = path, int(shape[3])
         self.columns = np.flatnonzero(mask)
@@ -190,6 +192,8 @@ def check_values(path: Path, series: NDArray[np.float32]) -> Findings:
     UserError
         If its numbers are of a size that no scanner writes, or all voxels are unusable.
     """
+    if not series.size:
+        raise UserError(f"{path} holds no values: copy or download it again")
     found = inspect(series)
     if found.garbage > 0.01:
         raise UserError(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.data.probe import LONGEST_S, check_video
 from neuroclips_cli.errors import UserError
 
 _EPSILON_S = 1e-4
@@ -46,6 +47,7 @@ class Stimulus:
 def _reader(path: Path, size: int | None = None) -> Any:
     import decord
 
+    check_video(path)
     shape = {} if size is None else {"width": size, "height": size}
     try:
         return decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1, **shape)
@@ -74,7 +76,7 @@ def open_stimulus(path: Path) -> Stimulus:
     with np.errstate(divide="ignore", invalid="ignore"):
         steady = np.arange(len(onsets)) / np.float64(rate)
     onsets = onsets - onsets[0]
-    if not (np.isfinite(onsets).all() and np.isfinite(rate) and rate > 0):
+    if not (np.isfinite(onsets).all() and LONGEST_S > len(onsets) / max(rate, 1e-9) > 0):
         raise UserError(f"{path} has no usable frame times: replace it")
     even = bool(np.abs(onsets - steady).max() < 0.5 / rate)
     onsets = steady if even else onsets
