@@ -80,7 +80,10 @@ def open_stimulus(path: Path) -> Stimulus:
         raise UserError(f"{path} has no usable frame times: replace it")
     even = bool(np.abs(onsets - steady).max() < 0.5 / rate)
     onsets = steady if even else onsets
-    return Stimulus(path, float(onsets[-1] + 1 / rate), onsets, even)
+    duration = float(onsets.max() + 1 / rate)
+    if duration > LONGEST_S:
+        raise UserError(f"{path} has frame times up to {duration:.0f} s: replace it")
+    return Stimulus(path, duration, onsets, even)
 
 
 def clip_frames(

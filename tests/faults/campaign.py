@@ -53,10 +53,7 @@ def fill(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
         if middle:
             child = harness.start([stage], folder)
             time.sleep(draw.uniform(0.05, 0.8) * seconds)
-        free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        left = int(draw.uniform(0, 3e5))
-        with open(disk / "filler", "wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, max(free - left, 1))
+        _take(disk, int(draw.uniform(0, 3e5)))
         first = harness.finish(child, folder, began) if middle else harness.command([stage], folder)
         (disk / "filler").unlink()
         last = harness.command([stage], folder)
@@ -73,6 +70,18 @@ def fill(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
         "differ": wrong,
         "said": first.said[-700:],
     }
+
+
+def _take(disk: Path, left: int) -> None:
+    """Fill a disk up to some bytes; a stage may be writing there meanwhile."""
+    while True:
+        room = os.statvfs(disk)
+        try:
+            with open(disk / "filler", "wb") as stream:
+                os.posix_fallocate(stream.fileno(), 0, max(room.f_bavail * room.f_frsize - left, 1))
+            return
+        except OSError:
+            continue
 
 
 def race(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[str, object]:

@@ -28,9 +28,12 @@ def work(settings, **options):
             return
         def rows(piece):
             time.sleep({pause})
-            return np.random.default_rng(piece.start).standard_normal((piece.stop - piece.start, 500))
+            draw = np.random.default_rng(piece.start)
+            return draw.standard_normal((piece.stop - piece.start, 500))
         fill_rows(stage, "a.npy", (40, 500), "float32", 4, rows, "rows")
-        fill_texts(stage, ".texts.json", 40, 8, lambda p: [str(i) for i in range(p.start, p.stop)], "texts")
+        def texts(piece):
+            return [str(i) for i in range(piece.start, piece.stop)]
+        fill_texts(stage, ".texts.json", 40, 8, texts, "texts")
         stage.write_text("b.txt", "done")
 
 stage_module.run = work
