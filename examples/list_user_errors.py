@@ -1,6 +1,6 @@
 """Write docs/errors.md: every sentence that a user can meet, taken from the code.
 
-``python examples/list_user_errors.py`` writes the file; ``--check`` only says whether it is current.
+``python examples/list_user_errors.py`` writes it, ``--check`` only says whether it is current.
 """
 
 from __future__ import annotations
