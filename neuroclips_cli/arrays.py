@@ -19,8 +19,16 @@ def read_array(path: Path | str) -> np.ndarray:
 
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path} is not a readable .npy array ({error})") from error
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # numpy evaluates the header as Python, which fails in many ways
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"{path} is not a readable .npy array ({reason}): run the command that made it again"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise UserError(f"{path} is an archive and no .npy array: write it with numpy.save")
     return array
 
 
@@ -48,6 +56,6 @@ def holds(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> bool:
 
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+    except Exception:  # whatever is wrong with it, it is not that array
         return False
-    return array.shape == shape and array.dtype == kind
+    return isinstance(array, np.ndarray) and array.shape == shape and array.dtype == kind

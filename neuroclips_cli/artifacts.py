@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroclips_cli import arrays, console, disk, manifest
+from neuroclips_cli import arrays, console, disk, integrity, manifest
 from neuroclips_cli.arrays import read_array
 from neuroclips_cli.config import Settings
 from neuroclips_cli.disk import read_json, sha256
@@ -51,6 +52,10 @@ STAGES = (
 
 SHARED_STAGES = ("train-projector",)
 """Stages whose result belongs to no subject: their folder lies in the work folder itself."""
+
+
+LEAST_SPACE = 4 * disk.MEBIBYTE
+"""No stage begins with less: tables, figures, logs and manifests."""
 
 
 def subject_label(subject: int) -> str:
@@ -97,8 +102,9 @@ def stage_state(
     """Return ``(state, reasons, manifest)`` of a stage.
 
     ``state`` is ``missing``, ``running`` (another process writes it; the reason names it),
-    ``interrupted``, ``stale`` (the reasons say what changed) or ``done``. ``digests`` is shared
-    by calls that ask about several stages, so that every input is read once.
+    ``interrupted``, ``damaged`` (the reasons name files that are not what was written, as far as
+    :mod:`integrity`'s cheap marks show), ``stale`` (the reasons say what changed) or ``done``.
+    ``digests`` is shared by calls that ask about several stages, so that every input is read once.
     """
     folder = _home(settings, stage) / stage
     record = manifest.read(folder)
@@ -107,6 +113,9 @@ def stage_state(
     if record["state"] != "done":
         writer = holder(folder.parent, stage)
         return ("running", [writer], record) if writer else ("interrupted", [], record)
+    altered = integrity.altered(folder, record)
+    if altered:
+        return "damaged", altered, record
     reasons = manifest.stale_because(folder, record, settings, digests)
     return ("stale" if reasons else "done"), reasons, record
 
@@ -117,8 +126,9 @@ def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
     Raises
     ------
     UserError
-        If it is missing, unfinished or stale; the message names the command to run first.
+        If it is missing, unfinished, damaged or stale; the message names the command to run first.
     """
+    _check_name(stage)
     folder = run_folder(settings) / stage
     state, reasons, _ = stage_state(settings, stage)
     if state == "done":
@@ -128,6 +138,7 @@ def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
         "missing": f"which {folder} does not hold: run `{command}` first",
         "interrupted": f"which was interrupted: run `{command}`, it goes on where it stopped",
         "running": f"which {''.join(reasons)} is writing now: wait for it to end",
+        "damaged": f"which is damaged ({'; '.join(reasons[:3])}): run `{command}` again",
         "stale": f"which is stale ({'; '.join(reasons)}): run `{command}` again",
     }[state]
     raise UserError(f"{needed_by} needs {stage} of {label}, {what}")
@@ -172,6 +183,7 @@ def open_stage(
     stays ``running``. A finished result that is being replaced is kept aside until its
     successor is done, and comes back if the new run fails before it has written anything.
     """
+    _check_name(stage)
     run = _home(settings, stage)
     folder = run / stage
     with only_writer(run, stage):
@@ -184,18 +196,22 @@ def open_stage(
         )
         old = manifest.read(folder)
         changes = manifest.differences(old, record) if old else []
-        fresh = old is None or overwrite or bool(changes)
+        damage = integrity.altered(folder, old) if old and old["state"] == "done" else []
+        fresh = old is None or overwrite or bool(changes) or bool(damage)
         if old and not fresh and _finished(folder, old):
             console.info(f"{stage} of {run.name} is up to date")
             yield Stage(folder, old, up_to_date=True)
             return
+        disk.require_space(run, LEAST_SPACE)
         resumed = old is not None and not fresh and old["state"] == "running"
         if resumed and old:
             record["facts"], record["seconds"] = old["facts"], old["seconds"]
             record["start"] = old["start"]
             console.info(f"{stage} of {run.name} was interrupted; going on where it stopped")
         elif old:
-            if changes:
+            if damage:
+                console.warn(f"{stage} of {run.name} is made again: {'; '.join(damage[:4])}")
+            elif changes:
                 console.info(f"{stage} of {run.name} is made again: {'; '.join(changes[:4])}")
             _set_aside(folder)
         _prepare(folder)
@@ -213,8 +229,10 @@ def _run(stage: Stage) -> Iterator[Stage]:
         stage.record["seconds"] = round(before + time.monotonic() - began, 3)
         _abandon(stage, keep=not isinstance(error, UserError))
         raise
+    outputs = manifest.hash_outputs(stage.folder)
     stage.record.update(
-        outputs=manifest.hash_outputs(stage.folder),
+        outputs=outputs,
+        marks=integrity.marks(stage.folder, outputs),
         state="done",
         end=manifest.now(),
         seconds=round(before + time.monotonic() - began, 3),
@@ -253,6 +271,17 @@ class Stage:
         """Put something worth knowing into the manifest's ``facts`` (a JSON value)."""
         self.record["facts"][key] = value
         manifest.write(self.folder, self.record)
+
+    def need_space(self, size: float) -> None:
+        """Refuse at once what the disk cannot hold: ``size`` bytes are still to be written.
+
+        Raises
+        ------
+        UserError
+            If less is free; the message names the disk and how much is missing.
+        """
+        there = sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
+        disk.require_space(self.folder, int(size) - (there if self.resumed else 0))
 
     @contextmanager
     def atomic(self, name: str) -> Iterator[Path]:
@@ -340,12 +369,24 @@ class Stage:
         finally:
             array.flush()
         part.replace(path)
+        disk.flush_folder(path.parent)
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
     """Read a table with a header line as one dictionary per row."""
-    with open(path, newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no table in UTF-8 ({error}): make it again") from error
+
+
+def _check_name(stage: str) -> None:
+    """Refuse a stage name, such as one made from ``--run``, that leads out of the run folder."""
+    if not re.fullmatch(r"[a-z0-9]+([-_.][a-z0-9]+)*", stage):
+        raise UserError(
+            f"{stage!r} is no name of a stage: write small letters, digits and hyphens only"
+        )
 
 
 def _finished(folder: Path, record: Mapping[str, Any]) -> bool:

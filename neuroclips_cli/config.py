@@ -26,6 +26,7 @@ else:
     import tomli as tomllib
 
 FILE_NAME = "neuroclips.toml"
+LARGEST_FILE = 2**20
 PREFIX = "NEUROCLIPS_"
 RELEASED = "released"
 NOT_SETTINGS = ("NEUROCLIPS_SHARED", "NEUROCLIPS_FIXTURES")
@@ -245,6 +246,8 @@ def _flatten(tables: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _from_file(path: Path) -> dict[str, Any]:
     """Read ``neuroclips.toml`` if it is there."""
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"{path} is larger than any settings: mend it or remove it")
         text = path.read_text("utf-8")
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -252,7 +255,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read ({error}); mend it or remove it") from error
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # a number or a nesting without end, too
         raise UserError(f"{path} is not valid TOML: {error}") from error
     return _checked(_flatten(tables, str(path)), str(path))
 

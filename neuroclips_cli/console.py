@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -26,12 +27,20 @@ from rich.text import Text
 LOG_EVERY_S = 10.0
 """Seconds between two lines of progress where there is no terminal."""
 
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What could move the cursor or turn the direction of writing; tabs and new lines may stay."""
+
 _state = {"verbose": False, "quiet": False}
 
 
 def configure(verbose: bool = False, quiet: bool = False) -> None:
     """Choose how much is said: ``verbose`` adds details, ``quiet`` leaves warnings and errors."""
     _state.update(verbose=verbose, quiet=quiet)
+
+
+def escape(text: str) -> str:
+    """Return text without markup and control characters, as names of files may hold both."""
+    return escape_markup(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text))
 
 
 def info(message: str) -> None:

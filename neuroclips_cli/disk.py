@@ -49,7 +49,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             if temporary.is_dir() and path.is_dir():
                 shutil.rmtree(path)
             os.replace(temporary, path)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -73,7 +73,7 @@ def read_json(path: Path | str) -> Any:
     """Read a JSON file; a broken one is a :class:`UserError` that names it."""
     try:
         return json.loads(Path(path).read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not text, not JSON, or nested without end
         raise UserError(f"{path} is not valid JSON ({error}); remove it and run again") from error
 
 
@@ -133,6 +133,24 @@ def reserve(path: Path, size: int) -> None:
         zeros = bytes(MEBIBYTE)
         for start in range(0, size, MEBIBYTE):
             stream.write(zeros[: min(MEBIBYTE, size - start)])
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Refuse to begin what needs ``size`` bytes below a folder where fewer are free.
+
+    Raises
+    ------
+    UserError
+        The message names the disk, what is needed and what is missing.
+    """
+    place = _mount_point(folder)
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise UserError(
+            f"no space left on the disk {place} for {folder}: it needs about {human_size(size)} "
+            f"and {human_size(free)} are free; free at least {human_size(size - free)} and run the "
+            "same command again"
+        )
 
 
 def is_full_disk(error: BaseException) -> bool:
@@ -202,7 +220,7 @@ def _flush(path: Path) -> None:
                 os.fsync(stream.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
     """Force a folder's entries to the disk, where the system knows how to (not on Windows)."""
     if os.name != "posix":
         return

@@ -16,6 +16,9 @@ from filelock import FileLock, Timeout
 from neuroclips_cli import disk
 from neuroclips_cli.errors import UserError
 
+PATIENCE_S = 1.0
+"""How long a writer tries to get the lock before it takes the holder for another writer."""
+
 
 @contextmanager
 def only_writer(folder: Path, stage: str) -> Iterator[None]:
@@ -31,9 +34,10 @@ def only_writer(folder: Path, stage: str) -> Iterator[None]:
     """
     lock, note = _paths(folder, stage)
     lock.parent.mkdir(parents=True, exist_ok=True)
-    guard = FileLock(lock, timeout=0)
+    # Somebody who only asks who writes holds the lock for a moment too (see holder).
+    guard = FileLock(lock, timeout=PATIENCE_S)
     try:
-        guard.acquire()
+        guard.acquire(poll_interval=0.02)
     except Timeout:
         raise UserError(
             f"{folder / stage} is being written by {_describe(_read(note))}; "
@@ -50,6 +54,15 @@ def only_writer(folder: Path, stage: str) -> Iterator[None]:
     finally:
         note.unlink(missing_ok=True)
         guard.release()
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Let one process at a time make a file that several may want; the others wait for it."""
+    lock = path.parent.parent / ".locks" / f"{path.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        yield
 
 
 def holder(folder: Path, stage: str) -> str:

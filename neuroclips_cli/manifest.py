@@ -13,8 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from neuroclips_cli import __version__, disk
+from neuroclips_cli import __version__, disk, integrity
 from neuroclips_cli.config import Settings, keys, sections
+from neuroclips_cli.errors import UserError
 
 NAME = "manifest.json"
 SCHEMA = 1
@@ -94,14 +95,37 @@ def new(
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest in a folder, or ``None`` where there is none."""
+    """Return the manifest in a folder, or ``None`` where there is none.
+
+    Raises
+    ------
+    UserError
+        If it is no JSON, or lacks what every manifest has.
+    """
     path = folder / NAME
-    return disk.read_json(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    record = disk.read_json(path)
+    shape = {"state": str, "determined_by": dict, "inputs": dict, "outputs": dict, "facts": dict}
+    shape |= {"settings": dict, "stage": str}
+    if (
+        not isinstance(record, dict)
+        or any(not isinstance(record.get(key), kind) for key, kind in shape.items())
+        or not all(map(_is_inside, [*record["outputs"], *record.get("marks", {})]))
+    ):
+        raise UserError(f"{path} is no manifest of neuroclips: remove {folder} and run again")
+    return record
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether the name of an output is one that leads to a file of the stage's folder."""
+    parts = name.split("/")
+    return "\0" not in name and all(p not in ("", "..") and len(p.encode()) < 256 for p in parts)
 
 
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the manifest of a folder atomically."""
-    disk.write_json(folder / NAME, content)
+    disk.write_json(folder / NAME, {**content, "seal": integrity.seal(content)})
 
 
 def hash_outputs(folder: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from neuroclips_cli.backbones.loading import freeze, resolve, unavailable
 from neuroclips_cli.backbones.pixels import Preprocess, batches
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.tensors import read_tensors
 
 PROJECTOR_FILE = "projector.safetensors"
 
@@ -185,12 +186,13 @@ def load_projector(ref: str) -> torch.Tensor:
     UserError
         If the file is not there.
     """
-    from safetensors.torch import load_file
-
     path = Path(resolve(ref)) / PROJECTOR_FILE
     if not path.is_file():
         raise UserError(
             f"the projector file {path} does not exist: make it with 'neuroclips train-projector' "
             "or correct projector in [backbones] of neuroclips.toml."
         )
-    return load_file(path)["weight"].float()
+    tensors = read_tensors(path)
+    if "weight" not in tensors:
+        raise UserError(f"{path} holds no 'weight': make it with 'neuroclips train-projector'")
+    return tensors["weight"].float()

@@ -1,6 +1,6 @@
 """The command ``neuroclips``: its sub-commands and its exit codes.
 
-0 done, 1 a bug, 2 something the user can mend, 130 stopped by the user.
+0 done, 1 a bug, 2 something the user can mend, 128 + a signal stopped by it (130: Ctrl-C).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from neuroclips_cli.cli import (
     report,
     simulate,
     status,
+    stopping,
     train_pr,
     train_projector,
     train_sr,
@@ -91,7 +92,7 @@ def _options(
 def main() -> None:
     """Run the command line and exit."""
     try:
-        code = run()
+        code = guarded_run()
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader (head, less) has gone; what it wanted it has read.
@@ -100,26 +101,35 @@ def main() -> None:
     sys.exit(code)
 
 
+def guarded_run(arguments: list[str] | None = None) -> int:
+    """Run one command, which signals end at a resumable point; return its exit code."""
+    try:
+        with stopping.stoppable():
+            return run(arguments)
+    except KeyboardInterrupt:  # the signal came while the command was ending
+        return _stopped(arguments)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         code = int(app(arguments, standalone_mode=False) or 0)
-        return _stopped() if code == STOPPED else code
+        return _stopped(arguments) if code == STOPPED else code
     except UserError as problem:
         console.error(str(problem))
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        return _stopped()
+        return _stopped(arguments)
     except BrokenPipeError:
         raise
     except Exception as problem:
         return _explain(problem)
 
 
-def _stopped() -> int:
-    """Say how to go on after Ctrl-C."""
-    console.error("stopped; what is finished is kept, run the same command again to go on")
-    return STOPPED
+def _stopped(arguments: list[str] | None) -> int:
+    """Say how to go on after a signal."""
+    console.error(stopping.message(arguments))
+    return stopping.exit_code()
 
 
 def _explain(problem: Exception) -> int:

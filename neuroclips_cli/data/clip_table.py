@@ -81,12 +81,16 @@ def read_captions(path: Path) -> dict[tuple[str, int], str]:
 def _rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        lacking = [name for name in needed if name not in (reader.fieldnames or ())]
-        if lacking:
-            raise UserError(f"{path} lacks the column {lacking[0]}: correct or remove it")
-        return list(reader)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, restval="")
+            columns, rows = reader.fieldnames or (), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no table in UTF-8 ({error}): correct or remove it") from error
+    lacking = [name for name in needed if name not in columns]
+    if lacking:
+        raise UserError(f"{path} lacks the column {lacking[0]}: correct or remove it")
+    return rows
 
 
 def clip_rows(

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from neuroclips_cli.arrays import read_array
+from neuroclips_cli.data.probe import check_video
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_indices, resize
 
 VIDEOS = (".mp4", ".mkv", ".avi", ".webm")
+LARGEST = 2**30
+"""Bytes that the frames of one clip may take; 2 s of film in full HD at 60 fps take 0.75e9."""
 FORMATS = "mp4, mkv, avi, webm, gif, folders of png frames, or one .npy array"
 
 
@@ -72,8 +76,8 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
 
 def _open_array(path: Path, option: str) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as problem:
+        array = read_array(path)
+    except UserError as problem:
         raise UserError(
             f"{option} {path} is not a readable .npy array: write uint8 (clips, frames, height, "
             "width, 3) with numpy.save."
@@ -138,9 +142,10 @@ def read_clip(path: Path, clip_s: float) -> tuple[np.ndarray, float]:
 def _read_folder(path: Path) -> np.ndarray:
     from PIL import Image
 
-    images = []
+    images: list[np.ndarray] = []
     for file in sorted(path.glob("*.png"), key=_natural):
         with Image.open(file) as image:
+            _check_size(path, image.width * image.height * 3 * (len(images) + 1))
             images.append(np.asarray(image.convert("RGB")))
     if len({image.shape for image in images}) > 1:
         raise UserError(f"the frames in {path} differ in size: make them equal.")
@@ -150,9 +155,11 @@ def _read_folder(path: Path) -> np.ndarray:
 def _read_gif(path: Path) -> tuple[np.ndarray, float]:
     from PIL import Image, ImageSequence
 
-    frames, duration_ms = [], 0.0
+    frames: list[np.ndarray] = []
+    duration_ms = 0.0
     with Image.open(path) as image:
         for frame in ImageSequence.Iterator(image):
+            _check_size(path, image.width * image.height * 3 * (len(frames) + 1))
             frames.append(np.asarray(frame.convert("RGB")))
             duration_ms += frame.info.get("duration", 0)
     return np.stack(frames), duration_ms / 1000
@@ -161,9 +168,20 @@ def _read_gif(path: Path) -> tuple[np.ndarray, float]:
 def _read_video(path: Path) -> tuple[np.ndarray, float]:
     import decord
 
+    check_video(path)
     reader = decord.VideoReader(str(path), num_threads=1)
+    _check_size(path, len(reader) * int(np.prod(reader[0].shape, dtype=np.int64)))
     frames = reader.get_batch(range(len(reader))).asnumpy()
     return frames, len(reader) / float(reader.get_avg_fps())
+
+
+def _check_size(path: Path, size: int) -> None:
+    """Refuse a clip whose frames would fill the memory, before they are decoded."""
+    if size > LARGEST:
+        raise UserError(
+            f"the frames of {path} take {size / 1e9:.1f} GB or more, too much for one clip: cut it "
+            "or make it smaller"
+        )
 
 
 @dataclass

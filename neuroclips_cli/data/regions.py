@@ -97,7 +97,7 @@ def _open(path: Path, advice: str) -> tuple[dict[int, str], NDArray[np.int64], A
     image = load(path)
     if not isinstance(image, Cifti2Image):
         raise UserError(f"{path} is no CIFTI label file: {advice}")
-    labels, theirs = (image.header.get_axis(i) for i in range(2))
+    labels, theirs = guarded(path, lambda: [image.header.get_axis(i) for i in range(2)])
     if not isinstance(labels, LabelAxis) or not isinstance(theirs, BrainModelAxis):
         raise UserError(f"{path} is no CIFTI label file: {advice}")
     names = {int(key): str(name) for key, (name, _) in labels.label[0].items()}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
-from xml.parsers.expat import ExpatError
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.signal.quality import Findings, inspect
 
 CORTEX = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
 _TOLERANCE_S = 1e-3
+_LARGEST_RATIO = 1032
+"""Deflate never makes less of more: a .gz file holds at most so many times its own size."""
 _UNIT_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -52,12 +55,14 @@ class CiftiRun:
         image = load(path)
         if not isinstance(image, Cifti2Image):
             raise UserError(f"{path} is no CIFTI-2 file but {type(image).__name__}: replace it")
-        series, models = (image.header.get_axis(i) for i in range(2))
+        series, models = guarded(path, lambda: [image.header.get_axis(i) for i in range(2)])
         if not isinstance(series, SeriesAxis) or not isinstance(models, BrainModelAxis):
             raise UserError(f"{path} is no CIFTI-2 dense time series: replace it")
         if series.unit != "SECOND":
             raise UserError(f"{path} is sampled in {series.unit}, not in seconds: replace it")
         _check_tr(path, float(series.step), tr_s)
+        if tuple(image.shape) != (len(series), len(models)) or not len(series):
+            raise UserError(f"{path} holds other data than its header describes: replace it")
         names = np.asarray(models.name, str)
         self.columns = np.flatnonzero(np.isin(names, CORTEX))
         if not len(self.columns):
@@ -105,7 +110,9 @@ class VolumeRun:
                 f"{path} has the shape {shape}, but the mask (data.mask) {mask.shape}: "
                 f"give a mask on the grid of the runs"
             )
-        unit = image.header.get_xyzt_units()[1]
+        if shape[3] < 1:
+            raise UserError(f"{path} holds {shape[3]} volumes: copy or download it again")
+        unit = guarded(path, lambda: image.header.get_xyzt_units()[1])
         _check_tr(path, float(image.header.get_zooms()[3]) * _UNIT_SECONDS.get(unit, 1.0), tr_s)
         self.path, self.volumes = path, int(shape[3])
         self.columns = np.flatnonzero(mask)
@@ -152,6 +159,7 @@ def open_run(path: Path, tr_s: float, mask: NDArray[np.bool_] | None = None) -> 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a 3-D NIfTI mask: True where the value is not zero."""
     image = load(path)
+    _check_length(path, image.dataobj)
     mask = guarded(path, lambda: np.asarray(image.dataobj)) != 0
     mask = mask.reshape(mask.shape[:3]) if mask.ndim == 4 and mask.shape[3] == 1 else mask
     if mask.ndim != 3 or not mask.any():
@@ -168,39 +176,45 @@ def load(path: Path) -> Any:
 
 
 def _check_length(path: Path, data: Any) -> None:
-    """Refuse an uncompressed file that ends before its data do."""
-    if path.suffix == ".gz":
-        return
-    whole = data.offset + data.dtype.itemsize * int(np.prod(data.shape, dtype=np.int64))
-    size = path.stat().st_size
+    """Refuse a file that cannot hold the data that its header claims, before they get memory."""
+    whole = data.offset + data.dtype.itemsize * math.prod(map(int, data.shape))
+    size = path.stat().st_size * (_LARGEST_RATIO if path.suffix == ".gz" else 1)
     if size < whole:
-        raise UserError(f"{path} is cut short ({size} of {whole} bytes): copy or download it again")
+        held = f"{size} of {whole} bytes" if path.suffix != ".gz" else f"{whole} bytes claimed"
+        raise UserError(f"{path} is cut short ({held}): copy or download it again")
+
+
+def check_values(path: Path, series: NDArray[np.float32]) -> Findings:
+    """Look through a run's values; refuse one that holds no measurement at all.
+
+    Raises
+    ------
+    UserError
+        If its numbers are of a size that no scanner writes, or all voxels are unusable.
+    """
+    if not series.size:
+        raise UserError(f"{path} holds no values: copy or download it again")
+    found = inspect(series)
+    if found.garbage > 0.01:
+        raise UserError(
+            f"{path} holds numbers of impossible size in {100 * found.garbage:.0f} % of its values "
+            "(bytes swapped, or a wrong data type in its header): export or download it again"
+        )
+    if found.not_finite + found.constant == series.shape[1]:
+        raise UserError(f"{path} holds no signal ({found.in_words()}): export or download it again")
+    return found
 
 
 def guarded(path: Path, read: Callable[[], Any]) -> Any:
     """Read from a file that may be cut short or hold garbage."""
-    import zlib
-
-    from nibabel.cifti2 import Cifti2HeaderError
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-
     try:
         return read()
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist: check the path") from error
-    except (
-        ImageFileError,
-        HeaderDataError,
-        Cifti2HeaderError,
-        ExpatError,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-    ) as error:
-        reason = str(error).split("\n")[0].rstrip(".")
+    except (UserError, PermissionError):
+        raise
+    except Exception as error:  # the parsers of nibabel, XML and gzip fail in many ways
+        reason = (str(error).splitlines() or [""])[0][:160].rstrip(".") or type(error).__name__
         raise UserError(
             f"{path} is damaged or cut short ({reason}): copy or download it again"
         ) from error

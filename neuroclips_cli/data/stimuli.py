@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.data.probe import LONGEST_S, check_video
 from neuroclips_cli.errors import UserError
 
 _EPSILON_S = 1e-4
@@ -25,11 +26,14 @@ class Stimulus:
     duration_s : float
     onsets_s : float64 (frames,)
         When each frame appears, from the first one.
+    steady : bool
+        False where the frame rate varies; frames are taken by their times then.
     """
 
     path: Path
     duration_s: float
     onsets_s: NDArray[np.float64]
+    steady: bool = True
 
     def clips(self, clip_s: float, frames_per_clip: int) -> int:
         """Count the whole clips.
@@ -43,6 +47,7 @@ class Stimulus:
 def _reader(path: Path, size: int | None = None) -> Any:
     import decord
 
+    check_video(path)
     shape = {} if size is None else {"width": size, "height": size}
     try:
         return decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1, **shape)
@@ -61,14 +66,24 @@ def open_stimulus(path: Path) -> Stimulus:
     reader = _reader(path)
     if not len(reader):
         raise UserError(f"{path} holds no frames: replace it")
-    onsets = np.asarray(reader.get_frame_timestamp(range(len(reader))))[:, 0].astype(np.float64)
+    try:
+        times = np.asarray(reader.get_frame_timestamp(range(len(reader))))
+        rate = float(reader.get_avg_fps())
+    except Exception as error:  # decord's own kind, and what numpy says to its answer
+        raise UserError(f"{path} has no usable frame times: replace it") from error
+    onsets = times[:, 0].astype(np.float64)
     # Timestamps are single precision; at a constant rate the frame numbers are exact.
-    rate = float(reader.get_avg_fps())
-    steady = np.arange(len(onsets)) / rate
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steady = np.arange(len(onsets)) / np.float64(rate)
     onsets = onsets - onsets[0]
-    if np.abs(onsets - steady).max() < 0.5 / rate:
-        onsets = steady
-    return Stimulus(path, float(onsets[-1] + 1 / rate), onsets)
+    if not (np.isfinite(onsets).all() and LONGEST_S > len(onsets) / max(rate, 1e-9) > 0):
+        raise UserError(f"{path} has no usable frame times: replace it")
+    even = bool(np.abs(onsets - steady).max() < 0.5 / rate)
+    onsets = steady if even else onsets
+    duration = float(onsets.max() + 1 / rate)
+    if duration > LONGEST_S:
+        raise UserError(f"{path} has frame times up to {duration:.0f} s: replace it")
+    return Stimulus(path, duration, onsets, even)
 
 
 def clip_frames(
@@ -104,5 +119,10 @@ def clip_frames(
                 raise UserError(
                     f"{stimulus.path} is damaged near {stimulus.onsets_s[wanted]:.1f} s: replace it"
                 ) from error
+            if shown.shape != frames[row].shape:
+                raise UserError(
+                    f"decord cannot scale {stimulus.path} to {size} pixels: set data.frame_size to "
+                    "a multiple of 32"
+                )
             frames[row] = shown
         yield frames

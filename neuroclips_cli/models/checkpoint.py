@@ -10,6 +10,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.perception import Perception, make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.schema import PerceptionSettings, SemanticsSettings
+from neuroclips_cli.tensors import fitted, read_tensors
 
 WEIGHTS = "model.safetensors"
 
@@ -60,13 +61,5 @@ def _recorded(folder: Path, section: str) -> tuple[dict[str, Any], dict[str, Any
 
 
 def _with_weights(model: Any, folder: Path) -> Any:
-    from safetensors.torch import load_file
-
-    try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError as error:
-        raise UserError(
-            f"{folder / WEIGHTS} does not fit the sizes in its manifest: train again with "
-            "--overwrite"
-        ) from error
+    fitted(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
     return model.eval()

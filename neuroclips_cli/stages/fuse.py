@@ -11,6 +11,7 @@ from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, read_array, read_csv, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages import space
 from neuroclips_cli.stages.captions import load_describer
 from neuroclips_cli.stages.guided import GuidedVideo, write_videos
 from neuroclips_cli.stages.streamed import fill_rows
@@ -68,6 +69,7 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
         extra={"clips": clips or ""},
     ) as stage:
         if not stage.up_to_date:
+            stage.need_space(space.of_fuse(settings, len(rows)))
             _Fusion(settings, stage, inputs, rows, index[rows]).run()
         return stage.folder
 

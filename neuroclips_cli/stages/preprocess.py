@@ -15,11 +15,13 @@ from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, run_folder
 from neuroclips_cli.config import Settings
 from neuroclips_cli.data import clip_table
+from neuroclips_cli.data.checked import Checked
 from neuroclips_cli.data.layout import Layout, Segment, find_layout
 from neuroclips_cli.data.stimuli import Stimulus, clip_frames, open_stimulus
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.schema import DataSettings
 from neuroclips_cli.signal.windows import delay_in_volumes, leading_volumes
+from neuroclips_cli.stages import space
 
 if TYPE_CHECKING:
     from neuroclips_cli.data.runs import Run
@@ -34,7 +36,7 @@ class _Source:
 
     `mask` is the 3-D mask of volumetric runs; `clips` counts the whole clips of each film;
     `runs` holds every opened run with its leading volumes (a CIFTI header takes a second to read);
-    `first` is the run whose voxels all others have.
+    `first` is the run whose voxels all others have; `checked` collects what is wrong with values.
     """
 
     layout: Layout
@@ -44,12 +46,18 @@ class _Source:
     clips: dict[str, int]
     runs: dict[tuple[str, int], tuple[Run, int]]
     first: Run
+    checked: Checked
 
     def segments(self, split: str) -> tuple[Segment, ...]:
         return self.layout.train if split == "train" else self.layout.test
 
     def total_clips(self, split: str) -> int:
         return sum(self.clips[segment.name] for segment in self.segments(split))
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return clips and repetitions of each split."""
+        repetitions = {"train": self.layout.train_repetitions, "test": self.layout.test_repetitions}
+        return {split: (self.total_clips(split), repetitions[split]) for split in SPLITS}
 
     def open(self, segment: Segment, repetition: int) -> tuple[Run, int]:
         """Return a run and its number of leading volumes."""
@@ -84,6 +92,9 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     ) as stage:
         if not stage.up_to_date:
             source = _open_source(layout, data, volumetric)
+            stage.need_space(
+                space.of_preprocess(settings, source.sizes(), len(source.first.columns))
+            )
             _preprocess(stage, source, dataset)
     return run_folder(settings) / "preprocess"
 
@@ -144,7 +155,9 @@ def _open_source(layout: Layout, data: DataSettings, volumetric: bool) -> _Sourc
                     f"{segment.film} lasts only {count} clips, too few to remove a polynomial of "
                     f"order {data.detrend_order}: remove the segment"
                 )
-    return _Source(layout, data, mask, films, clips, runs, first)
+    checked = Checked()
+    checked.films(films.values())
+    return _Source(layout, data, mask, films, clips, runs, first, checked)
 
 
 def _preprocess(stage: Stage, source: _Source, dataset: Path) -> None:
@@ -166,6 +179,7 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
     Returns the selection and which voxels carry a signal in all training runs.
     """
     from neuroclips_cli.signal.detrend import standardise, usable_columns
+    from neuroclips_cli.signal.quality import saturated_columns
     from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
     from neuroclips_cli.signal.windows import film_window, response_window
 
@@ -179,9 +193,10 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
             repetitions = []
             for repetition in range(1, layout.train_repetitions + 1):
                 opened, leading = source.open(segment, repetition)
-                series = opened.read()
+                series = source.checked.run(opened.path, opened.read())
                 z, good = standardise(series[film_window(leading, clips)], order)
                 usable &= good & usable_columns(series[response_window(leading, clips, delay)])
+                usable &= ~saturated_columns(series)
                 repetitions.append(z)
                 advance(1)
             pairs = [
@@ -190,9 +205,22 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
                 for b in repetitions[i + 1 :]
             ]
             scores.append(np.mean(pairs, axis=0))
+    source.checked.twins(layout.train, np.array(scores), usable, partial(_film_series, source))
     region = _region(source)
     level = source.data.selection_p
     return select_voxels(np.array(scores), level, usable=usable, region=region), usable
+
+
+def _film_series(
+    source: _Source, segment: Segment, repetition: int, columns: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Standardised series of some voxels while the film ran, (clips, voxels)."""
+    from neuroclips_cli.signal.detrend import standardise
+    from neuroclips_cli.signal.windows import film_window
+
+    opened, leading = source.open(segment, repetition)
+    series = opened.read()[film_window(leading, source.clips[segment.name])][:, columns]
+    return standardise(series, source.data.detrend_order)[0]
 
 
 def _region(source: _Source) -> NDArray[np.bool_] | None:
@@ -268,7 +296,8 @@ def _responses(
 
     opened, leading = source.open(segment, repetition)
     window = response_window(leading, source.clips[segment.name], delay)
-    z, good = standardise(opened.read()[window][:, selected], source.data.detrend_order)
+    series = source.checked.run(opened.path, opened.read())
+    z, good = standardise(series[window][:, selected], source.data.detrend_order)
     return np.where(good, z, np.nan).astype(np.float32), int((~good).sum())
 
 
@@ -303,6 +332,11 @@ def _write_responses(
             names = ", ".join(f"{name} ({n})" for name, n in lost.items())
             console.warn(f"selected voxels without a signal in single runs: {names}")
         stage.fact("voxels_without_signal", lost)
+        for segment, rows in _rows(source, "test"):
+            source.checked.repetitions(segment, fmri_test[rows])
+        for sentence in (warnings := source.checked.warnings()):
+            console.warn(sentence)
+        stage.fact("warnings", warnings)
         stage.write_array("fmri_test.npy", mean_over_repetitions(fmri_test))
 
 

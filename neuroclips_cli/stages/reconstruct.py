@@ -15,6 +15,7 @@ from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, read_array, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages import space
 from neuroclips_cli.stages.captions import load_describer, require_captioner
 from neuroclips_cli.stages.guided import GuidedVideo, write_videos
 from neuroclips_cli.stages.streamed import fill_rows, fill_texts, finished
@@ -87,6 +88,7 @@ def run(
         extra=extra,
     ) as stage:
         if not stage.up_to_date:
+            stage.need_space(space.of_reconstruct(settings, len(numbers), without))
             work = _Reconstruction(settings, stage, inputs, fmri[numbers], numbers)
             work.run(without)
         return stage.folder

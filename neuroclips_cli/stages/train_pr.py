@@ -8,6 +8,7 @@ from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages import space
 
 NAME = "train-pr"
 
@@ -96,6 +97,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     )
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape)
+    stage.need_space(space.of_training(model))
     if checkpoint:
         begin_from(model, checkpoint)
     targets = {"latents": latents}

@@ -9,6 +9,7 @@ from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages import space
 
 if TYPE_CHECKING:
     from neuroclips_cli.training.checkpoints import Progress
@@ -124,6 +125,7 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
+        stage.need_space(space.of_training(self.model))
         if checkpoint:
             begin_from(self.model, checkpoint)
         self.decode: Decode = self.model

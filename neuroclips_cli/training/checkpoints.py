@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from neuroclips_cli import disk
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.tensors import fitted, read_metadata, read_tensors
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Checkpoints:
 
     def load_best(self, model: nn.Module) -> None:
         """Put the best weights into the model."""
-        model.load_state_dict(load_file(self.best))
+        fitted(model, read_tensors(self.best), self.best)
 
     def save_last(
         self, model: nn.Module, optimiser: Any, schedule: Any, progress: Progress
@@ -96,10 +97,10 @@ class Checkpoints:
         """Restore the last state; a fresh :class:`Progress` where there is none."""
         if not self.last.exists():
             return Progress()
-        tensors = load_file(self.last)
+        tensors = read_tensors(self.last)
         record = self._record()
         weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-        model.load_state_dict(weights)
+        fitted(model, weights, self.last)
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             if key.startswith("optimiser."):
@@ -116,8 +117,12 @@ class Checkpoints:
         return Progress(**self._record()["progress"]) if self.last.exists() else Progress()
 
     def _record(self) -> dict[str, Any]:
-        with safe_open(self.last, framework="pt") as stream:
-            return json.loads(stream.metadata()["state"])
+        record = read_metadata(self.last).get("state")
+        if not isinstance(record, dict) or not {"progress", "groups", "schedule"} <= set(record):
+            raise UserError(
+                f"{self.last} is no checkpoint of a training: remove it and train again"
+            )
+        return record
 
 
 def seed_torch(seed: int) -> None:

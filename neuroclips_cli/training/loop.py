@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -133,10 +134,11 @@ def train_phase(
         began = time.monotonic()
         order.epoch = plain.epoch = epoch
         seed_torch(derived_seed(plan.seed, plan.phase, epoch))
-        figures = _one_epoch(objective, loader, optimiser, schedule, accelerator, advance)
-        _refuse_nan(figures, plan, epoch)
+        check = partial(_refuse_nan, plan=plan, epoch=epoch)
+        figures = _one_epoch(objective, loader, optimiser, schedule, accelerator, check, advance)
         objective.eval()
         held_out = validate()
+        check({"validation loss": held_out["loss"]})
         objective.train()
         _note_best(progress, held_out, epoch + 1, checkpoints, model, accelerator)
         figures |= {f"val_{name}": value for name, value in held_out.items()}
@@ -157,9 +159,13 @@ def _one_epoch(
     optimiser: Any,
     schedule: Any,
     accelerator: Accelerator,
+    check: Callable[[dict[str, float]], None],
     advance: Advance | None,
 ) -> dict[str, float]:
-    """Train on every batch once; return the mean losses."""
+    """Train on every batch once; return the mean losses.
+
+    ``check`` sees the loss and the size of its gradient before they reach the weights.
+    """
     objective.train()
     sums: dict[str, torch.Tensor] = {}
     batches = 0
@@ -168,6 +174,7 @@ def _one_epoch(
             with accelerator.autocast():
                 losses = objective(batch)
             accelerator.backward(losses["loss"])
+            check({"loss": losses["loss"].item(), "gradient": _gradient_size(objective)})
             optimiser.step()
             schedule.step()
             optimiser.zero_grad()
@@ -179,13 +186,20 @@ def _one_epoch(
     return {name: value.item() / batches for name, value in sums.items()}
 
 
+def _gradient_size(objective: nn.Module) -> float:
+    """Return the Euclidean norm of all gradients; not finite when any of them is not."""
+    gradients = [p.grad for p in objective.parameters() if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients))
+
+
 def _refuse_nan(figures: dict[str, float], plan: Plan, epoch: int) -> None:
-    if not all(math.isfinite(value) for value in figures.values()):
-        raise UserError(
-            f"the {plan.phase} loss is no longer a number in epoch {epoch + 1}: lower its "
-            f"learning rate (now {plan.learning_rate:g}) and run again; the last good checkpoint "
-            "is kept until then"
-        )
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"the {plan.phase} {name} is no longer a number in epoch {epoch + 1}: lower its "
+                f"learning rate (now {plan.learning_rate:g}) and run again; the last good "
+                "checkpoint is kept until then"
+            )
 
 
 def _note_best(

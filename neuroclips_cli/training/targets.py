@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli import disk
+from neuroclips_cli import arrays, disk
+from neuroclips_cli.lock import in_turn
 
 CLIPS_AT_ONCE = 32
 
@@ -61,11 +62,16 @@ def cached_rows(
     numpy.ndarray
         float16 ``(clips, ...)``, memory-mapped.
     """
+    made = False
     if not path.exists():
-        _compute(path, inputs, compute, advance)
-    elif advance is not None:
+        # Two subjects who saw the same films share their targets: the second one waits.
+        with in_turn(path):
+            made = not path.exists()
+            if made:
+                _compute(path, inputs, compute, advance)
+    if not made and advance is not None:
         advance(len(inputs))
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return arrays.read_array(path)
 
 
 def _compute(
@@ -77,7 +83,7 @@ def _compute(
     part = path.with_name(f".{path.name}.part")
     note = path.with_name(f".{path.name}.rows")
     path.parent.mkdir(parents=True, exist_ok=True)
-    done = int(note.read_text("utf-8")) if part.exists() and note.exists() else 0
+    done = int(disk.read_json(note)) if part.exists() and note.exists() else 0
     array: Any = np.load(part, mmap_mode="r+", allow_pickle=False) if done else None
     if advance is not None and done:
         advance(done)
@@ -96,11 +102,10 @@ def _compute(
 
 
 def _new_array(part: Path, shape: tuple[int, ...]) -> np.ndarray:
-    size = int(np.prod(shape, dtype=np.int64)) * 2
-    with disk.explain_full_disk(part, size):
-        # Reserving the blocks first makes a full disk an ordinary error instead of a crash.
-        disk.reserve(part, size + 4096)
-        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape)
+    kind = np.dtype(np.float16)
+    with disk.explain_full_disk(part, int(np.prod(shape, dtype=np.int64)) * kind.itemsize):
+        arrays.reserve(part, shape, kind)
+    array: np.ndarray = np.load(part, mmap_mode="r+", allow_pickle=False)
     return array
 
 

@@ -1,0 +1,134 @@
+"""Everything found wrong with a data set's values: refused, or mended with a warning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroclips_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from neuroclips_cli.data.layout import Segment
+    from neuroclips_cli.data.stimuli import Stimulus
+
+Series = Callable[["Segment", int, NDArray[np.int64]], NDArray[np.float64]]
+
+
+class Checked:
+    """Collects what was found; each run is looked through once."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+        self._scales: dict[str, float] = {}
+
+    def films(self, films: Iterable[Stimulus]) -> None:
+        """Note the films whose frame rate varies; their frames are taken by time."""
+        for film in films:
+            if not film.steady:
+                gap = float(np.diff(film.onsets_s).max())
+                self._said[str(film.path)] = (
+                    f"its frame rate varies (longest picture {gap:.2f} s); frames are taken by time"
+                )
+
+    def run(self, path: Path, series: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Look through a run and hand it on; note voxels that have to be left out.
+
+        Raises
+        ------
+        UserError
+            If it holds no measurement; see :func:`data.runs.check_values`.
+        """
+        from neuroclips_cli.data.runs import check_values
+
+        name = str(path)
+        if name not in self._scales:
+            found = check_values(path, series)
+            self._scales[name] = found.scale
+            if found.in_words():
+                self._said[name] = f"{found.in_words()}: left out"
+        return series
+
+    def twins(
+        self,
+        segments: tuple[Segment, ...],
+        z: NDArray[np.float64],
+        usable: NDArray[np.bool_],
+        series: Series,
+    ) -> None:
+        """Refuse training runs that correlate with their twin nowhere.
+
+        Parameters
+        ----------
+        segments
+            One per row of ``z``.
+        z
+            (segments, voxels) Fisher z of the repeat correlation.
+        usable
+            bool (voxels,).
+        series
+            ``series(segment, repetition, columns)``, (clips, voxels), to find where a run belongs.
+
+        Raises
+        ------
+        UserError
+            Names the runs and, where one is found, the run that each of them resembles.
+        """
+        from neuroclips_cli.signal.quality import FEWEST_CLIPS, lonely_segments, matches
+
+        lonely, best = lonely_segments(z, usable)
+        runs = {
+            f"{segments[row].name}_{repetition}": series(segments[row], repetition, best)
+            for row in lonely
+            for repetition in segments[row].runs
+        }
+        if not runs or min(len(data) for data in runs.values()) < FEWEST_CLIPS:
+            return
+        alike = {a: b for a, b in matches(runs).items() if a.split("_")[0] != b.split("_")[0]}
+        hint = "".join(f", {a} answers like {b}" for a, b in alike.items())
+        files = ", ".join(map(str, segments[lonely[0]].runs.values()))
+        raise UserError(
+            f"the repetitions of {', '.join(segments[row].name for row in lonely)} correlate "
+            f"nowhere although those of the other segments do ({files}{hint}): runs are "
+            "swapped between segments or subjects, or belong to another film; put them right, or "
+            "remove the segment"
+        )
+
+    def repetitions(self, segment: Segment, responses: NDArray[np.floating]) -> None:
+        """Refuse test runs that do not go with the other repetitions of their film.
+
+        Parameters
+        ----------
+        segment
+            A test segment.
+        responses
+            (clips, repetitions, voxels) in the order of the repetitions' numbers.
+
+        Raises
+        ------
+        UserError
+            Names the file.
+        """
+        from neuroclips_cli.signal.quality import lonely_repetitions
+
+        for position in lonely_repetitions(responses):
+            raise UserError(
+                f"{segment.runs[position + 1]} does not correlate with the other repetitions of "
+                f"{segment.name}: it is swapped with a run of another segment or subject; put it "
+                "right, or remove the file"
+            )
+
+    def warnings(self) -> list[str]:
+        """Return one sentence for everything that was mended, for the terminal and the manifest."""
+        from neuroclips_cli.signal.quality import odd_scales
+
+        said = [f"{name}: {words}" for name, words in self._said.items()]
+        said += [
+            f"{name}: its values are scaled by about {ratio:.3g} against the other runs; every run "
+            "is standardised by itself"
+            for name, ratio in odd_scales(self._scales).items()
+        ]
+        return said

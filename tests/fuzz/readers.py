@@ -1,0 +1,198 @@
+"""Every reader of foreign files, with a few sound files for each to mutate."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Reader = Callable[[Path], None]
+
+
+def _cifti(path: Path) -> None:
+    from neuroclips_cli.data.runs import check_values, open_run
+
+    run = open_run(path, 2.0)
+    if run.volumes < 1000:
+        check_values(path, run.read())
+
+
+def _nifti(path: Path) -> None:
+    from neuroclips_cli.data.runs import check_values, open_run, read_mask
+
+    if "mask" in path.name:
+        read_mask(path)
+        return
+    run = open_run(path, 2.0, np.ones((3, 3, 2), bool))
+    if run.volumes < 1000:
+        check_values(path, run.read())
+
+
+def _video(path: Path) -> None:
+    from neuroclips_cli.data.clips import read_clip
+    from neuroclips_cli.data.stimuli import clip_frames, open_stimulus
+
+    read_clip(path, 2.0)
+    if path.suffix != ".gif":
+        film = open_stimulus(path)
+        clips = film.clips(0.5, 2)
+        for _ in itertools.islice(clip_frames(film, max(clips, 0), 0.5, 2, 32), 4):
+            pass
+
+
+def _npy(path: Path) -> None:
+    from neuroclips_cli.arrays import read_array
+    from neuroclips_cli.data.clips import list_clips
+
+    list_clips(path, "--pred")
+    read_array(path)
+
+
+def _safetensors(path: Path) -> None:
+    from neuroclips_cli.tensors import read_metadata, read_tensors
+
+    read_metadata(path)
+    read_tensors(path)
+
+
+def _toml(path: Path) -> None:
+    from neuroclips_cli.config import load_settings
+
+    target = path.with_name("neuroclips.toml")
+    path.replace(target)
+    load_settings(folder=target.parent, environ={})
+
+
+def _captions(path: Path) -> None:
+    from neuroclips_cli.data.clip_table import read_captions, read_scenes
+
+    (read_scenes if "scenes" in path.name else read_captions)(path)
+
+
+def _manifest(path: Path) -> None:
+    from neuroclips_cli import integrity, manifest
+
+    target = path.with_name("manifest.json")
+    path.replace(target)
+    record = manifest.read(target.parent)
+    if record is not None:
+        integrity.altered(target.parent, record)
+
+
+READERS: dict[str, Reader] = {
+    "cifti": _cifti,
+    "nifti": _nifti,
+    "video": _video,
+    "npy": _npy,
+    "safetensors": _safetensors,
+    "toml": _toml,
+    "captions": _captions,
+    "manifest": _manifest,
+}
+
+
+def write_seeds(folder: Path) -> dict[str, list[Path]]:
+    """Write sound files; return them by reader."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        "cifti": _write_cifti(folder),
+        "nifti": _write_nifti(folder),
+        "video": _write_videos(folder),
+        "npy": _write_arrays(folder),
+        "safetensors": _write_tensors(folder),
+        "toml": _write_toml(folder),
+        "captions": _write_tables(folder),
+        "manifest": _write_manifest(folder),
+    }
+
+
+def _write_cifti(folder: Path) -> list[Path]:
+    import nibabel as nib
+
+    left = nib.cifti2.BrainModelAxis.from_mask(np.ones(12, bool), "CortexLeft")
+    right = nib.cifti2.BrainModelAxis.from_mask(np.ones(12, bool), "CortexRight")
+    series = nib.cifti2.SeriesAxis(0, 2.0, 20, "SECOND")
+    data = np.random.default_rng(0).normal(size=(20, 24)).astype(np.float32)
+    path = folder / "seg1_1.dtseries.nii"
+    nib.cifti2.Cifti2Image(data, header=(series, left + right)).to_filename(path)
+    return [path]
+
+
+def _write_nifti(folder: Path) -> list[Path]:
+    import nibabel as nib
+
+    data = np.random.default_rng(0).normal(size=(3, 3, 2, 20)).astype(np.float32)
+    image = nib.Nifti1Image(data, np.eye(4))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((1, 1, 1, 2))
+    mask = nib.Nifti1Image(np.ones((3, 3, 2), np.uint8), np.eye(4))
+    paths = [folder / n for n in ("run.nii", "run.nii.gz", "mask.nii", "mask.nii.gz")]
+    for path in paths:
+        (mask if "mask" in path.name else image).to_filename(path)
+    return paths
+
+
+def _write_videos(folder: Path) -> list[Path]:
+    import av
+    from PIL import Image
+
+    frames = np.random.default_rng(0).integers(0, 255, (10, 32, 32, 3)).astype(np.uint8)
+    paths = []
+    for name, codec in (("film.mp4", "libx264"), ("film.mkv", "mpeg4"), ("film.avi", "mpeg4")):
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream(codec, rate=8)
+            stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode(None))
+        paths.append(folder / name)
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(folder / "film.gif", save_all=True, append_images=images[1:], duration=125)
+    return [*paths, folder / "film.gif"]
+
+
+def _write_arrays(folder: Path) -> list[Path]:
+    arrays = {
+        "clips.npy": np.zeros((2, 3, 4, 4, 3), np.uint8),
+        "scans.npy": np.zeros((3, 2), np.float32),
+        "pickled.npy": np.array([{"a": 1}, None], object),
+    }
+    for name, array in arrays.items():
+        np.save(folder / name, array, allow_pickle=True)
+    np.savez(folder / "zip.npz", a=np.zeros(3))
+    (folder / "zip.npz").replace(folder / "zip.npy")
+    return [*(folder / name for name in arrays), folder / "zip.npy"]
+
+
+def _write_tensors(folder: Path) -> list[Path]:
+    import torch
+    from safetensors.torch import save_file
+
+    tensors = {"model.w": torch.zeros(3, 2), "optimiser.0.step": torch.ones(1)}
+    save_file(tensors, folder / "last.safetensors", metadata={"state": '{"progress": {}}'})
+    return [folder / "last.safetensors"]
+
+
+def _write_toml(folder: Path) -> list[Path]:
+    text = 'profile = "tiny"\nsubject = 1\n\n[data]\ntr_s = 2.0\nregions = ["V1", "V2"]\n'
+    (folder / "settings.toml").write_text(text + "[train_pr]\nepochs = 3\nlearning_rate = 1e-3\n")
+    return [folder / "settings.toml"]
+
+
+def _write_tables(folder: Path) -> list[Path]:
+    (folder / "captions.csv").write_text(
+        'split,clip,caption\ntrain,0,"a <b>red</b> ball, rising"\ntest,1,"two\nlines"\n'
+    )
+    (folder / "scenes.csv").write_text("film,scene,start_s,end_s\nseg1,1,0,3.5\nseg1,2,3.5,6\n")
+    return [folder / "captions.csv", folder / "scenes.csv"]
+
+
+def _write_manifest(folder: Path) -> list[Path]:
+    import json
+
+    record = {"stage": "preprocess", "state": "done", "seed": 0, "facts": {}, "outputs": {"a": "0"}}
+    record |= {"settings": {}, "inputs": {}, "determined_by": {}, "marks": {"a": "1:2"}}
+    (folder / "record.json").write_text(json.dumps(record, indent=1))
+    return [folder / "record.json"]
