@@ -106,7 +106,7 @@ def test_arrays_of_the_wrong_kind_are_one_sentence(tmp_path):
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
 def test_a_broken_clip_is_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"this is no video")
-    with pytest.raises(UserError, match=f"cannot read the clip .*{name}"):
+    with pytest.raises(UserError, match=f"cannot read the clip .*{name}|{name} cannot be decoded"):
         read_clip(tmp_path / name, clip_s=2.0)
 
 
