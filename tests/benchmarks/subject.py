@@ -21,7 +21,9 @@ TRAIN, TEST = (18, 2), (5, 10)
 BASELINE, NOISE, SIGNAL, RESPONDING = 10_000.0, 60.0, 40.0, 14_000
 
 
-def run_names(train: tuple[int, int] = TRAIN, test: tuple[int, int] = TEST) -> list[tuple[str, int]]:
+def run_names(
+    train: tuple[int, int] = TRAIN, test: tuple[int, int] = TEST
+) -> list[tuple[str, int]]:
     """Film and repetition of every run."""
     return [
         (f"{kind}{film}", repetition)
