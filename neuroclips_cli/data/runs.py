@@ -69,6 +69,11 @@ class Run(Protocol):
 class CiftiRun:
     """Cortical vertices of a ``*.dtseries.nii`` file, taken from its own brain models."""
 
+    columns: NDArray[np.int64]
+    models: Any
+    _header: KnownHeader | None
+    _count: int
+
     def __init__(self, path: Path, tr_s: float, like: CiftiRun | None = None) -> None:
         from nibabel.cifti2 import BrainModelAxis, Cifti2Image, SeriesAxis
 
