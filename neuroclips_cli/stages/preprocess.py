@@ -333,7 +333,7 @@ def _responses(
             glances.append(look(series, columns.start))
         if selected[columns].any():
             z, good = standardise(series[window][:, selected[columns]], source.data.detrend_order)
-            parts.append(np.where(good, z, np.nan).astype(np.float32))
+            parts.append(np.where(good, z, np.nan).astype(np.float32, order="C"))
             without += int((~good).sum())
     return np.concatenate(parts, axis=1), without, None if known else summarise(glances)
 
