@@ -71,6 +71,12 @@ def _signature(
     """Hold the shared parameters; never called."""
 
 
+@functools.cache
+def _shared_parameters() -> list[inspect.Parameter]:
+    """Return the shared parameters; reading their annotations takes a while, so only once."""
+    return list(inspect.signature(_signature, eval_str=True).parameters.values())
+
+
 def command(
     app: typer.Typer, name: str, stage: str = "", upstream: Sequence[str] = (), panel: str = ""
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -91,8 +97,8 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        shared = list(inspect.signature(_signature, eval_str=True).parameters.values())
-        parameters = [p for p in own if p.name != "overwrite"] + shared
+        parameters = [p for p in own if p.name != "overwrite"] + _shared_parameters()
+        unmarked = _unmarked(parameters)
         handed_on = [p.name for p in own if not _key(p)]
 
         @functools.wraps(function)
@@ -104,9 +110,9 @@ def command(
             function(_settings(stage, flags, needed), **{n: given[n] for n in handed_on})
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in _unmarked(parameters)]
+            [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in unmarked]
         )
-        run.__annotations__ = {p.name: p.annotation for p in _unmarked(parameters)}
+        run.__annotations__ = {p.name: p.annotation for p in unmarked}
         app.command(name, rich_help_panel=panel or None)(run)
         return function
 

@@ -14,6 +14,7 @@ from neuroclips_cli.errors import UserError
 if TYPE_CHECKING:
     from neuroclips_cli.data.layout import Segment
     from neuroclips_cli.data.stimuli import Stimulus
+    from neuroclips_cli.signal.quality import Findings
 
 Series = Callable[["Segment", int, NDArray[np.int64]], NDArray[np.float64]]
 
@@ -34,23 +35,22 @@ class Checked:
                     f"its frame rate varies (longest picture {gap:.2f} s); frames are taken by time"
                 )
 
-    def run(self, path: Path, series: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Look through a run and hand it on; note voxels that have to be left out.
+    def run(self, path: Path, found: Findings, voxels: int) -> None:
+        """Note what was found in a run: voxels that have to be left out, and its scale.
 
         Raises
         ------
         UserError
-            If it holds no measurement; see :func:`data.runs.check_values`.
+            If it holds no measurement; see :func:`data.runs.refuse_nonsense`.
         """
-        from neuroclips_cli.data.runs import check_values
+        from neuroclips_cli.data.runs import refuse_nonsense
 
         name = str(path)
         if name not in self._scales:
-            found = check_values(path, series)
+            refuse_nonsense(path, found, voxels)
             self._scales[name] = found.scale
             if found.in_words():
                 self._said[name] = f"{found.in_words()}: left out"
-        return series
 
     def twins(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.data.known_header import KnownHeader
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.quality import Findings, inspect
 
@@ -41,6 +42,25 @@ class Run(Protocol):
         """Return the time series, float32 (volumes, voxels)."""
         ...
 
+    def blocks(
+        self, size: int, needed: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield the time series of ``size`` voxels after the other, each byte read once.
+
+        Parameters
+        ----------
+        size
+            Voxels at a time.
+        needed
+            bool (voxels,); blocks without any of them are left out.
+
+        Yields
+        ------
+        slice, float32 (volumes, size)
+            Which voxels, and their series.
+        """
+        ...
+
     def adopt_geometry(self, other: Any) -> bool:
         """Tell whether another run's voxels are the same ones; if so, keep its copy of them."""
         ...
@@ -49,38 +69,63 @@ class Run(Protocol):
 class CiftiRun:
     """Cortical vertices of a ``*.dtseries.nii`` file, taken from its own brain models."""
 
-    def __init__(self, path: Path, tr_s: float) -> None:
+    columns: NDArray[np.int64]
+    models: Any
+    _header: KnownHeader | None
+    _count: int
+
+    def __init__(self, path: Path, tr_s: float, like: CiftiRun | None = None) -> None:
         from nibabel.cifti2 import BrainModelAxis, Cifti2Image, SeriesAxis
 
-        image = load(path)
-        if not isinstance(image, Cifti2Image):
-            raise UserError(f"{path} is no CIFTI-2 file but {type(image).__name__}: replace it")
-        series, models = guarded(path, lambda: [image.header.get_axis(i) for i in range(2)])
-        if not isinstance(series, SeriesAxis) or not isinstance(models, BrainModelAxis):
-            raise UserError(f"{path} is no CIFTI-2 dense time series: replace it")
+        self.path = path
+        self._header = like._header if like else None
+        known = self._header.open(path) if self._header else None
+        if like and known:
+            series, self._data = known
+            count, self.columns, self.models = like._count, like.columns, like.models
+        else:
+            image = load(path)
+            if not isinstance(image, Cifti2Image):
+                raise UserError(f"{path} is no CIFTI-2 file but {type(image).__name__}: replace it")
+            series, models = guarded(path, lambda: [image.header.get_axis(i) for i in range(2)])
+            if not isinstance(series, SeriesAxis) or not isinstance(models, BrainModelAxis):
+                raise UserError(f"{path} is no CIFTI-2 dense time series: replace it")
+            self._header, self._data, count = KnownHeader.of(path), image.dataobj, len(models)
+            names = np.asarray(models.name, str)
+            self.columns = np.flatnonzero(np.isin(names, CORTEX))
+            self.models = models[self.columns]
         if series.unit != "SECOND":
             raise UserError(f"{path} is sampled in {series.unit}, not in seconds: replace it")
         _check_tr(path, float(series.step), tr_s)
-        if tuple(image.shape) != (len(series), len(models)) or not len(series):
+        if tuple(self._data.shape) != (len(series), count) or not len(series):
             raise UserError(f"{path} holds other data than its header describes: replace it")
-        names = np.asarray(models.name, str)
-        self.columns = np.flatnonzero(np.isin(names, CORTEX))
         if not len(self.columns):
             raise UserError(f"{path} holds no cortical vertices (CortexLeft, CortexRight)")
-        self.path, self.volumes = path, len(series)
-        self.models = models[self.columns]
-        self._data = image.dataobj
+        self.volumes, self._count = len(series), count
         _check_length(path, self._data)
 
     def read(self) -> NDArray[np.float32]:
         """Return the cortical time series, float32 (volumes, vertices)."""
+        return self._part(self.columns)
+
+    def blocks(
+        self, size: int, needed: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield the time series of neighbouring vertices; see :class:`Run`."""
+        for piece in _pieces(len(self.columns), size, needed):
+            yield piece, self._part(self.columns[piece])
+
+    def _part(self, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read some columns, in ascending order."""
         # Only runs of neighbouring columns can be read without the rest of the file.
-        breaks = np.flatnonzero(np.diff(self.columns) > 1) + 1
-        slices = [slice(p[0], p[-1] + 1) for p in np.split(self.columns, breaks)]
+        breaks = np.flatnonzero(np.diff(columns) > 1) + 1
+        slices = [slice(int(p[0]), int(p[-1]) + 1) for p in np.split(columns, breaks)]
         parts = [
-            guarded(self.path, partial(self._data.__getitem__, (slice(None), columns)))
-            for columns in slices
+            guarded(self.path, partial(self._data.__getitem__, (slice(None), piece)))
+            for piece in slices
         ]
+        if len(parts) == 1:
+            return np.asarray(parts[0], np.float32)
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def adopt_geometry(self, other: Any) -> bool:
@@ -128,6 +173,15 @@ class VolumeRun:
             series[volume] = picture[self._mask]
         return series
 
+    def blocks(
+        self, size: int, needed: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield the time series of some voxels after the other; see :class:`Run`."""
+        # A volume is the shortest piece of the file that can be read: all at once, then cut.
+        series = self.read()
+        for piece in _pieces(len(self.columns), size, needed):
+            yield piece, series[:, piece]
+
     def adopt_geometry(self, other: Any) -> bool:
         """Tell whether another run has the same voxels; if so, keep its copy of them."""
         same = isinstance(other, VolumeRun) and np.allclose(self.affine, other.affine)
@@ -136,7 +190,17 @@ class VolumeRun:
         return bool(same)
 
 
-def open_run(path: Path, tr_s: float, mask: NDArray[np.bool_] | None = None) -> Run:
+def _pieces(count: int, size: int, needed: NDArray[np.bool_] | None) -> Iterator[slice]:
+    """Cut ``count`` voxels into pieces, and yield those that hold a needed one."""
+    for start in range(0, count, size):
+        piece = slice(start, min(start + size, count))
+        if needed is None or needed[piece].any():
+            yield piece
+
+
+def open_run(
+    path: Path, tr_s: float, mask: NDArray[np.bool_] | None = None, like: Run | None = None
+) -> Run:
     """Open a run; nothing but its header is read.
 
     Parameters
@@ -147,13 +211,17 @@ def open_run(path: Path, tr_s: float, mask: NDArray[np.bool_] | None = None) -> 
         Expected seconds between volumes.
     mask
         bool (x, y, z) for volumetric runs.
+    like
+        A run of the same subject that is open already; its brain models are not read again.
 
     Raises
     ------
     UserError
         If the file cannot be read or holds something else.
     """
-    return CiftiRun(path, tr_s) if mask is None else VolumeRun(path, tr_s, mask)
+    if mask is not None:
+        return VolumeRun(path, tr_s, mask)
+    return CiftiRun(path, tr_s, like if isinstance(like, CiftiRun) else None)
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -195,14 +263,32 @@ def check_values(path: Path, series: NDArray[np.float32]) -> Findings:
     if not series.size:
         raise UserError(f"{path} holds no values: copy or download it again")
     found = inspect(series)
+    refuse_nonsense(path, found, series.shape[1])
+    return found
+
+
+def refuse_nonsense(path: Path, found: Findings, voxels: int) -> None:
+    """Refuse a run that holds no measurement at all.
+
+    Parameters
+    ----------
+    path
+        The run, for the message.
+    found
+        What was seen in its ``voxels`` voxels.
+
+    Raises
+    ------
+    UserError
+        As in :func:`check_values`.
+    """
     if found.garbage > 0.01:
         raise UserError(
             f"{path} holds numbers of impossible size in {100 * found.garbage:.0f} % of its values "
             "(bytes swapped, or a wrong data type in its header): export or download it again"
         )
-    if found.not_finite + found.constant == series.shape[1]:
+    if found.not_finite + found.constant == voxels:
         raise UserError(f"{path} holds no signal ({found.in_words()}): export or download it again")
-    return found
 
 
 def guarded(path: Path, read: Callable[[], Any]) -> Any:

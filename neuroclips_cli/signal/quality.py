@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,11 +71,107 @@ def saturated_columns(series: NDArray[np.floating]) -> NDArray[np.bool_]:
     -------
     bool (voxels,)
     """
-    low, high = series.min(axis=0), series.max(axis=0)
-    least = max(6, series.shape[0] // 10)
-    at_top = np.count_nonzero(series == high, axis=0)
-    at_bottom = np.count_nonzero(series == low, axis=0)
-    return (high > low) & (np.maximum(at_top, at_bottom) >= least)
+    rows = series.T
+    return _saturated(rows, rows.min(axis=1), rows.max(axis=1))
+
+
+def _saturated(
+    rows: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Do the work of :func:`saturated_columns` on (voxels, volumes) whose extremes are known."""
+    least = max(6, rows.shape[1] // 10)
+    often = [_count(rows == edge[:, None]) >= least for edge in (low, high)]
+    return (high > low) & (often[0] | often[1])
+
+
+def _count(true: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Count per row; by bits, which numpy does ten times faster than by numbers."""
+    return np.bitwise_count(np.packbits(true, axis=1)).sum(axis=1, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What :func:`look` saw in some neighbouring columns of a run, one entry per column.
+
+    Attributes
+    ----------
+    finite, constant, saturated : bool (voxels,)
+    deviation : float64 (voxels,)
+        Standard deviation over the volumes; where not finite, the column is not either.
+    first : tuple of int or None
+        Volume and column of the first value that is not finite.
+    strange : int
+        Values of a size that no scanner writes.
+    volumes : int
+    """
+
+    finite: NDArray[np.bool_]
+    constant: NDArray[np.bool_]
+    saturated: NDArray[np.bool_]
+    deviation: NDArray[np.float64]
+    first: tuple[int, int] | None
+    strange: int
+    volumes: int
+
+
+def look(series: NDArray[np.floating], offset: int = 0) -> Glance:
+    """Look through some columns of a run for what is no measurement.
+
+    Parameters
+    ----------
+    series
+        (volumes, voxels), arbitrary units.
+    offset
+        Number of the first column, for `Glance.first`.
+    """
+    rows = series.T
+    with np.errstate(invalid="ignore", over="ignore"):
+        low, high = rows.min(axis=1), rows.max(axis=1)  # NaN and infinity survive both
+        finite = np.isfinite(low) & np.isfinite(high)
+        deviation = _deviation(rows)
+        # Almost no column comes near the limits; the others need no look at every value.
+        odd = np.flatnonzero(~finite | (high > HUGE) | (low < TINY))
+        size = np.abs(rows[odd])
+        strange = ((size > HUGE) | ((size > 0) & (size < TINY))) & np.isfinite(size)
+    first = None
+    if not finite.all():
+        columns = np.flatnonzero(~finite)
+        volume, column = np.argwhere(~np.isfinite(rows[columns]).T)[0]
+        first = (int(volume), offset + int(columns[column]))
+    return Glance(
+        finite=finite,
+        constant=finite & (high == low),
+        saturated=_saturated(rows, low, high),
+        deviation=deviation,
+        first=first,
+        strange=int(strange.sum()),
+        volumes=rows.shape[1],
+    )
+
+
+def _deviation(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the standard deviation of every row, to the digits of the values themselves."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    square = np.einsum("vt,vt->v", centred, centred).astype(np.float64) / rows.shape[1]
+    lost = np.flatnonzero(~np.isfinite(square))
+    square[lost] = rows[lost].var(axis=1, dtype=np.float64)
+    return np.sqrt(square)
+
+
+def summarise(glances: Sequence[Glance]) -> Findings:
+    """Put together what was seen in the columns of one run."""
+    constant = sum(int(g.constant.sum()) for g in glances)
+    lively = [g.deviation[g.finite & ~g.constant] for g in glances]
+    deviation = np.concatenate(lively) if lively else np.empty(0)
+    size = sum(g.volumes * len(g.finite) for g in glances)
+    return Findings(
+        not_finite=sum(int((~g.finite).sum()) for g in glances),
+        constant=constant,
+        saturated=sum(int(g.saturated.sum()) for g in glances),
+        first=min((g.first for g in glances if g.first is not None), default=None),
+        garbage=sum(g.strange for g in glances) / size if size else 0.0,
+        scale=float(np.median(deviation)) if len(deviation) else 0.0,
+    )
 
 
 def inspect(series: NDArray[np.floating]) -> Findings:
@@ -86,23 +182,7 @@ def inspect(series: NDArray[np.floating]) -> Findings:
     series
         (volumes, voxels), arbitrary units.
     """
-    finite = np.isfinite(series)
-    good = finite.all(axis=0)
-    bad = np.argwhere(~finite) if not good.all() else np.empty((0, 2), np.int64)
-    size = np.abs(series)
-    with np.errstate(invalid="ignore", over="ignore"):
-        strange = (size > HUGE) | ((size > 0) & (size < TINY))
-        deviation = series.std(axis=0, dtype=np.float64)
-    constant = good & (series.max(axis=0) == series.min(axis=0))
-    lively = good & ~constant
-    return Findings(
-        not_finite=int((~good).sum()),
-        constant=int(constant.sum()),
-        saturated=int(saturated_columns(series).sum()),
-        first=(int(bad[0, 0]), int(bad[0, 1])) if len(bad) else None,
-        garbage=float((strange & finite).mean()) if series.size else 0.0,
-        scale=float(np.median(deviation[lively])) if lively.any() else 0.0,
-    )
+    return summarise([look(series)])
 
 
 def odd_scales(scales: Mapping[str, float], factor: float = 10.0) -> dict[str, float]:

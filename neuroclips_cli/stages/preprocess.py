@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli import console
+from neuroclips_cli import console, parallel
 from neuroclips_cli.artifacts import Stage, open_stage, run_folder
 from neuroclips_cli.config import Settings
 from neuroclips_cli.data import clip_table
@@ -25,9 +26,12 @@ from neuroclips_cli.stages import space
 
 if TYPE_CHECKING:
     from neuroclips_cli.data.runs import Run
+    from neuroclips_cli.signal.quality import Findings, Glance
     from neuroclips_cli.signal.reproducibility import Selection
 
 SPLITS = ("train", "test")
+BLOCK = 2048
+"""Voxels at a time: a run's block of 2 MB stays in the processor's cache for all its steps."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,7 @@ def _open_source(layout: Layout, data: DataSettings, volumetric: bool) -> _Sourc
         for segment in segments:
             count = clips[segment.name]
             for repetition, path in segment.runs.items():
-                opened = open_run(path, data.tr_s, mask)
+                opened = open_run(path, data.tr_s, mask, first)
                 if not opened.adopt_geometry(first):
                     raise UserError(
                         f"{path} holds other voxels than {first.path}: "
@@ -178,37 +182,60 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
 
     Returns the selection and which voxels carry a signal in all training runs.
     """
-    from neuroclips_cli.signal.detrend import standardise, usable_columns
-    from neuroclips_cli.signal.quality import saturated_columns
-    from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
-    from neuroclips_cli.signal.windows import film_window, response_window
+    from neuroclips_cli.signal.reproducibility import select_voxels
 
-    layout, order = source.layout, source.data.detrend_order
+    layout = source.layout
     usable = np.ones(len(source.first.columns), bool)
     scores = []
-    runs = len(layout.train) * layout.train_repetitions
+    runs = sum(len(s.runs) for s in layout.train)
     with console.progress("reproducibility", runs, unit="run") as advance:
-        for segment in layout.train:
-            clips = source.clips[segment.name]
-            repetitions = []
-            for repetition in range(1, layout.train_repetitions + 1):
-                opened, leading = source.open(segment, repetition)
-                series = source.checked.run(opened.path, opened.read())
-                z, good = standardise(series[film_window(leading, clips)], order)
-                usable &= good & usable_columns(series[response_window(leading, clips, delay)])
-                usable &= ~saturated_columns(series)
-                repetitions.append(z)
+        score = partial(_score, source, delay)
+        for segment, (z, good, found) in zip(
+            layout.train, parallel.in_order(score, layout.train), strict=True
+        ):
+            for repetition, findings in found.items():
+                source.checked.run(source.open(segment, repetition)[0].path, findings, len(usable))
                 advance(1)
-            pairs = [
-                fisher_z(repeat_correlation(a, b))
-                for i, a in enumerate(repetitions)
-                for b in repetitions[i + 1 :]
-            ]
-            scores.append(np.mean(pairs, axis=0))
+            usable &= good
+            scores.append(z)
     source.checked.twins(layout.train, np.array(scores), usable, partial(_film_series, source))
     region = _region(source)
     level = source.data.selection_p
     return select_voxels(np.array(scores), level, usable=usable, region=region), usable
+
+
+def _score(
+    source: _Source, delay: int, segment: Segment
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, Findings]]:
+    """Read a segment's runs once, side by side and a block of voxels at a time.
+
+    Returns the voxels' scores, which of them carry a signal in all repetitions, both while the
+    film ran and in the responses to it, and what else is wrong with each repetition.
+    """
+    from neuroclips_cli.signal.detrend import usable_columns
+    from neuroclips_cli.signal.quality import look, summarise
+    from neuroclips_cli.signal.reproducibility import repeat_scores
+    from neuroclips_cli.signal.windows import film_window, response_window
+
+    order, clips = source.data.detrend_order, source.clips[segment.name]
+    runs = {r: source.open(segment, r) for r in sorted(segment.runs)}
+    glances: dict[int, list[Glance]] = {repetition: [] for repetition in runs}
+    scores, usable = [], []
+    for blocks in zip(*(opened.blocks(BLOCK) for opened, _ in runs.values()), strict=True):
+        windows, good = [], np.ones(blocks[0][1].shape[1], bool)
+        for (repetition, (_, leading)), (columns, series) in zip(runs.items(), blocks, strict=True):
+            glances[repetition].append(glance := look(series, columns.start))
+            windows.append(series[film_window(leading, clips)])
+            response = series[response_window(leading, clips, delay)]
+            # Where the first and last value differ, nothing is constant: no need to look again.
+            doubtful = ~glance.finite | (response[0] == response[-1])
+            good[doubtful] &= usable_columns(response[:, doubtful])
+            good &= ~glance.saturated
+        z, lively = repeat_scores(windows, order)
+        scores.append(z)
+        usable.append(good & lively)
+    found = {repetition: summarise(seen) for repetition, seen in glances.items()}
+    return np.concatenate(scores), np.concatenate(usable), found
 
 
 def _film_series(
@@ -284,21 +311,31 @@ def _write_selection(
 
 
 def _responses(
-    source: _Source, segment: Segment, repetition: int, selected: NDArray[np.bool_], delay: int
-) -> tuple[NDArray[np.float32], int]:
+    source: _Source, selected: NDArray[np.bool_], delay: int, of: tuple[Segment, int]
+) -> tuple[NDArray[np.float32], int, Findings | None]:
     """Standardised responses to a segment's clips, (clips, voxels), and how many voxels lack one.
 
     The standardising window moves with the delay (paper 4.1): clip k goes with volume k + delay.
-    Voxels without a signal in this run are NaN.
+    Voxels without a signal in this run are NaN. A test run is read here for the first time and
+    looked through in passing; of a training run only the blocks with selected voxels are read.
     """
     from neuroclips_cli.signal.detrend import standardise
+    from neuroclips_cli.signal.quality import look, summarise
     from neuroclips_cli.signal.windows import response_window
 
+    segment, repetition = of
     opened, leading = source.open(segment, repetition)
     window = response_window(leading, source.clips[segment.name], delay)
-    series = source.checked.run(opened.path, opened.read())
-    z, good = standardise(series[window][:, selected], source.data.detrend_order)
-    return np.where(good, z, np.nan).astype(np.float32), int((~good).sum())
+    known = segment.split == "train"
+    glances, parts, without = [], [], 0
+    for columns, series in opened.blocks(BLOCK, selected if known else None):
+        if not known:
+            glances.append(look(series, columns.start))
+        if selected[columns].any():
+            z, good = standardise(series[window][:, selected[columns]], source.data.detrend_order)
+            parts.append(np.where(good, z, np.nan).astype(np.float32, order="C"))
+            without += int((~good).sum())
+    return np.concatenate(parts, axis=1), without, None if known else summarise(glances)
 
 
 def _write_responses(
@@ -308,7 +345,6 @@ def _write_responses(
 
     layout, voxels = source.layout, int(selected.sum())
     train, test = source.total_clips("train"), source.total_clips("test")
-    lost: dict[str, int] = {}
     runs = sum(len(s.runs) for s in (*layout.train, *layout.test))
     with (
         console.progress("responses", runs, unit="run") as advance,
@@ -320,14 +356,9 @@ def _write_responses(
         ) as fmri_test,
     ):
         fmri_test[:] = np.nan
+        lost: dict[str, int] = {}
         for array, split in ((fmri_train, "train"), (fmri_test, "test")):
-            for segment, rows in _rows(source, split):
-                for repetition in segment.runs:
-                    z, without = _responses(source, segment, repetition, selected, delay)
-                    array[rows, repetition - 1] = z
-                    if without:
-                        lost[f"{segment.name}_{repetition}"] = without
-                    advance(1)
+            lost |= _fill_responses(source, split, array, selected, delay, advance)
         if lost:
             names = ", ".join(f"{name} ({n})" for name, n in lost.items())
             console.warn(f"selected voxels without a signal in single runs: {names}")
@@ -338,6 +369,30 @@ def _write_responses(
             console.warn(sentence)
         stage.fact("warnings", warnings)
         stage.write_array("fmri_test.npy", mean_over_repetitions(fmri_test))
+
+
+def _fill_responses(
+    source: _Source,
+    split: str,
+    array: NDArray[np.float32],
+    selected: NDArray[np.bool_],
+    delay: int,
+    advance: Callable[[int], None],
+) -> dict[str, int]:
+    """Fill one split's array; return how many selected voxels have no signal in which runs."""
+    lost: dict[str, int] = {}
+    rows = {segment.name: where for segment, where in _rows(source, split)}
+    todo = [(segment, r) for segment in source.segments(split) for r in segment.runs]
+    results = parallel.in_order(partial(_responses, source, selected, delay), todo)
+    for (segment, repetition), (z, without, found) in zip(todo, results, strict=True):
+        if found:
+            path = source.open(segment, repetition)[0].path
+            source.checked.run(path, found, len(selected))
+        array[rows[segment.name], repetition - 1] = z
+        if without:
+            lost[f"{segment.name}_{repetition}"] = without
+        advance(1)
+    return lost
 
 
 def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:
@@ -357,14 +412,31 @@ def _write_frames(stage: Stage, source: _Source) -> None:
         for split in SPLITS:
             shape = (source.total_clips(split), data.frames_per_clip, size, size, 3)
             with stage.open_array(f"frames_{split}.npy", shape, np.uint8) as frames:
-                for segment, rows in _rows(source, split):
-                    decode = partial(clip_frames, source.films[segment.name])
-                    clips = decode(
-                        source.clips[segment.name], data.clip_s, data.frames_per_clip, size
+                stop = Event()
+
+                def decode(
+                    film: tuple[Segment, slice],
+                    frames: NDArray[np.uint8] = frames,
+                    stop: Event = stop,
+                ) -> int:
+                    """Decode one film into its rows, unless another one failed."""
+                    segment, rows = film
+                    clips = clip_frames(
+                        source.films[segment.name],
+                        source.clips[segment.name],
+                        data.clip_s,
+                        data.frames_per_clip,
+                        size,
                     )
                     for row, clip in zip(range(rows.start, rows.stop), clips, strict=True):
+                        if stop.is_set():
+                            break
                         frames[row] = clip
-                        advance(1)
+                    return rows.stop - rows.start
+
+                films = list(_rows(source, split))
+                for clips in parallel.in_order(decode, films, stop=stop):
+                    advance(clips)
 
 
 def _write_clip_table(stage: Stage, source: _Source, dataset: Path, delay: int) -> None:
