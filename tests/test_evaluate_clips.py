@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from neuroclips_cli.data import panels
 from neuroclips_cli.data.clips import list_clips, open_clips, read_clip
 from neuroclips_cli.errors import UserError
 
@@ -122,3 +123,35 @@ def test_one_name_twice_is_refused(tmp_path):
     write_gif(tmp_path / "a.gif", fake_judges.draw_clips(1, 2)[0], 100)
     with pytest.raises(UserError, match="two clips named 'a'"):
         list_clips(tmp_path, "--pred")
+
+
+@pytest.mark.parametrize("border", [0, 2])
+@pytest.mark.parametrize("order", ["gt|pred", "pred|gt"])
+def test_side_by_side_panels_are_cut(tmp_path, border, order):
+    size = 24
+    shown, made = fake_judges.draw_clips(2, 4, size=size)
+    both = np.zeros((4, size + 2 * border, 2 * size + 3 * border, 3), np.uint8)
+    sides = (shown, made) if order == "gt|pred" else (made, shown)
+    for side, frames in enumerate(sides):
+        left = border + side * (size + border)
+        both[:, border : border + size, left : left + size] = frames
+    write_pngs(tmp_path / "clip", both)
+    clips = list_clips(tmp_path, "--pred")
+    for which, frames in (("gt", shown), ("pred", made)):
+        place = panels.position(order, which)
+        opened = open_clips(
+            tmp_path, clips, "--pred", clip_s=2.0, target_fps=2, size=size, panel=place
+        )
+        assert np.array_equal(opened.read(np.array([0]))[0], frames)
+
+
+def test_panels_that_cannot_be_cut_are_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="49 x 24 pixels, which is no pair"):
+        panels.cut(np.zeros((2, 24, 49, 3), np.uint8), 0, tmp_path)
+    with pytest.raises(UserError, match="'left' is no order"):
+        panels.position("left", "gt")
+    np.save(tmp_path / "a.npy", np.zeros((1, 2, 8, 16, 3), np.uint8))
+    with pytest.raises(UserError, match="--panels is for folders"):
+        open_clips(
+            tmp_path / "a.npy", {"0000": 0}, "--pred", clip_s=2.0, target_fps=1, size=8, panel=0
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from skimage.metrics import structural_similarity
 
 from neuroclips_cli.metrics import consistency, controls, nway, pixel, retrieval
 from neuroclips_cli.metrics.resample import ArrayClips, frame_indices, resize
@@ -148,3 +149,23 @@ def test_clips_without_a_value_are_left_out_of_the_summary():
     assert (summary.mean, summary.n) == (2.0, 2)
     with pytest.raises(ValueError, match="no clip"):
         summarise(np.array([np.nan]))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (8, 31), (70, 40), (71, 9)])
+def test_ssim_is_that_of_scikit_image(size):
+    made = noise(2, 2, *size, 3)
+    true = (made // 3 + noise(2, 2, *size, 3)[::-1] // 2).astype(np.uint8)
+    true[0, 0], made[0, 1], true[0, 1] = 255, 0, 255
+    expected = [
+        [
+            structural_similarity(a, b, channel_axis=-1, data_range=255)
+            for a, b in zip(*pair, strict=True)
+        ]
+        for pair in zip(made, true, strict=True)
+    ]
+    np.testing.assert_allclose(pixel.ssim(made, true), expected, atol=1e-6)
+
+
+def test_ssim_of_frames_smaller_than_its_window_is_refused():
+    with pytest.raises(ValueError, match="7 x 7"):
+        pixel.ssim(noise(1, 2, 6, 8, 3), noise(1, 2, 6, 8, 3))

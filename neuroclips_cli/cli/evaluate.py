@@ -30,6 +30,13 @@ def register(app: typer.Typer) -> None:
         gt: Annotated[
             Path | None, typer.Option("--gt", help="What was shown, with matching names.")
         ] = None,
+        panels: Annotated[
+            str | None,
+            typer.Option(
+                "--panels",
+                help='Clips of --pred show both side by side: "gt|pred" or "pred|gt".',
+            ),
+        ] = None,
         out: Annotated[
             Path | None, typer.Option("--out", help="Folder for the result of --pred and --gt.")
         ] = None,
@@ -38,6 +45,10 @@ def register(app: typer.Typer) -> None:
         """Measure a run's reconstructions, or any two sets of clips."""
         from neuroclips_cli.stages import evaluate as stage
 
+        if panels is not None:
+            if pred is None or gt is not None:
+                raise UserError("--panels goes with --pred alone: its clips hold both sides")
+            gt = pred
         if pred is None and gt is None:
             if out is not None:
                 raise UserError("--out goes with --pred and --gt; a run's result is in its folder")
@@ -45,4 +56,5 @@ def register(app: typer.Typer) -> None:
         elif pred is None or gt is None:
             raise UserError("--pred and --gt go together; give both")
         else:
-            stage.run_pair(settings, pred, gt, out or Path("evaluation"), overwrite=overwrite)
+            target = out or Path("evaluation")
+            stage.run_pair(settings, pred, gt, target, panels=panels, overwrite=overwrite)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from neuroclips_cli.arrays import read_array
+from neuroclips_cli.data import panels
 from neuroclips_cli.data.probe import check_video
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_indices, resize
@@ -196,12 +197,15 @@ class FolderClips:
         Duration of one scan's clip in seconds.
     target_fps, size
         What `read` returns.
+    panel : int or None
+        Which half of side-by-side clips, 0 for left; None for whole frames.
     """
 
     paths: list[Path]
     clip_s: float
     target_fps: float
     size: int
+    panel: int | None = None
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -215,12 +219,16 @@ class FolderClips:
         """Return every clip's own shape; reads each clip once."""
         found = []
         for path in self.paths:
-            frames, fps = read_clip(path, self.clip_s)
+            frames, fps = self._whole(path)
             found.append(ClipShape(len(frames), fps, *frames.shape[1:3]))
         return found
 
-    def _read(self, path: Path) -> np.ndarray:
+    def _whole(self, path: Path) -> tuple[np.ndarray, float]:
         frames, fps = read_clip(path, self.clip_s)
+        return frames if self.panel is None else panels.cut(frames, self.panel, path), fps
+
+    def _read(self, path: Path) -> np.ndarray:
+        frames, fps = self._whole(path)
         return resize(frames[frame_indices(len(frames), fps, self.target_fps)], self.size)
 
 
@@ -232,6 +240,7 @@ def open_clips(
     clip_s: float,
     target_fps: float,
     size: int,
+    panel: int | None = None,
 ) -> FolderClips | ArrayClips:
     """Open the named clips of a set, in the order of ``names``.
 
@@ -247,14 +256,23 @@ def open_clips(
         Duration of one scan's clip in seconds; an array's clips last that long.
     target_fps, size
         The protocol's frame rate and size.
+    panel : int, optional
+        Which half of side-by-side clips, 0 for left.
 
     Returns
     -------
     FolderClips or ArrayClips
+
+    Raises
+    ------
+    UserError
+        If the set is an array with panels, or no readable array.
     """
     files = [entry for entry in names.values() if isinstance(entry, Path)]
     if files:
-        return FolderClips(files, clip_s, target_fps, size)
+        return FolderClips(files, clip_s, target_fps, size, panel)
+    if panel is not None:
+        raise UserError(f"{option} {path} is an array: --panels is for folders of clips")
     array = _open_array(path, option)
     rows = np.array([entry for entry in names.values() if isinstance(entry, int)])
     return ArrayClips(array, rows, array.shape[1] / clip_s, target_fps, size)

@@ -12,6 +12,7 @@ import numpy as np
 from neuroclips_cli import artifacts, console, disk
 from neuroclips_cli.config import Settings
 from neuroclips_cli.data.clips import FolderClips, list_clips, open_clips
+from neuroclips_cli.data.panels import position
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import suite
 from neuroclips_cli.metrics.controls import split_half_reliability
@@ -72,7 +73,13 @@ def run(settings: Settings, *, run: str = "reconstruct", overwrite: bool = False
 
 
 def run_pair(
-    settings: Settings, pred: Path, gt: Path, out: Path, *, overwrite: bool = False
+    settings: Settings,
+    pred: Path,
+    gt: Path,
+    out: Path,
+    *,
+    panels: str | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Measure any set of clips against any other, brought to the protocol's rate and size.
 
@@ -85,6 +92,9 @@ def run_pair(
         ``.npy`` files, uint8 (clips, frames, h, w, 3).
     out : Path
         Folder for ``metrics.json`` and ``per_clip.csv``.
+    panels : str, optional
+        ``gt|pred`` or ``pred|gt``: each clip shows both side by side, and ``pred`` and ``gt`` are
+        the same folder.
     overwrite : bool
         Replace earlier results in ``out``.
 
@@ -104,12 +114,17 @@ def run_pair(
         )
     left, right = _match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
     clip_s, fps, size = settings.data.clip_s, settings.evaluate.fps, settings.evaluate.size
-    made = open_clips(pred, left, "--pred", clip_s=clip_s, target_fps=fps, size=size)
-    true = open_clips(gt, right, "--gt", clip_s=clip_s, target_fps=fps, size=size)
+    place = {which: position(panels, which) if panels else None for which in ("pred", "gt")}
+    made = open_clips(
+        pred, left, "--pred", clip_s=clip_s, target_fps=fps, size=size, panel=place["pred"]
+    )
+    true = open_clips(
+        gt, right, "--gt", clip_s=clip_s, target_fps=fps, size=size, panel=place["gt"]
+    )
     _say_resampling(settings, {"--pred": (made, list(left)), "--gt": (true, list(right))})
     scores = _scores(settings, made, true, _load_judges(settings))
     result = _assemble(settings, scores, None, None)
-    result["protocol"] |= {"pred": str(pred), "gt": str(gt)}
+    result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
     header, rows = results.per_clip(scores, None, [{"clip": name} for name in left])
     disk.write_text(out / "per_clip.csv", results.as_csv(header, rows))
     disk.write_json(out / "metrics.json", result)

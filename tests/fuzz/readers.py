@@ -65,6 +65,24 @@ def _toml(path: Path) -> None:
     load_settings(folder=target.parent, environ={})
 
 
+def _release(path: Path) -> None:
+    from neuroclips_cli.backbones.published.files import read_torch
+    from neuroclips_cli.data.release import check_split, read_caption_list
+
+    if path.suffix == ".json":
+        read_caption_list(path, 5)
+        return
+    import torch
+
+    opened, sound = read_torch(path), torch.zeros(5, 2, 3, 4, 4)
+    if path.name.startswith("GT"):
+        split = check_split("test", 1, torch.zeros(5, 10, 6), opened, 2, path.parent)
+        for _ in split.pictures():
+            pass
+    else:
+        check_split("test", 1, opened, sound, 2, path.parent).scans(slice(0, 5))
+
+
 def _captions(path: Path) -> None:
     from neuroclips_cli.data.clip_table import read_captions, read_scenes
 
@@ -90,6 +108,7 @@ READERS: dict[str, Reader] = {
     "toml": _toml,
     "captions": _captions,
     "manifest": _manifest,
+    "release": _release,
 }
 
 
@@ -105,6 +124,7 @@ def write_seeds(folder: Path) -> dict[str, list[Path]]:
         "toml": _write_toml(folder),
         "captions": _write_tables(folder),
         "manifest": _write_manifest(folder),
+        "release": _write_release(folder),
     }
 
 
@@ -196,3 +216,15 @@ def _write_manifest(folder: Path) -> list[Path]:
     record |= {"settings": {}, "inputs": {}, "determined_by": {}, "marks": {"a": "1:2"}}
     (folder / "record.json").write_text(json.dumps(record, indent=1))
     return [folder / "record.json"]
+
+
+def _write_release(folder: Path) -> list[Path]:
+    import json
+
+    import torch
+
+    torch.save(torch.randn(5, 10, 6), folder / "subj01_test_fmri.pt")
+    torch.save(torch.rand(5, 2, 3, 4, 4), folder / "GT_test_3fps.pt")
+    texts = [f"a <b>red</b> ball {number}" for number in range(5)]
+    (folder / "test_captions.json").write_text(json.dumps(texts))
+    return [folder / n for n in ("subj01_test_fmri.pt", "GT_test_3fps.pt", "test_captions.json")]

@@ -42,13 +42,13 @@ def read_torch(path: Path) -> Any:
 
     if not path.is_file():
         raise UserError(f"there is no file {path}: correct its name")
-    # Files of before torch 1.6 are no zip archives; they load, but cannot be memory-mapped.
-    mapped = zipfile.is_zipfile(path) or _begins_as_zip(path)
     try:
+        # Files of before torch 1.6 are no zip archives; they load, but cannot be memory-mapped.
+        mapped = _begins_as_zip(path) or zipfile.is_zipfile(path)
         return torch.load(path, map_location="cpu", mmap=mapped, weights_only=True)
     except pickle.UnpicklingError as problem:
         raise UserError(_refusal(path, problem)) from problem
-    except (RuntimeError, EOFError, OSError, ValueError) as problem:
+    except Exception as problem:  # a damaged pickle fails in many ways before it is refused
         raise UserError(truncated(path, problem)) from problem
 
 
