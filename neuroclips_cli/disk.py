@@ -213,10 +213,12 @@ def _mount_point(path: Path) -> Path:
 
 
 def _flush(path: Path) -> None:
-    """Force a file, or every file below a folder, to the disk."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            with open(file, "rb") as stream:
+    """Force a file, or a folder with everything below it, to the disk."""
+    for entry in [*path.rglob("*"), path]:
+        if entry.is_dir():
+            flush_folder(entry)
+        elif entry.is_file():
+            with open(entry, "rb") as stream:
                 os.fsync(stream.fileno())
 
 

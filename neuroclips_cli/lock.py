@@ -21,8 +21,8 @@ PATIENCE_S = 1.0
 
 
 @contextmanager
-def only_writer(folder: Path, stage: str) -> Iterator[None]:
-    """Hold the lock of ``folder/stage`` while the block runs.
+def only_writer(folder: Path, stage: str, written: Path | None = None) -> Iterator[None]:
+    """Hold the lock of ``folder/stage``, or of ``written`` in that folder, while the block runs.
 
     The operating system frees the lock when its process ends, however it ends, so a killed
     run never blocks the next. Beside the lock lies a note of who holds it.
@@ -40,7 +40,7 @@ def only_writer(folder: Path, stage: str) -> Iterator[None]:
         guard.acquire(poll_interval=0.02)
     except Timeout:
         raise UserError(
-            f"{folder / stage} is being written by {_describe(_read(note))}; "
+            f"{written or folder / stage} is being written by {_describe(_read(note))}; "
             "wait for it to end, or stop it and run the same command again"
         ) from None
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from neuroclips_cli import arrays, disk
 from neuroclips_cli.artifacts import open_stage, read_array
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages.streamed import fill_rows
 
 
 def full() -> OSError:
@@ -114,3 +117,81 @@ def test_a_pickled_or_torn_array_is_refused(tmp_path):
 )
 def test_sizes_read_as_people_write_them(size, text):
     assert disk.human_size(size) == text
+
+
+class Journal:
+    """What reaches the disk, in order: ``("flush", path)`` and ``("name", path)``."""
+
+    def __init__(self, monkeypatch):
+        self.events: list[tuple[str, str]] = []
+        fsync, replace, flush = os.fsync, os.replace, np.memmap.flush
+
+        def note_fsync(handle):
+            self.events.append(("flush", os.readlink(f"/proc/self/fd/{handle}")))
+            fsync(handle)
+
+        def note_replace(source, target, **options):
+            self.events.append(("name", str(target)))
+            replace(source, target, **options)
+            self.sources[str(target)] = str(source)
+
+        def note_flush(array):
+            self.events.append(("flush", str(array.filename)))
+            flush(array)
+
+        self.sources: dict[str, str] = {}
+        monkeypatch.setattr(os, "fsync", note_fsync)
+        monkeypatch.setattr(os, "replace", note_replace)
+        monkeypatch.setattr(np.memmap, "flush", note_flush)
+
+    def named(self) -> list[str]:
+        return [path for kind, path in self.events if kind == "name"]
+
+    def in_order(self, target: str) -> bool:
+        """Content flushed, then named, then the folder flushed."""
+        place = len(self.events) - 1 - self.events[::-1].index(("name", target))
+        before, after = self.events[:place], self.events[place:]
+        source = self.sources[target]
+        return ("flush", source) in before and ("flush", os.path.dirname(target)) in after
+
+
+needs_proc = pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info < (3, 11),
+    reason="looks at file handles as Linux shows them, and at how Path renames since Python 3.11",
+)
+
+
+@needs_proc
+def test_power_loss_finds_a_file_flushed_before_it_has_its_name(tmp_path, monkeypatch):
+    journal = Journal(monkeypatch)
+    disk.write_text(tmp_path / "a.txt", "new")
+    assert journal.named() == [str(tmp_path / "a.txt")]
+    assert journal.in_order(str(tmp_path / "a.txt"))
+
+
+@needs_proc
+def test_power_loss_finds_a_folder_with_every_file_and_entry_flushed(tmp_path, monkeypatch):
+    journal = Journal(monkeypatch)
+    with disk.atomic_path(tmp_path / "weights") as temporary:
+        (temporary / "unet").mkdir(parents=True)
+        (temporary / "unet" / "a.bin").write_bytes(b"a")
+    start = str(temporary)
+    wanted = {start, f"{start}/unet", f"{start}/unet/a.bin"}
+    first_name = journal.events.index(("name", str(tmp_path / "weights")))
+    assert wanted <= {path for kind, path in journal.events[:first_name] if kind == "flush"}
+    assert journal.in_order(str(tmp_path / "weights"))
+
+
+@needs_proc
+def test_power_loss_never_finds_rows_noted_that_are_not_on_the_disk(settings, monkeypatch):
+    journal = Journal(monkeypatch)
+    with open_stage(settings, "preprocess", sections=[], inputs={}) as stage:
+        fill_rows(stage, "a.npy", (6, 3), "float32", 2, lambda piece: np.ones((2, 3)), "rows")
+    part = str(stage.folder / ".a.npy.part")
+    marker = str(stage.folder / ".a.npy.rows.json")
+    notes = [i for i, event in enumerate(journal.events) if event == ("name", marker)]
+    assert len(notes) == 3
+    for earlier, note in zip([0, *notes], notes, strict=False):
+        assert ("flush", part) in journal.events[earlier:note]
+    assert journal.in_order(str(stage.folder / "a.npy"))
+    assert journal.in_order(str(stage.folder / "manifest.json"))

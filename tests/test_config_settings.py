@@ -167,7 +167,8 @@ def test_an_unknown_variable_is_named_with_its_nearest(tmp_path):
 
 
 def test_the_tests_own_variable_is_no_setting(tmp_path):
-    load(tmp_path, environ={"NEUROCLIPS_SHARED": "/somewhere"})
+    plain = load(tmp_path, environ={})
+    assert load(tmp_path, environ={"NEUROCLIPS_SHARED": "/somewhere"}) == plain
 
 
 def test_every_key_has_one_variable():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroclips_cli.data.probe import LARGEST_PICTURE
 from neuroclips_cli.disk import read_json
 from neuroclips_cli.errors import UserError
 
@@ -93,13 +94,19 @@ def _annotations(file: Path) -> dict[str, list[str]]:
 
 
 def _picture(path: Path, size: tuple[int, int]) -> np.ndarray:
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as image:
+            if image.width * image.height > LARGEST_PICTURE:
+                raise UserError(
+                    f"{path} has {image.width} x {image.height} pixels: make it smaller"
+                )
             fitted = ImageOps.fit(
                 image.convert("RGB"), (size[1], size[0]), method=Image.Resampling.BICUBIC
             )
-    except (UnidentifiedImageError, OSError) as problem:
+    except UserError:
+        raise
+    except Exception as problem:  # Pillow has a kind of error for every way a file can be broken
         raise UserError(f"cannot read the image {path}: replace or remove it") from problem
     return np.asarray(fitted)

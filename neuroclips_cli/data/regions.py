@@ -102,6 +102,8 @@ def _open(path: Path, advice: str) -> tuple[dict[int, str], NDArray[np.int64], A
         raise UserError(f"{path} is no CIFTI label file: {advice}")
     names = {int(key): str(name) for key, (name, _) in labels.label[0].items()}
     values = guarded(path, lambda: np.asarray(image.dataobj[0])).astype(np.int64)
+    if values.shape != (len(theirs),) or np.shape(theirs.vertex) != values.shape:
+        raise UserError(f"{path} has no label for each grayordinate: {advice}")
     return names, values, theirs
 
 

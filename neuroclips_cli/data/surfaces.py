@@ -60,7 +60,8 @@ def read_flat(path: Path, vertices: int, option: str) -> FlatSurface:
         [array.data for array in image.get_arrays_from_intent(f"NIFTI_INTENT_{kind}")]
         for kind in ("POINTSET", "TRIANGLE")
     )
-    if len(points) != 1 or len(triangles) != 1 or points[0].ndim != 2 or points[0].shape[1] != 3:
+    found = [array is not None for array in (*points, *triangles)]
+    if found != [True, True] or len(points) != 1 or points[0].ndim != 2 or points[0].shape[1] != 3:
         raise UserError(f"{option} {path} is no GIFTI surface: give a flat .surf.gii file")
     if len(points[0]) != vertices:
         raise UserError(

@@ -13,6 +13,7 @@ import numpy as np
 
 from neuroclips_cli.disk import atomic_path, read_json, write_json, write_text
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.lock import only_writer
 from neuroclips_cli.schema import DataSettings, SimulateSettings
 from neuroclips_cli.simulation import films
 from neuroclips_cli.simulation.attributes import image_descriptors, scene_attributes
@@ -92,17 +93,34 @@ def simulate_dataset(
         else films.world_plans(lengths, seed)
     )
     record = _record(simulate, data, seed, stimuli)
-    if not _claim(root, record, overwrite):
-        return False
+    if root.exists() and not root.is_dir():
+        raise UserError(f"{root} is a file: give a new or empty folder for the data set")
+    with only_writer(root, "simulate", root):
+        if not _claim(root, record, overwrite):
+            return False
+        _write(root, record, plans, seed, simulate, data, stimuli is None, advance)
+    return True
+
+
+def _write(
+    root: Path,
+    record: dict[str, Any],
+    plans: list[films.FilmPlan],
+    seed: int,
+    simulate: SimulateSettings,
+    data: DataSettings,
+    captioned: bool,
+    advance: Callable[[int], None] | None,
+) -> None:
+    """Write everything that is not there yet."""
     _write_csv(root / "stimuli" / "scenes.csv", SCENE_COLUMNS, films.scene_rows(plans))
-    if stimuli is None:
+    if captioned:
         captions = films.caption_rows(plans, data.clip_s)
         _write_csv(root / "captions.csv", CAPTION_COLUMNS, captions)
     features = _shoot(root, plans, simulate.stimulus_size, advance)
     for number in range(1, simulate.subjects + 1):
         _scan(root, number, seed, features, simulate, data, advance)
     write_json(root / RECORD, {**record, "state": "done"})
-    return True
 
 
 def film_features(plan: films.FilmPlan, size: int, path: Path | None = None) -> FilmFeatures:
@@ -246,9 +264,7 @@ def _claim(root: Path, record: dict[str, Any], overwrite: bool) -> bool:
             raise UserError(_difference(root, before.get("settings", {}), record["settings"]))
         elif before.get("state") == "done" and _complete(root, record["settings"]):
             return False
-    elif root.exists() and not root.is_dir():
-        raise UserError(f"{root} is a file: give a new or empty folder for the data set")
-    elif root.is_dir() and any(root.iterdir()):
+    elif any(not entry.name.startswith(".") for entry in root.iterdir()):
         raise UserError(
             f"{root} is not empty and holds no simulated data set: give a new or empty folder"
         )

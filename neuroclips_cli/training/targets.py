@@ -98,6 +98,7 @@ def _compute(
             advance(len(rows))
     del array
     part.replace(path)
+    disk.flush_folder(path.parent)
     note.unlink(missing_ok=True)
 
 

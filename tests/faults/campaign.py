@@ -1,6 +1,7 @@
 """The long campaign: kills, full disks and races over all stages; prints the table for the docs.
 
-``python tests/faults/campaign.py FOLDER [--kills 63] [--full 21] [--races 14] [--seed 0]``
+``python tests/faults/campaign.py FOLDER [--stages S ...] [--kills 66] [--full 22] [--races 22]
+[--stops 22] [--seed 0]``
 
 Every try begins with a run folder in which the earlier stages are done, disturbs one stage at a
 random moment, starts the same command again, and compares every artifact bit for bit with those of
@@ -25,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import harness
-from harness import STAGES
+from harness import STAGES, stage_words
 
 
 def kill(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[str, object]:
@@ -34,9 +35,9 @@ def kill(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
     times = draw.choice((1, 1, 2))
     killed = 0
     for _ in range(times):
-        outcome = harness.kill_after([stage], folder, draw.uniform(0.0, seconds))
+        outcome = harness.kill_after(stage_words(stage), folder, draw.uniform(0.0, seconds))
         killed += outcome.code == -9
-    last = harness.command([stage], folder)
+    last = harness.command(stage_words(stage), folder)
     wrong = harness.differing(root / "calm", folder, stage)
     return {"kills": killed, "code": last.code, "differ": wrong, "said": last.said[-500:]}
 
@@ -47,16 +48,20 @@ def fill(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
     disk.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", disk], check=True)
     try:
-        folder = harness.begin_by_copy(root / "calm", disk / "try", stage)
+        folder = harness.begin(root / "calm", disk / "try", stage, link=False)
         middle = draw.random() < 0.75
         child, began = 0, time.monotonic()
         if middle:
-            child = harness.start([stage], folder)
+            child = harness.start(stage_words(stage), folder)
             time.sleep(draw.uniform(0.05, 0.8) * seconds)
         _take(disk, int(draw.uniform(0, 3e5)))
-        first = harness.finish(child, folder, began) if middle else harness.command([stage], folder)
+        first = (
+            harness.finish(child, folder, began)
+            if middle
+            else harness.command(stage_words(stage), folder)
+        )
         (disk / "filler").unlink()
-        last = harness.command([stage], folder)
+        last = harness.command(stage_words(stage), folder)
         wrong = harness.differing(root / "calm", folder, stage)
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -65,6 +70,7 @@ def fill(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
     )
     return {
         "refused": first.code == 2,
+        "first": first.code,
         "sentence": one_sentence,
         "code": last.code,
         "differ": wrong,
@@ -90,7 +96,7 @@ def race(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
     began = time.monotonic()
     writers = []
     for _ in range(3):
-        writers.append(harness.start([stage], folder))
+        writers.append(harness.start(stage_words(stage), folder))
         time.sleep(draw.uniform(0, 0.02))
     readers = [harness.start(["status"], folder) for _ in range(2)]
     seen = [harness.finish(child, folder, began) for child in readers]
@@ -113,8 +119,8 @@ def stop(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
     folder = harness.begin(root / "calm", root / "try", stage)
     number = draw.choice((15, 2, 10))
     moment = draw.uniform(0.1, seconds)
-    outcome = harness.kill_after([stage], folder, moment, number)
-    last = harness.command([stage], folder)
+    outcome = harness.kill_after(stage_words(stage), folder, moment, number)
+    last = harness.command(stage_words(stage), folder)
     wrong = harness.differing(root / "calm", folder, stage)
     stopped = outcome.code == 128 + number
     return {
@@ -135,7 +141,8 @@ def main() -> int:
     """Run the campaign; exit with 1 if anything differed or failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    for name, default in (("kills", 63), ("full", 21), ("races", 14), ("stops", 21), ("seed", 0)):
+    parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    for name, default in (("kills", 66), ("full", 22), ("races", 22), ("stops", 22), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     root = options.folder.resolve()
@@ -151,7 +158,7 @@ def main() -> int:
     table: dict[str, Counter[str]] = {}
     for fault, strike in FAULTS.items():
         for number in range(getattr(options, fault)):
-            stage = STAGES[number % len(STAGES)]
+            stage = options.stages[number % len(options.stages)]
             result = strike(root, stage, took[stage], draw)
             wrong = (
                 bool(result["differ"])

@@ -17,7 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-STAGES = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate", "report")
+PIPELINE = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate", "report")
+BESIDE = ("interpret", "controls", "train-projector", "simulate")
+STAGES = (*PIPELINE, *BESIDE)
+RUN = Path("runs") / "sub-01"
+OUTPUTS = {
+    "controls": (f"{RUN}/*-control-*", f"{RUN}/compare"),
+    "train-projector": ("runs/train-projector", "runs/targets/token-means*", "runs/targets/cap*"),
+    "simulate": ("made",),
+}
+"""Where a stage writes, if not in the folder of its name."""
 
 SETTINGS = """
 profile = "tiny"
@@ -51,6 +60,10 @@ validation_segments = [6]
 [reconstruct]
 steps = 2
 keyframe_steps = 2
+batch_size = 4
+
+[train_projector]
+epochs = 20
 batch_size = 4
 
 [fuse]
@@ -143,41 +156,76 @@ def prepare(folder: Path) -> dict[str, float]:
     dataset = folder / "dataset"
     (folder / "calm").mkdir(exist_ok=True)
     (folder / "calm" / "neuroclips.toml").write_text(SETTINGS.format(dataset=dataset))
+    _captioned_images(folder / "calm" / "images")
     took = {}
-    for stage in ("simulate", *STAGES):
-        words = [stage, str(dataset)] if stage == "simulate" else [stage]
+    for name, words in [
+        ("data set", ["simulate", str(dataset)]),
+        *((stage, stage_words(stage)) for stage in STAGES),
+    ]:
         outcome = command(words, folder / "calm")
         if outcome.code:
-            raise RuntimeError(f"{stage} failed undisturbed:\n{outcome.said}")
-        took[stage] = outcome.seconds
+            raise RuntimeError(f"{name} failed undisturbed:\n{outcome.said}")
+        took[name] = outcome.seconds
     return took
 
 
-def begin(calm: Path, folder: Path, stage: str) -> Path:
-    """Make a working folder in which everything before ``stage`` is done (hard links)."""
+def stage_words(stage: str) -> list[str]:
+    """Return the command of a stage."""
+    more = {
+        "controls": ["--only", "frozen-frame,vae"],
+        "train-projector": ["images"],
+        "simulate": ["made"],
+    }
+    return [stage, *more.get(stage, [])]
+
+
+def _captioned_images(folder: Path) -> None:
+    """Write images with captions in COCO's layout."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    draw = np.random.default_rng(0)
+    names = [f"{number:03d}.png" for number in range(40)]
+    for name in names:
+        Image.fromarray(draw.integers(0, 255, (32, 32, 3)).astype(np.uint8)).save(folder / name)
+    images = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    notes = [{"id": n, "image_id": n, "caption": f"a picture {n}"} for n in range(len(names))]
+    (folder / "captions.json").write_text(json.dumps({"images": images, "annotations": notes}))
+
+
+def begin(calm: Path, folder: Path, stage: str, *, link: bool = True) -> Path:
+    """Make a working folder in which everything before ``stage`` is done.
+
+    Files are hard links, except with ``link`` false, for another disk where those cannot lead.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(calm / "neuroclips.toml", folder)
-    run = Path("runs") / "sub-01"
-    for earlier in STAGES[: STAGES.index(stage)]:
-        shutil.copytree(calm / run / earlier, folder / run / earlier, copy_function=os.link)
+    copy = os.link if link else shutil.copy2
+    if stage == "train-projector":
+        shutil.copytree(calm / "images", folder / "images")  # links share the time of access
+    elif stage != "simulate":
+        done = PIPELINE if stage in BESIDE else PIPELINE[: PIPELINE.index(stage)]
+        for earlier in done:
+            shutil.copytree(calm / RUN / earlier, folder / RUN / earlier, copy_function=copy)
     return folder
 
 
 def fingerprint(folder: Path, stage: str) -> dict[str, str]:
     """Return a digest of every artifact of a stage; times and event logs are left out."""
     found = {}
-    root = folder / "runs" / "sub-01" / stage
-    for path in sorted(root.rglob("*")):
-        name = path.relative_to(root).as_posix()
-        if not path.is_file() or "events.out.tfevents" in name:
+    roots = [r for pattern in OUTPUTS.get(stage, (f"{RUN}/{stage}",)) for r in folder.glob(pattern)]
+    for path in sorted(f for root in roots for f in (root, *root.rglob("*")) if f.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if "events.out.tfevents" in name or ".locks" in path.parts:
             continue
         content = path.read_bytes()
-        if name == "manifest.json":
+        if path.name == "manifest.json":
             record = json.loads(content)
             kept = {key: record[key] for key in ("state", "facts", "determined_by", "seed")}
             content = json.dumps(kept, sort_keys=True).encode()
-        elif name == "metrics.jsonl":
+        elif path.name == "metrics.jsonl":
             lines = [json.loads(line) for line in content.splitlines()]
             content = json.dumps([{**line, "seconds": 0} for line in lines]).encode()
         found[name] = hashlib.sha256(content).hexdigest()
@@ -194,13 +242,3 @@ def moments(seed: int, count: int, seconds: float) -> list[float]:
     """Draw moments to strike at, between the start and a bit after the end."""
     draw = random.Random(seed)
     return [draw.uniform(0.0, 1.02 * seconds) for _ in range(count)]
-
-
-def begin_by_copy(calm: Path, folder: Path, stage: str) -> Path:
-    """Do as :func:`begin` on another disk, where hard links cannot lead."""
-    folder.mkdir(parents=True)
-    shutil.copy(calm / "neuroclips.toml", folder)
-    run = Path("runs") / "sub-01"
-    for earlier in STAGES[: STAGES.index(stage)]:
-        shutil.copytree(calm / run / earlier, folder / run / earlier)
-    return folder

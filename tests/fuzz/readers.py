@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 Reader = Callable[[Path], None]
+SIDES = ("Left", "Right")
+COCO_IMAGES = ("a.png", "b.png", "c.png", "d.png")
 
 
 def _cifti(path: Path) -> None:
@@ -99,6 +102,36 @@ def _manifest(path: Path) -> None:
         integrity.altered(target.parent, record)
 
 
+def _coco(path: Path) -> None:
+    from neuroclips_cli.data.captioned import read_captioned
+
+    folder = path.parent / "coco"
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for name in COCO_IMAGES:
+        (folder / name).write_bytes(_png())
+    path.replace(folder / ("a.png" if path.suffix == ".png" else path.name))
+    if path.suffix == ".png":
+        (folder / "captions_a.json").write_text(_coco_text())
+    images = read_captioned(folder)
+    images.read(np.arange(len(images.paths)), (8, 8))
+
+
+def _surface(path: Path) -> None:
+    from neuroclips_cli.data.surfaces import read_flat
+
+    read_flat(path, 4, "--surface-left")
+
+
+def _labels(path: Path) -> None:
+    from neuroclips_cli.data.regions import read_labels, region_mask
+
+    models = _cortex()
+    region_mask(path, ["V1"], models)
+    read_labels(path, models)
+
+
 READERS: dict[str, Reader] = {
     "cifti": _cifti,
     "nifti": _nifti,
@@ -109,6 +142,9 @@ READERS: dict[str, Reader] = {
     "captions": _captions,
     "manifest": _manifest,
     "release": _release,
+    "coco": _coco,
+    "surface": _surface,
+    "labels": _labels,
 }
 
 
@@ -125,18 +161,26 @@ def write_seeds(folder: Path) -> dict[str, list[Path]]:
         "captions": _write_tables(folder),
         "manifest": _write_manifest(folder),
         "release": _write_release(folder),
+        "coco": _write_coco(folder),
+        "surface": _write_surface(folder),
+        "labels": _write_labels(folder),
     }
+
+
+def _cortex() -> Any:
+    from nibabel.cifti2 import BrainModelAxis
+
+    left, right = (BrainModelAxis.from_mask(np.ones(12, bool), f"Cortex{s}") for s in SIDES)
+    return left + right
 
 
 def _write_cifti(folder: Path) -> list[Path]:
     import nibabel as nib
 
-    left = nib.cifti2.BrainModelAxis.from_mask(np.ones(12, bool), "CortexLeft")
-    right = nib.cifti2.BrainModelAxis.from_mask(np.ones(12, bool), "CortexRight")
     series = nib.cifti2.SeriesAxis(0, 2.0, 20, "SECOND")
     data = np.random.default_rng(0).normal(size=(20, 24)).astype(np.float32)
     path = folder / "seg1_1.dtseries.nii"
-    nib.cifti2.Cifti2Image(data, header=(series, left + right)).to_filename(path)
+    nib.cifti2.Cifti2Image(data, header=(series, _cortex())).to_filename(path)
     return [path]
 
 
@@ -228,3 +272,52 @@ def _write_release(folder: Path) -> list[Path]:
     texts = [f"a <b>red</b> ball {number}" for number in range(5)]
     (folder / "test_captions.json").write_text(json.dumps(texts))
     return [folder / n for n in ("subj01_test_fmri.pt", "GT_test_3fps.pt", "test_captions.json")]
+
+
+def _png() -> bytes:
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(12 * 9 * 3, dtype=np.uint8).reshape(9, 12, 3)).save(stream, "png")
+    return stream.getvalue()
+
+
+def _coco_text() -> str:
+    import json
+
+    images = [{"id": n, "file_name": name} for n, name in enumerate(COCO_IMAGES)]
+    notes = [{"id": n, "image_id": n % 4, "caption": f"a <b>red</b> ball {n}"} for n in range(8)]
+    return json.dumps({"images": images, "annotations": notes})
+
+
+def _write_coco(folder: Path) -> list[Path]:
+    (folder / "captions_a.json").write_text(_coco_text())
+    (folder / "picture.png").write_bytes(_png())
+    return [folder / "captions_a.json", folder / "picture.png"]
+
+
+def _write_surface(folder: Path) -> list[Path]:
+    import nibabel as nib
+    from nibabel.gifti import GiftiDataArray, GiftiImage
+
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]], np.float32)
+    triangles = np.array([[0, 1, 2], [1, 3, 2]], np.int32)
+    arrays = [
+        GiftiDataArray(points, intent="NIFTI_INTENT_POINTSET"),
+        GiftiDataArray(triangles, intent="NIFTI_INTENT_TRIANGLE"),
+    ]
+    path = folder / "L.flat.surf.gii"
+    nib.save(GiftiImage(darrays=arrays), path)
+    return [path]
+
+
+def _write_labels(folder: Path) -> list[Path]:
+    from nibabel.cifti2 import Cifti2Image, LabelAxis
+
+    colours = [{0: ("???", (0, 0, 0, 0)), 1: ("L_V1_ROI", (1, 0, 0, 1)), 2: ("V2", (0, 1, 0, 1))}]
+    values = np.arange(24, dtype=np.float32)[None] % 3
+    path = folder / "regions.dlabel.nii"
+    Cifti2Image(values, header=(LabelAxis(["areas"], colours), _cortex())).to_filename(path)
+    return [path]
