@@ -413,11 +413,7 @@ def _set_aside(folder: Path) -> None:
 def _prepare(folder: Path) -> None:
     """Make the folder, and remove half-written files that a killed process left."""
     folder.mkdir(parents=True, exist_ok=True)
-    for leftover in folder.rglob(".*.tmp*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+    disk.remove_leftovers(folder)
 
 
 def _abandon(stage: Stage, *, keep: bool) -> None:

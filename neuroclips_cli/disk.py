@@ -57,6 +57,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left of `atomic_path` below a folder that nobody writes now."""
+    for leftover in folder.rglob(".*.tmp*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write a UTF-8 text file atomically."""
     with atomic_path(path) as temporary:

@@ -10,6 +10,7 @@ import pytest
 from simulation_world import GRAYORDINATES, copy_of, settings_for, simulated
 
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.lock import only_writer
 from neuroclips_cli.simulation.films import film_writer
 from neuroclips_cli.stages import simulate
 
@@ -77,7 +78,10 @@ def test_an_interrupted_simulation_goes_on_and_ends_the_same(tmp_path):
     kept = root / "subject1/fmri/seg3/cifti/seg3_1_Atlas.dtseries.nii"
     before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
     lost.unlink()
+    half = root / "stimuli" / ".seg3.1.tmp.mp4"
+    half.write_bytes(b"half a film")
     simulate.run(settings_for(root, tmp_path), root)
+    assert not half.exists()
     assert lost.read_bytes() == before
     assert kept.stat().st_mtime_ns == stamp
 
@@ -147,3 +151,11 @@ def test_a_video_shorter_than_a_clip_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"blink\.mp4 lasts 1\.00 s"):
         root = tmp_path / "dataset"
         simulate.run(settings_for(root, tmp_path), root, stimuli=tmp_path)
+
+
+def test_two_simulations_cannot_write_one_data_set(tmp_path):
+    settings = settings_for(tmp_path / "made", tmp_path)
+    with only_writer(tmp_path / "made", "simulate"), pytest.raises(UserError) as caught:
+        simulate.run(settings, tmp_path / "made")
+    assert f"{tmp_path / 'made'} is being written by process" in str(caught.value)
+    assert not (tmp_path / "made" / "stimuli").exists()

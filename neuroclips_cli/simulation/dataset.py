@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.disk import atomic_path, read_json, write_json, write_text
+from neuroclips_cli.disk import atomic_path, read_json, remove_leftovers, write_json, write_text
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.lock import only_writer
 from neuroclips_cli.schema import DataSettings, SimulateSettings
@@ -98,6 +98,7 @@ def simulate_dataset(
     with only_writer(root, "simulate", root):
         if not _claim(root, record, overwrite):
             return False
+        remove_leftovers(root)
         _write(root, record, plans, seed, simulate, data, stimuli is None, advance)
     return True
 
