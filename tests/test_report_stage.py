@@ -13,9 +13,14 @@ from PIL import Image
 
 from neuroclips_cli import artifacts
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.metrics.comparison import paired_differences
+from neuroclips_cli.metrics.statistics import summarise
+from neuroclips_cli.reporting.comparison import ComparedRun
+from neuroclips_cli.reporting.distributions import histograms
+from neuroclips_cli.reporting.versus import versus
 from neuroclips_cli.stages import evaluate, report
 
-VOID = {"meta", "link", "img", "source", "br", "rect", "line"}
+VOID = {"meta", "link", "img", "source", "br", "rect", "line", "polyline"}
 
 
 class Page(HTMLParser):
@@ -59,6 +64,12 @@ def folder(tmp_path_factory):
         evaluate.run(chosen)
         fake_run.write(chosen, run="reconstruct-without-blurry")
         evaluate.run(chosen, run="reconstruct-without-blurry")
+        fake_run.write(chosen, run="reconstruct-control-mean-frame", noise=90)
+        evaluate.run(chosen, run="reconstruct-control-mean-frame")
+        with artifacts.open_stage(chosen, "interpret", sections=[], inputs={}) as stage:
+            stage.write_csv("areas.csv", ["area", "voxels"], [["lower", 3], ["higher", 2]])
+            with stage.atomic("weights.png") as path:
+                Image.new("RGB", (30, 20)).save(path)
     return report.run(chosen)
 
 
@@ -84,7 +95,7 @@ def test_it_shows_every_part_of_sixteen_clips_moving(page):
     moving = [image for image in pictures if image.get("class") == "moving"]
     assert len(page.all("article")) == 16 + 1  # and the chain of three scans
     assert len(moving) == 16 * 3 + 2
-    assert len(pictures) == 16 * 4 + 2
+    assert len(pictures) == 16 * 4 + 2 + 1  # and the brain map
     assert all(image["alt"] for image in pictures)
     assert all(image["data-still"].startswith("data:image/webp") for image in moving)
 
@@ -101,6 +112,60 @@ def test_the_table_has_intervals_control_and_the_ablation(page):
         assert label in page.text
     assert "without-blurry" in page.text
     assert "Not comparable" in page.text
+
+
+def test_it_shows_distributions_controls_and_brain_maps(page):
+    for heading in ("Distributions", "Controls", "Ablations", "Brain maps"):
+        assert heading in page.text
+    drawn = [attributes for attributes in page.all("svg") if attributes["class"] == "histogram"]
+    assert len(drawn) == 7
+    assert len(page.all("polyline")) == 7  # the shuffled control of each
+    for said in ("shuffled", "mean-frame", "higher", "middle half"):
+        assert said in page.text
+    assert "No fused clips" not in page.text
+
+
+def test_a_bare_report_names_what_would_add_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "_load_judges", lambda settings: fake_judges.judges())
+    chosen = fake_run.settings(tmp_path, **{"evaluate.shuffles": 0})
+    fake_run.write(chosen)
+    evaluate.run(chosen)
+    text = (report.run(chosen) / "index.html").read_text(encoding="utf-8")
+    for command in ("neuroclips controls", "neuroclips interpret", "neuroclips fuse"):
+        assert command in text
+
+
+def test_a_table_says_which_side_of_the_run_a_control_is_on():
+    def compared(name, shift, metrics=("ssim", "psnr")):
+        own = {name: np.linspace(0, 1, 40) for name in metrics}
+        other = {name: values + shift for name, values in own.items()}
+        found = paired_differences(other, own, samples=50) if shift else {}
+        summaries = {name: summarise(values, 50) for name, values in other.items()}
+        return ComparedRun(name, summaries, found, {})
+
+    run = compared("run", 0)
+    pairs = [
+        (f"{shift:g}", (run, compared("", shift, names)))
+        for shift, names in ((-0.25, ("ssim", "psnr")), (0.5, ("ssim",)))
+    ]
+    table = versus(pairs)
+    assert table.names == ["-0.25", "0.5"]
+    (ssim, own, cells), (_, _, others) = table.rows
+    assert (ssim, own) == ("SSIM", "0.500")
+    assert [cell.verdict for cell in cells] == ["below", "above"]
+    assert (cells[0].value, cells[0].difference) == ("0.250", "-0.250 [-0.250, -0.250]")
+    assert others[1].value == others[1].verdict == ""
+    assert versus([]).rows == []
+
+
+def test_histograms_hold_every_clip_once():
+    values = {"ssim": np.array([0.0, 0.2, 0.2, np.nan, 1.0]), "psnr": np.full(3, 5.0)}
+    found = histograms({**values, "clip_pcc": np.full(2, np.nan)}, {})
+    assert [one.label for one in found] == ["SSIM", "PSNR (dB)"]
+    tall = max(height for *_, height in found[0].bars)
+    assert sum(height for *_, height in found[0].bars) == pytest.approx(2 * tall)
+    assert (found[0].low, found[0].high, found[0].outline) == ("0.000", "1.000", "")
+    assert len(found[1].bars) == 1
 
 
 def test_it_adapts_to_phones_dark_screens_and_reduced_motion(folder, page):

@@ -143,26 +143,29 @@ def _value(name: str, summary: Summary) -> str:
 def _difference(name: str, found: Difference | None, units: str) -> list[str]:
     if found is None:
         return [""] * (4 if units == "scenes" else 3)
-    interval = _interval(name, found.summary.ci95)
-    cells = [f"{_signed(name, found.summary.mean)} {interval}"]
+    interval = interval_cell(name, found.summary.ci95)
+    cells = [f"{signed(name, found.summary.mean)} {interval}"]
     if units == "scenes":
         scenes = found.summary.ci95_scenes
-        cells.append(_interval(name, scenes) if scenes else "")
-    return [*cells, _p(found.p), _p(found.p_holm)]
+        cells.append(interval_cell(name, scenes) if scenes else "")
+    return [*cells, p_cell(found.p), p_cell(found.p_holm)]
 
 
-def _interval(name: str, bounds: tuple[float, float]) -> str:
-    return f"[{_signed(name, bounds[0])}, {_signed(name, bounds[1])}]"
+def interval_cell(name: str, bounds: tuple[float, float]) -> str:
+    """Return ``[-0.012, +0.034]`` for the bounds of a difference."""
+    return f"[{signed(name, bounds[0])}, {signed(name, bounds[1])}]"
 
 
-def _signed(name: str, value: float) -> str:
+def signed(name: str, value: float) -> str:
+    """Return a difference with its sign and the digits its metric deserves."""
     text = number(name, abs(value))
     if not text.strip("0."):
         return text
     return ("+" if value > 0 else "-") + text
 
 
-def _p(p: float) -> str:
+def p_cell(p: float) -> str:
+    """Return a P value with four digits."""
     return "<0.0001" if p < 0.0001 else f"{p:.4f}"
 
 

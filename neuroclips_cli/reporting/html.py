@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from neuroclips_cli.reporting import images, tables
 from neuroclips_cli.reporting.clips import ShownChain, ShownClip
+from neuroclips_cli.reporting.comparison import ComparedRun
+from neuroclips_cli.reporting.distributions import histograms
+from neuroclips_cli.reporting.versus import LEVEL, versus
 
 KINDS = {
     "best": "Best three",
@@ -15,6 +20,22 @@ KINDS = {
     "worst": "Worst three",
     "evenly spaced": "Evenly spaced through the test films",
 }
+
+
+@dataclass(frozen=True)
+class BrainMaps:
+    """What ``interpret`` found.
+
+    Attributes
+    ----------
+    picture : numpy.ndarray or None
+        uint8 (h, w, 3); None where positions are not known.
+    areas : sequence of mapping
+        Lines of ``areas.csv``; empty where no regions are known.
+    """
+
+    picture: np.ndarray | None
+    areas: Sequence[Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -27,8 +48,15 @@ class ReportContent:
         Such as ``sub-01``.
     result : mapping
         Content of ``metrics.json``.
-    ablations : mapping
-        Name of another run -> its ``metrics.json``.
+    scores, shuffled : mapping
+        Metric -> float (clips,): the run's, and the same with other clips' reconstructions.
+    ablations, controls : sequence of tuple
+        Name of another run, and the comparison of this run with it.
+    explained : mapping
+        Name of a control -> what it is.
+    brain : BrainMaps or None
+    missing : mapping
+        Part that this report lacks -> the command that makes it.
     clips : sequence of ShownClip
     chains : sequence of ShownChain
     clip_s : float
@@ -45,7 +73,13 @@ class ReportContent:
 
     title: str
     result: Mapping[str, Any]
-    ablations: Mapping[str, Mapping[str, Any]]
+    scores: Mapping[str, np.ndarray]
+    shuffled: Mapping[str, np.ndarray]
+    ablations: Sequence[tuple[str, Sequence[ComparedRun]]]
+    controls: Sequence[tuple[str, Sequence[ComparedRun]]]
+    explained: Mapping[str, str]
+    brain: BrainMaps | None
+    missing: Mapping[str, str]
     clips: Sequence[ShownClip]
     chains: Sequence[ShownChain]
     clip_s: float
@@ -70,7 +104,18 @@ def render(content: ReportContent) -> str:
         content=content,
         rows=[(row, _bar(row.name, content.result)) for row in tables.metric_rows(content.result)],
         notes=tables.notes(content.result),
-        ablations=_ablations(content),
+        histograms=histograms(content.scores, content.shuffled),
+        versus={
+            "controls": versus(content.controls),
+            "ablations": versus(content.ablations),
+        },
+        level=LEVEL,
+        explained={
+            name: content.explained[name]
+            for name, _ in content.controls
+            if name in content.explained
+        },
+        brain=_brain(content.brain),
         groups=_groups(content),
         chains=[_chain(chain, content.frame_fps) for chain in content.chains],
     )
@@ -96,22 +141,14 @@ def _ends(summary: Mapping[str, Any]) -> dict[str, float]:
     return {"mean": summary["mean"], "low": low, "width": max(high - low, 0.004)}
 
 
-def _ablations(content: ReportContent) -> dict[str, Any] | None:
-    """Table of this run beside the ones that do without a part."""
-    if not content.ablations:
+def _brain(maps: BrainMaps | None) -> dict[str, Any] | None:
+    if maps is None:
         return None
-    runs = {"full": content.result, **content.ablations}
-    return {
-        "names": list(runs),
-        "rows": [
-            (
-                tables.label(name),
-                [tables.with_interval(name, run["metrics"].get(name)) for run in runs.values()],
-            )
-            for name in content.result["metrics"]
-            if not name.startswith("retrieval")
-        ],
-    }
+    picture = None
+    if maps.picture is not None:
+        height, width = maps.picture.shape[:2]
+        picture = {"source": images.still(maps.picture), "width": width, "height": height}
+    return {"picture": picture, "areas": maps.areas}
 
 
 def _groups(content: ReportContent) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -138,7 +175,9 @@ def _card(clip: ShownClip, clip_s: float) -> dict[str, Any]:
     alt = f"Reconstruction of clip {clip.number}"
     parts.append(_movie("Reconstruction", alt, clip.made, clip_s))
     scores = [
-        (tables.label(name), tables.number(name, value)) for name, value in clip.scores.items()
+        (tables.label(name), tables.number(name, value))
+        for name, value in clip.scores.items()
+        if not np.isnan(value)
     ]
     return {"clip": clip, "parts": parts, "scores": scores}
 

@@ -39,6 +39,28 @@ SHUFFLED = ":shuffled"
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """What a comparison found.
+
+    Attributes
+    ----------
+    runs : list of ComparedRun
+        In the order asked for.
+    clips : int
+        Clips that all runs have.
+    units : str
+        ``scenes`` or ``clips``: what was permuted.
+    left_out : list of str
+        What to say of runs that have more clips.
+    """
+
+    runs: list[comparison.ComparedRun]
+    clips: int
+    units: str
+    left_out: list[str]
+
+
+@dataclass(frozen=True)
 class _Run:
     """An evaluation as it was read; ``rows`` is per_clip.csv by clip.
 
@@ -93,6 +115,30 @@ def run(
         If a run has no evaluation, or they have no clip or protocol in common.
     """
     chosen = _format(kind, out, overwrite)
+    found = paired(settings, runs)
+    _write(found.runs, found.clips, found.units, chosen, out)
+    for said in found.left_out:
+        console.info(said)
+    return found.runs
+
+
+def paired(settings: Settings, runs: Sequence[str]) -> Comparison:
+    """Compare evaluated runs clip by clip with the first of them, and print nothing.
+
+    Parameters
+    ----------
+    settings, runs
+        As :func:`run` takes them.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    UserError
+        If a run has no evaluation, or they have no clip or protocol in common.
+    """
     if len(runs) < 2:
         raise UserError("a comparison needs two runs at least: name another one")
     read = [_read(settings, word) for word in runs]
@@ -107,14 +153,17 @@ def run(
         )
     _check_films(read, clips)
     scenes = _scenes(read[0], clips)
-    compared = _compare(settings, read, clips, scenes)
-    _write(compared, len(clips), "clips" if scenes is None else "scenes", chosen, out)
-    for item in read:
-        if len(item.rows) > len(clips):
-            console.info(
-                f"{item.name}: {len(clips)} of its {len(item.rows)} clips, those that all runs have"
-            )
-    return compared
+    left_out = [
+        f"{item.name}: {len(clips)} of its {len(item.rows)} clips, those that all runs have"
+        for item in read
+        if len(item.rows) > len(clips)
+    ]
+    return Comparison(
+        _compare(settings, read, clips, scenes),
+        len(clips),
+        "clips" if scenes is None else "scenes",
+        left_out,
+    )
 
 
 def _format(kind: str | None, out: Path | None, overwrite: bool) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,24 @@ import numpy as np
 
 from neuroclips_cli import artifacts, console
 from neuroclips_cli.config import Settings
+from neuroclips_cli.errors import UserError
 from neuroclips_cli.reporting import clips as shown
-from neuroclips_cli.reporting.html import ReportContent, render
+from neuroclips_cli.reporting.comparison import ComparedRun
+from neuroclips_cli.reporting.html import BrainMaps, ReportContent, render
 from neuroclips_cli.reporting.sheet import contact_sheet
+from neuroclips_cli.stages import compare, controls
 
 SHOWN_CHAINS = 6
-ABLATIONS = ("keyframe", "blurry")
+ABLATION, CONTROL = "evaluate-without-", "evaluate-control-"
+SHUFFLED = "this run's clips given to other clips' films"
+PARTS = {
+    "ablations": "neuroclips reconstruct --without keyframe, then evaluate --run "
+    "reconstruct-without-keyframe",
+    "controls": "neuroclips controls",
+    "brain maps": "neuroclips interpret",
+    "fused clips": "neuroclips fuse",
+}
+"""What a report can show beyond a run's clips and metrics, and what makes it."""
 
 
 def run(settings: Settings, *, overwrite: bool = False) -> Path:
@@ -36,22 +48,23 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     Raises
     ------
     UserError
-        If preprocess, reconstruct or evaluate is missing or unfinished. Fused chains and
-        ablations are shown where they are there.
+        If preprocess, reconstruct or evaluate is missing or unfinished. Fused chains, ablations,
+        controls and brain maps are shown where they are there.
     """
     inputs = {
         stage: artifacts.require_stage(settings, stage, "report")
         for stage in ("preprocess", "reconstruct", "evaluate")
     }
-    optional = ("fuse", *(f"evaluate-without-{part}" for part in ABLATIONS))
-    for stage in optional:
+    home = artifacts.run_folder(settings)
+    found = [path.name for kind in (ABLATION, CONTROL) for path in home.glob(f"{kind}*")]
+    for stage in ("fuse", "interpret", *sorted(found)):
         if artifacts.stage_state(settings, stage)[0] == "done":
-            inputs[stage] = artifacts.run_folder(settings) / stage
+            inputs[stage] = home / stage
     with artifacts.open_stage(
         settings, "report", sections=[], inputs=inputs, overwrite=overwrite
     ) as stage_:
         if not stage_.up_to_date:
-            content = _collect(inputs)
+            content = _collect(settings, inputs)
             stage_.write_text("index.html", render(content))
             with stage_.atomic("contact_sheet.png") as path:
                 contact_sheet(content.clips).save(path, "PNG", optimize=True)
@@ -61,21 +74,33 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
         return stage_.folder
 
 
-def _collect(inputs: Mapping[str, Path]) -> ReportContent:
+def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
     record = artifacts.read_json(inputs["reconstruct"] / "manifest.json")
     evaluated = artifacts.read_json(inputs["evaluate"] / "manifest.json")
     data = record["settings"]["data"]
     frames = artifacts.read_array(inputs["preprocess"] / "frames_test.npy")
+    scores = _scores(inputs["evaluate"])
+    shuffled = _scores(inputs["evaluate"], "shuffled_")
+    names = [name for name in map(CONTROL.__add__, controls.NAMES) if name in inputs]
+    measured_with = ["evaluate" + compare.SHUFFLED] if shuffled else []
+    tested = _against(settings, [*measured_with, *names], CONTROL)
+    ablated = _against(settings, [n for n in inputs if n.startswith(ABLATION)], "evaluate-")
+    brain, chains = _brain(inputs), _chains(inputs, frames)
+    there = (ablated, names, brain, chains)
     return ReportContent(
         title=inputs["evaluate"].parent.name,
         result=artifacts.read_json(inputs["evaluate"] / "metrics.json"),
-        ablations={
-            name.removeprefix("evaluate-"): artifacts.read_json(folder / "metrics.json")
-            for name, folder in inputs.items()
-            if name.startswith("evaluate-")
+        scores=scores,
+        shuffled=shuffled,
+        ablations=ablated,
+        controls=tested,
+        explained={"shuffled": SHUFFLED} | controls.QUICK | controls.GENERATED,
+        brain=brain,
+        missing={
+            name: how for (name, how), found in zip(PARTS.items(), there, strict=True) if not found
         },
-        clips=_clips(inputs, frames),
-        chains=_chains(inputs, frames),
+        clips=_clips(inputs, frames, scores),
+        chains=chains,
         clip_s=data["clip_s"],
         frame_fps=frames.shape[1] / data["clip_s"],
         settings=evaluated["settings"],
@@ -84,7 +109,36 @@ def _collect(inputs: Mapping[str, Path]) -> ReportContent:
     )
 
 
-def _clips(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownClip]:
+def _against(
+    settings: Settings, names: Sequence[str], prefix: str
+) -> list[tuple[str, list[ComparedRun]]]:
+    """Compare the run with others of its folder; one measured in another way is left out."""
+    found = []
+    for name in names:
+        try:
+            pair = compare.paired(settings, ["evaluate", name]).runs
+        except UserError as error:
+            console.warn(f"the report leaves {name} out: {error}")
+            continue
+        found.append((name.removeprefix(prefix).removeprefix("evaluate:"), pair))
+    return found
+
+
+def _brain(inputs: Mapping[str, Path]) -> BrainMaps | None:
+    if "interpret" not in inputs:
+        return None
+    from PIL import Image
+
+    picture, areas = (inputs["interpret"] / name for name in ("weights.png", "areas.csv"))
+    return BrainMaps(
+        np.asarray(Image.open(picture).convert("RGB")) if picture.exists() else None,
+        artifacts.read_csv(areas) if areas.exists() else [],
+    )
+
+
+def _clips(
+    inputs: Mapping[str, Path], frames: np.ndarray, scores: Mapping[str, np.ndarray]
+) -> list[shown.ShownClip]:
     folder = inputs["reconstruct"]
     made = artifacts.read_array(folder / "clips.npy")
     index = artifacts.read_array(folder / "index.npy")
@@ -92,7 +146,6 @@ def _clips(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownCl
     captions = _captions(folder / "captions.csv")
     table = artifacts.read_csv(inputs["preprocess"] / "clips.csv")
     truth = {int(row["clip"]): row.get("caption", "") for row in table if row["split"] == "test"}
-    scores = _scores(inputs["evaluate"])
     order = shown.select(shown.combined_score(scores))
     return [
         shown.ShownClip(
@@ -110,15 +163,15 @@ def _clips(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownCl
     ]
 
 
-def _scores(folder: Path) -> dict[str, np.ndarray]:
-    """Return the seven metrics of every clip, as ``per_clip.csv`` has them."""
+def _scores(folder: Path, prefix: str = "") -> dict[str, np.ndarray]:
+    """Return the metrics of every clip, as ``per_clip.csv`` has them; retrieval left out."""
     rows = artifacts.read_csv(folder / "per_clip.csv")
     names = [
         name
         for name in artifacts.read_json(folder / "metrics.json")["metrics"]
-        if not name.startswith("retrieval")
+        if not name.startswith("retrieval") and prefix + name in rows[0]
     ]
-    return {name: np.array([float(row[name]) for row in rows]) for name in names}
+    return {name: np.array([float(row[prefix + name] or "nan") for row in rows]) for name in names}
 
 
 def _chains(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownChain]:
