@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import weakref
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -71,7 +73,7 @@ class LiveBytes(TorchDispatchMode):
         self._known.add(key)
         self.now += size
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._forget, key, size)
+        weakref.finalize(storage, self._forget, key, size).atexit = False
 
     def _forget(self, key: int, size: int) -> None:
         self._known.discard(key)
@@ -141,6 +143,19 @@ class DevicePrecision(TorchFunctionMode):
         elif self.mixed and func in (*_FULL, *_FULL_METHODS):
             args, kwargs = _cast((args, kwargs), torch.float32)
         return func(*args, **kwargs)
+
+
+def twice(mixed: bool) -> Callable[[], tuple[Any, Any]]:
+    """Return the contexts of a block that is computed twice, for ``torch.utils.checkpoint``.
+
+    The backward pass leaves the modes around it, so that the second time needs one of its own.
+
+    Parameters
+    ----------
+    mixed : bool
+        As :class:`DevicePrecision`'s.
+    """
+    return lambda: (nullcontext(), DevicePrecision(mixed))
 
 
 def _cast(values: Any, dtype: torch.dtype) -> Any:

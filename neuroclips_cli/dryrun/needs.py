@@ -116,7 +116,7 @@ def training_step(
     stage: str,
     objective: nn.Module,
     batch: Callable[[], dict[str, Tensor]],
-    make_optimiser: Callable[[nn.Module], tuple[Optimizer, float]],
+    make_optimiser: Callable[[nn.Module], Optimizer],
     *,
     mixed: bool,
 ) -> Need:
@@ -135,8 +135,7 @@ def training_step(
     batch : callable
         Makes a batch of true size.
     make_optimiser : callable
-        Objective to an optimiser that can step on the meta device, and by how much its states are
-        smaller than they are there (8-bit states live on CUDA only).
+        Objective to an optimiser that can step on the meta device.
     mixed : bool
         Whether the device computes in bfloat16 under autocast.
     """
@@ -149,13 +148,12 @@ def training_step(
         del given
         learned = [p for p in objective.parameters() if p.grad is not None]
         gradients = bytes_of(p.grad for p in learned)
-        optimiser, share = make_optimiser(objective)
+        optimiser = make_optimiser(objective)
         live.restart()
         before = live.now
         optimiser.step()
         states, step = live.now - before, live.peak - live.now
         optimiser.zero_grad()
-    states = round(share * states)
     peak = weights + states + max(passes, gradients + step)
     rest = peak - weights - states - gradients
     return Need(stage, parameters, weights, gradients, states, rest)

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from neuroclips_cli.config import Settings
+from neuroclips_cli.dryrun.live import twice
 from neuroclips_cli.dryrun.needs import Need, at, blank, expect, training_step
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.published_perception import AUXILIARY_CHANNELS
+from neuroclips_cli.models.recompute import recompute_activations
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.training.objectives import (
     AuxiliaryObjective,
@@ -68,6 +70,8 @@ def train_perception(
     batch, frames = options.batch_size, settings.data.frames_per_clip
     with at(stage, "the Perception Reconstructor"):
         model = build_perception(settings, voxels, latent_shape)
+        if options.recompute:
+            recompute_activations(model, context_fn=twice(mixed))
         released = options.contrast == "convnext"
         kind = AuxiliaryObjective if released else PerceptionObjective
         objective = kind(model, options.temperature, options.contrast_weight)
@@ -109,11 +113,13 @@ def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool
         }
 
     for stage, build, batch in (
-        ("train-sr, contrastive phase", _contrastive, options.contrastive_batch_size),
-        ("train-sr, prior phase", _prior, options.prior_batch_size),
+        ("train-sr, contrastive phase", contrastive_objective, options.contrastive_batch_size),
+        ("train-sr, prior phase", prior_objective, options.prior_batch_size),
     ):
         with at(stage, "the Semantics Reconstructor"):
             model = build_semantics(settings, voxels)
+            if options.recompute:
+                recompute_activations(model, context_fn=twice(mixed))
             objective = build(settings, model, projector)
             yield training_step(
                 stage,
@@ -124,7 +130,10 @@ def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool
             )
 
 
-def _contrastive(settings: Settings, model: Semantics, projector: TokenProjector) -> nn.Module:
+def contrastive_objective(
+    settings: Settings, model: Semantics, projector: TokenProjector
+) -> nn.Module:
+    """Phase 1 as train-sr sets it up; what it does not train is frozen."""
     options = settings.train_sr
     model.diffusion_prior.requires_grad_(False)
     return ContrastiveObjective(
@@ -138,7 +147,8 @@ def _contrastive(settings: Settings, model: Semantics, projector: TokenProjector
     )
 
 
-def _prior(settings: Settings, model: Semantics, projector: TokenProjector) -> nn.Module:
+def prior_objective(settings: Settings, model: Semantics, projector: TokenProjector) -> nn.Module:
+    """Phase 2 as train-sr sets it up; what it does not train is frozen."""
     options = settings.train_sr
     everything = options.prior_trains == "all"
     model.requires_grad_(everything)
@@ -158,15 +168,19 @@ def _prior(settings: Settings, model: Semantics, projector: TokenProjector) -> n
     )
 
 
-def _optimiser(options: Any, device: str) -> Callable[[nn.Module], tuple[Optimizer, float]]:
+def _optimiser(options: Any, device: str) -> Callable[[nn.Module], Optimizer]:
     """Return what makes the optimiser of ``options`` as it steps on ``device``."""
 
-    def make(objective: nn.Module) -> tuple[Optimizer, float]:
+    def make(objective: nn.Module) -> Optimizer:
         optimiser = make_optimiser(
-            objective, options.learning_rate, options.weight_decay, options.ridge_weight_decay
+            objective,
+            options.learning_rate,
+            options.weight_decay,
+            options.ridge_weight_decay,
+            options.optimiser,
         )
         for group in optimiser.param_groups:
             group["foreach"] = device.startswith("cuda")
-        return optimiser, 1.0
+        return optimiser
 
     return make
