@@ -139,7 +139,7 @@ def build(name: str, backbones: BackboneSettings) -> nn.Module:
             f"the configuration of {name} ({getattr(backbones, name)}) describes no such network "
             f"({type(problem).__name__}: {problem}): correct {name} in [backbones]"
         ) from problem
-    return network.eval().requires_grad_(False)
+    return network.to("meta").eval().requires_grad_(False)
 
 
 def own_config(name: str, backbones: BackboneSettings) -> dict[str, Any] | None:

@@ -210,17 +210,19 @@ class Generation:
     def clips(self) -> Iterator[Need]:
         """Generate clips: prompt, blurry clip and keyframe to frames; then fuse's chains."""
         networks = self.video
+        offload = self.settings.reconstruct.offload
         with at("reconstruct", "the video networks"):
             encode, _ = inference([self.vae], lambda: self._encode(self._frames, self.size))
-            need, latents = inference([*networks, self.vae], self._denoised)
+            need, latents = inference([*networks, *([] if offload else [self.vae])], self._denoised)
             decode, pixels = inference(
                 [self.vae], lambda: self.vae.decode(latents.transpose(1, 2).flatten(0, 1)).sample
             )
         wanted = (self._frames, 3, self.size, self.size)
         hint = "the scene model's latents are not those of backbones.vae"
         expect("reconstruct", "the clip", pixels.shape, wanted, hint)
-        largest = max(part.activations for part in (encode, need, decode))
-        need = replace(need, activations=largest)
+        parts = (encode, need, decode)
+        largest = max(part.activations for part in parts)
+        need = max(parts, key=_peak) if offload else replace(need, activations=largest)
         yield replace(need, stage="reconstruct: clips (video)")
         yield self._fuse(need)
 
@@ -261,13 +263,18 @@ class Generation:
         return made[-self.batch :]
 
     def _fuse(self, video: Need) -> Need:
-        """Count what fuse holds at once: video networks, captioner, CLIP and the matcher."""
+        """Count what fuse holds at once: video networks, captioner, CLIP and the matcher.
+
+        With offload it is the largest of them; CLIP, alone at first, needs what evaluate shows.
+        """
         with torch.device("meta"):
             matcher = Matcher(self.settings.backbones.embed_dim, self.settings.fuse.hidden)
+        describe = self._describe("fuse")
+        if self.settings.reconstruct.offload:
+            return replace(max(video, describe, key=_peak), stage="fuse")
         networks = [*self.video, self.vae, self.clip, self.captioner, matcher]
-        describe = self._describe("fuse").activations
         parameters, weights = size_of(networks)
-        largest = max(describe, video.activations)
+        largest = max(describe.activations, video.activations)
         return Need("fuse", parameters, weights, activations=largest)
 
     def judges(self) -> Iterator[Need]:
@@ -293,3 +300,7 @@ class Generation:
                     "evaluate", f"{what}'s classes", logits.shape[1:], (fewest,), "evaluate.ways"
                 )
         yield replace(need, stage="evaluate")
+
+
+def _peak(need: Need) -> int:
+    return need.peak

@@ -31,16 +31,19 @@ def build_perception(
 ) -> nn.Module:
     """Build the Perception Reconstructor on the meta device."""
     with torch.device("meta"):
-        return make_perception(
+        model = make_perception(
             voxels, settings.data.frames_per_clip, settings.perception, latent_shape
         )
+    return model.to("meta")
 
 
 def build_semantics(settings: Settings, voxels: int) -> Semantics:
     """Build the Semantics Reconstructor on the meta device."""
     backbones = settings.backbones
     with torch.device("meta"):
-        return Semantics(voxels, settings.semantics, backbones.tokens, backbones.token_dim)
+        model = Semantics(voxels, settings.semantics, backbones.tokens, backbones.token_dim)
+    # Small tables can end up on the CPU all the same, after other libraries moved the default.
+    return model.to("meta")
 
 
 def train_perception(
