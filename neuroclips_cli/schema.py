@@ -116,6 +116,8 @@ class TrainPRSettings:
     validation_segments: tuple[int, ...]
     checkpoint_every: int
     contrast: str = "frames"
+    optimiser: str = "adamw"
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class SemanticsSettings:
     token_rank: int
     backbone: str = "mixing"
     prior_condition: str = "backbone"
+    head_rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,8 @@ class TrainSRSettings:
     reftm_temperature: float = 0.0
     prior_contrast: str = "bimixco"
     prior_trains: str = "all"
+    optimiser: str = "adamw"
+    recompute: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +202,7 @@ class ReconstructSettings:
     prompt_without_keyframe: str
     captioner: str
     batch_size: int
+    offload: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "perception.backbone": ("mixing", "released"),
     "perception.attention": ("clip", "batch"),
     "train_pr.contrast": ("frames", "convnext"),
+    "train_pr.optimiser": ("adamw", "adafactor"),
+    "train_sr.optimiser": ("adamw", "adafactor"),
     "train_sr.prior_contrast": ("bimixco", "softclip"),
     "train_sr.prior_trains": ("all", "prior"),
     "semantics.backbone": ("mixing", "released"),
@@ -253,6 +261,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "data.detrend_order": (0, 10),
     "data.trailing_volumes": (0, None),
     "semantics.token_rank": (0, None),
+    "semantics.head_rank": (0, None),
     "perception.frame_size": (0, None),
     "train_sr.contrastive_reftm_weight": (0, None),
     "train_sr.reftm_temperature": (0, None),

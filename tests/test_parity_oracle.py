@@ -17,7 +17,7 @@ pytestmark = [
     ),
 ]
 
-_DESCRIBED = ("signal_gain", "n_full_voxels")
+_DESCRIBED = ("x1", "x2", "signal_gain", "n_full_voxels")
 
 
 def hold(found: Comparison, *given: str) -> None:
@@ -91,7 +91,6 @@ def test_guided_sampling_loop():
 
 
 def test_preprocessing():
-    given = [f"{run}_{name}" for run in ("run245", "run246") for name in ("x1", "x2")]
-    given += [f"{run}_{name}" for run in ("run245", "run246") for name in _DESCRIBED]
+    given = [f"{run}_{name}" for run in signal.runs(signal.load()) for name in _DESCRIBED]
     raw = ("seg_raw_", "seg_signal_gain")
     hold(signal.compare(), *given, *raw)

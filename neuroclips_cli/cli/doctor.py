@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from neuroclips_cli.cli.options import command
@@ -12,8 +14,18 @@ def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
     @command(app, "doctor", stage="preprocess", panel="Set up")
-    def doctor(settings: Settings) -> None:
-        """Check Python, packages, device, disk, data set and model files."""
+    def doctor(
+        settings: Settings,
+        dry_run: Annotated[
+            bool | None,
+            typer.Option(
+                "--dry-run/--no-dry-run",
+                help="Push shapes through all networks at true size; default: not for tiny.",
+                show_default=False,
+            ),
+        ] = None,
+    ) -> None:
+        """Check machine, data set, model files, and that every stage connects and fits."""
         from neuroclips_cli.stages import doctor as stage
 
-        raise typer.Exit(stage.run(settings))
+        raise typer.Exit(stage.run(settings, dry_run=dry_run))

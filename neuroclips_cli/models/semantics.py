@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegression
+from neuroclips_cli.models.head import make_head
 from neuroclips_cli.models.mixer import PublishedMixer
 from neuroclips_cli.models.prior import DiffusionPrior
 from neuroclips_cli.models.token_subspace import TokenSubspace
@@ -20,14 +21,23 @@ class SemanticsBackbone(ResidualMLP):
         See :class:`ResidualMLP`.
     tokens, token_dim : int
         Of the CLIP image model.
+    rank : int
+        Of the layer to the tokens, see :func:`make_head`; 0 for a whole one.
     """
 
     def __init__(
-        self, hidden: int, blocks: int, dropout: float, tokens: int, token_dim: int
+        self,
+        hidden: int,
+        blocks: int,
+        dropout: float,
+        tokens: int,
+        token_dim: int,
+        *,
+        rank: int = 0,
     ) -> None:
         super().__init__(hidden, blocks, dropout)
         self.tokens = tokens
-        self.backbone_linear = nn.Linear(hidden, tokens * token_dim)
+        self.backbone_linear = make_head(hidden, tokens, token_dim, rank)
         self.clip_proj = _contrastive_projector(token_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -45,6 +55,8 @@ class PublishedSemanticsBackbone(PublishedMixer):
         See :class:`PublishedMixer`.
     tokens, token_dim : int
         Of the CLIP image model.
+    rank : int
+        As :class:`SemanticsBackbone`'s.
     """
 
     def __init__(
@@ -55,10 +67,12 @@ class PublishedSemanticsBackbone(PublishedMixer):
         tokens: int,
         token_dim: int,
         sequence: int = 1,
+        *,
+        rank: int = 0,
     ) -> None:
         super().__init__(hidden, blocks, dropout, sequence=sequence)
         self.tokens = tokens
-        self.backbone_linear = nn.Linear(hidden * sequence, tokens * token_dim)
+        self.backbone_linear = make_head(hidden * sequence, tokens, token_dim, rank)
         self.clip_proj = _contrastive_projector(token_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
@@ -99,7 +113,12 @@ class Semantics(nn.Module):
         released = settings.backbone == RELEASED
         make = PublishedSemanticsBackbone if released else SemanticsBackbone
         self.backbone: SemanticsBackbone | PublishedSemanticsBackbone = make(
-            settings.hidden, settings.blocks, settings.dropout, tokens, token_dim
+            settings.hidden,
+            settings.blocks,
+            settings.dropout,
+            tokens,
+            token_dim,
+            rank=settings.head_rank,
         )
         self.diffusion_prior = DiffusionPrior(
             token_dim,

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuroclips_cli.config import Settings
+
+if TYPE_CHECKING:
+    from neuroclips_cli.backbones.desk import Desk
 
 Describe = Callable[[np.ndarray, Callable[[], np.ndarray]], list[str]]
 """Keyframes (N, h, w, 3), and what gives their tokens (N, tokens, dim) if asked -> captions."""
@@ -21,7 +26,7 @@ def require_captioner(settings: Settings) -> None:
             resolve(reference)
 
 
-def load_describer(settings: Settings, device: str) -> Describe:
+def load_describer(settings: Settings, device: str, desk: Desk | None = None) -> Describe:
     """Load the captioner of the settings.
 
     Parameters
@@ -30,6 +35,8 @@ def load_describer(settings: Settings, device: str) -> Describe:
         ``reconstruct.captioner`` chooses.
     device : str
         A torch device.
+    desk : Desk, optional
+        Whose room BLIP-2 shares with other networks; GIT is small and stays on the device.
 
     Returns
     -------
@@ -43,6 +50,13 @@ def load_describer(settings: Settings, device: str) -> Describe:
         git = load_git_captioner(backbones.git, backbones.git_tokens, device)
         return lambda keyframes, tokens: git.caption(tokens())
     from neuroclips_cli.backbones.captioner import load_captioner
+    from neuroclips_cli.backbones.desk import Desk
 
-    blip2 = load_captioner(backbones.captioner, device)
-    return lambda keyframes, tokens: blip2.caption(keyframes)
+    desk = desk or Desk(device, offload=False)
+    blip2 = replace(load_captioner(backbones.captioner, desk.waiting), device=device)
+
+    def describe(keyframes: np.ndarray, tokens: Callable[[], np.ndarray]) -> list[str]:
+        desk.bring(blip2.model)
+        return blip2.caption(keyframes)
+
+    return describe

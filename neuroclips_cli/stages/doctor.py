@@ -30,12 +30,33 @@ class Check:
     advice: str = ""
 
 
-def run(settings: Settings) -> int:
-    """Print all findings; return 0, or 2 if there is a problem the user should mend."""
+def run(settings: Settings, *, dry_run: bool | None = None) -> int:
+    """Print all findings; return 0, or 2 if there is a problem the user should mend.
+
+    Parameters
+    ----------
+    settings : Settings
+        What is examined.
+    dry_run : bool, optional
+        Whether shapes are pushed through all networks at true size. By default they are, except
+        in profile ``tiny``, whose networks come with the package and fit any machine.
+    """
     checks = list(examine(settings))
     rows = [(c.name, c.state, c.found, c.advice) for c in checks]
     console.table("Doctor", ("what", "state", "found", "what to do"), rows)
-    return 2 if any(c.state == "problem" for c in checks) else 0
+    sick = any(c.state == "problem" for c in checks)
+    if settings.run.profile != "tiny" if dry_run is None else dry_run:
+        sick |= not _dry_run(settings)
+    return 2 if sick else 0
+
+
+def _dry_run(settings: Settings) -> bool:
+    """Walk through the profile, unless there is no torch to do it; return whether it connects."""
+    try:
+        from neuroclips_cli.stages import dry_run
+    except ImportError:  # the check of the packages has said so
+        return False
+    return dry_run.run(settings)
 
 
 def examine(settings: Settings) -> Iterator[Check]:

@@ -86,12 +86,15 @@ class _Fusion:
         numbers: np.ndarray,
     ) -> None:
         from neuroclips_cli.backbones.clip import load_clip
+        from neuroclips_cli.backbones.desk import Desk
         from neuroclips_cli.backbones.loading import choose_device
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.rows, self.numbers = rows, [int(number) for number in numbers]
         self.device = choose_device(settings.run.device)
+        self.desk = Desk(self.device, settings.reconstruct.offload)
         self.clip = load_clip(settings.backbones.clip, self.device)
+        self.desk.bring(self.clip.model)
         self.table = read_csv(inputs["preprocess"] / "clips.csv")
 
     def run(self) -> None:
@@ -169,8 +172,8 @@ class _Fusion:
         links = [[c[place] for c in chains if len(c) > place] for place in range(1, longest)]
         if not any(links):
             return clips
-        describe = load_describer(self.settings, self.device)
-        video = GuidedVideo(self.settings, self.device)
+        describe = load_describer(self.settings, self.device, self.desk)
+        video = GuidedVideo(self.settings, self.device, self.desk)
         for place, link in enumerate(filter(None, links), start=1):
             members = np.array(link)
 
@@ -182,7 +185,7 @@ class _Fusion:
                     [self.numbers[row] for row in chosen],
                     blurry=np.asarray(blurry[self.rows[chosen]]),
                     keyframes=tails,
-                    captions=describe(tails, lambda: self.clip.tokens(tails)),
+                    captions=describe(tails, lambda: self.tokens(tails)),
                     purpose="link",
                 )
 
@@ -196,6 +199,11 @@ class _Fusion:
                 f"Links {place}",
             )
         return clips
+
+    def tokens(self, frames: np.ndarray) -> np.ndarray:
+        """Return CLIP's tokens of frames, float32 (N, tokens, dim); only GIT asks for them."""
+        self.desk.bring(self.clip.model)
+        return self.clip.tokens(frames)
 
     def write(self, chains: list[list[int]], clips: np.ndarray, probability: np.ndarray) -> None:
         """Write ``chains.csv``, ``clips.npy`` (zeros after a short chain's end) and videos."""

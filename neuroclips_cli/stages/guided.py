@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage
 from neuroclips_cli.config import Settings
+
+if TYPE_CHECKING:
+    from neuroclips_cli.backbones.desk import Desk
 
 
 class GuidedVideo:
@@ -20,7 +24,8 @@ class GuidedVideo:
         (frames, height, width, 3) of one clip.
     """
 
-    def __init__(self, settings: Settings, device: str) -> None:
+    def __init__(self, settings: Settings, device: str, desk: Desk | None = None) -> None:
+        from neuroclips_cli.backbones.desk import Desk
         from neuroclips_cli.backbones.video import load_video_models
         from neuroclips_cli.generation.video import VideoOptions
 
@@ -28,7 +33,8 @@ class GuidedVideo:
         self.chosen = settings.reconstruct
         size = settings.data.frame_size
         self.shape = (self.chosen.frames, size, size, 3)
-        self.models = load_video_models(settings.backbones, device)
+        self.desk = desk or Desk(device, self.chosen.offload)
+        self.models = load_video_models(settings.backbones, self.desk.waiting)
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)
         self.latent_size = (size // reduction, size // reduction)
         self.options = VideoOptions(
@@ -81,14 +87,17 @@ class GuidedVideo:
             sample_clip_latents,
         )
 
+        models = self.models
+        self.desk.bring(models.vae)
         start = first = None
         if blurry is not None:
             smooth = interpolate_frames(np.asarray(blurry), self.chosen.frames)
-            start = encode_clips(self.models, smooth)
+            start = encode_clips(models, smooth)
         if keyframes is not None:
-            first = torch.from_numpy(encode_frames(self.models.vae, np.asarray(keyframes)))
+            first = torch.from_numpy(encode_frames(models.vae, np.asarray(keyframes)))
+        self.desk.bring(models.text_encoder, models.unet, models.sparsectrl)
         latents = sample_clip_latents(
-            self.models,
+            models,
             self._prompts(captions, len(numbers)),
             self.chosen.negative_prompt,
             clip_generators(self.settings.run.seed, numbers, purpose),
@@ -97,7 +106,8 @@ class GuidedVideo:
             blurry=start,
             keyframes=first,
         )
-        return decode_clips(self.models, latents)
+        self.desk.bring(models.vae)
+        return decode_clips(models, latents)
 
     def _prompts(self, captions: Sequence[str] | None, count: int) -> list[str]:
         if captions is None:

@@ -60,6 +60,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
 
     from neuroclips_cli.backbones.loading import choose_device
     from neuroclips_cli.models.perception import make_perception
+    from neuroclips_cli.models.recompute import recompute_activations
     from neuroclips_cli.stages.exchange import begin_from
     from neuroclips_cli.stages.training_inputs import (
         latent_targets,
@@ -97,6 +98,8 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     )
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape)
+    if options.recompute:
+        recompute_activations(model)
     stage.need_space(space.of_training(model))
     if checkpoint:
         begin_from(model, checkpoint)
@@ -131,6 +134,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         ridge_weight_decay=options.ridge_weight_decay,
         checkpoint_every=options.checkpoint_every,
         seed=settings.run.seed,
+        optimiser=options.optimiser,
     )
     steps = plan.epochs * plan.steps(len(samples))
     with (

@@ -98,6 +98,7 @@ class _Training:
         from neuroclips_cli.backbones.clip import load_projector
         from neuroclips_cli.backbones.loading import choose_device
         from neuroclips_cli.models.projector import TokenProjector
+        from neuroclips_cli.models.recompute import recompute_activations
         from neuroclips_cli.models.semantics import Semantics
         from neuroclips_cli.models.token_subspace import TokenSubspace
         from neuroclips_cli.stages import training_inputs as inputs
@@ -125,6 +126,8 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
+        if self.options.recompute:
+            recompute_activations(self.model)
         stage.need_space(space.of_training(self.model))
         if checkpoint:
             begin_from(self.model, checkpoint)
@@ -298,6 +301,7 @@ class _Training:
             ridge_weight_decay=options.ridge_weight_decay,
             checkpoint_every=options.checkpoint_every,
             seed=self.settings.run.seed,
+            optimiser=options.optimiser,
         )
         steps = plan.epochs * plan.steps(len(samples))
         with (

@@ -82,7 +82,9 @@ class Checkpoints:
         tensors = {f"model.{name}": tensor for name, tensor in plain_state(model).items()}
         for index, moments in state["state"].items():
             for name, tensor in moments.items():
-                copy = tensor.detach().to("cpu", copy=True).contiguous()
+                if tensor is None:  # of the moments, Adafactor keeps those that it uses
+                    continue
+                copy = torch.as_tensor(tensor).detach().to("cpu", copy=True).contiguous()
                 tensors[f"optimiser.{index}.{name}"] = copy
         cycle = schedule.state_dict()
         record = {
@@ -107,7 +109,8 @@ class Checkpoints:
                 _, index, name = key.split(".", 2)
                 moments.setdefault(int(index), {})[name] = tensor
         for group in record["groups"]:
-            group["betas"] = tuple(group["betas"])
+            if "betas" in group:
+                group["betas"] = tuple(group["betas"])
         optimiser.load_state_dict({"state": moments, "param_groups": record["groups"]})
         schedule.load_state_dict(record["schedule"])
         return Progress(**record["progress"])

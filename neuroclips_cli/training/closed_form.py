@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from neuroclips_cli.models.backbone import RidgeRegression
+from neuroclips_cli.models.head import begin_as_linear
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, SemanticsBackbone
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -209,10 +210,9 @@ def begin_as_regression(
         Its output layer turns components into tokens, its residual blocks begin as the identity.
     """
     output = backbone.backbone_linear
-    tokens = output.out_features
-    with torch.no_grad():
-        output.weight[:, : fit.width] = torch.from_numpy(fit.axes[:, :tokens].T.copy())
-        output.bias.copy_(torch.from_numpy(fit.mean[:tokens]))
+    tokens = len(cast(torch.Tensor, output.bias))
+    weight, bias = fit.axes[:, :tokens].T.copy(), fit.mean[:tokens]
+    begin_as_linear(output, torch.from_numpy(weight), torch.from_numpy(bias))
     backbone.begin_as_identity()
 
 

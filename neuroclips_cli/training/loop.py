@@ -45,6 +45,8 @@ class Plan:
         Of AdamW; the rate is the peak of the cycle.
     seed : int
         Of the run.
+    optimiser : str
+        See :func:`make_optimiser`.
     """
 
     phase: str
@@ -55,6 +57,7 @@ class Plan:
     ridge_weight_decay: float
     checkpoint_every: int
     seed: int
+    optimiser: str = "adamw"
 
     def steps(self, samples: int) -> int:
         """Return the optimiser steps of one epoch; an incomplete last batch is left out."""
@@ -118,7 +121,11 @@ def train_phase(
         samples, batch_size=size, sampler=order, drop_last=True, collate_fn=as_is
     )
     optimiser: Any = make_optimiser(
-        objective, plan.learning_rate, plan.weight_decay, plan.ridge_weight_decay
+        objective,
+        plan.learning_rate,
+        plan.weight_decay,
+        plan.ridge_weight_decay,
+        plan.optimiser,
     )
     schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
     steps = len(loader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,28 @@ from neuroclips_cli.errors import UserError
 
 BYTES_PER_PARAMETER = 16
 """float32 weight, gradient and AdamW's two moments; activations come on top."""
+
+
+def device_memory(device: str) -> int | None:
+    """Return the bytes that are free on a GPU, or all that a CPU has; None where it is not told.
+
+    Parameters
+    ----------
+    device : str
+        A torch device; Metal shares the CPU's memory.
+    """
+    if device.startswith("cuda"):
+        free: int = torch.cuda.mem_get_info()[0]
+        return free
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return None
+
+
+def computes_in_bfloat16(device: str) -> bool:
+    """Whether training runs under autocast to bfloat16 on a device."""
+    return device.startswith("cuda") and torch.cuda.is_bf16_supported()
 
 
 def training_bytes(build: Callable[[int], nn.Module], hidden: int) -> int:
@@ -52,7 +75,7 @@ def require_gpu_memory(
     """
     if not device.startswith("cuda"):
         return
-    free, _ = torch.cuda.mem_get_info()
+    free = device_memory(device) or 0
     needed = training_bytes(build, hidden)
     if needed <= free:
         return

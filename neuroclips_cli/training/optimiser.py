@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
 
 def make_optimiser(
-    module: nn.Module, learning_rate: float, weight_decay: float, ridge_weight_decay: float
-) -> AdamW:
-    """AdamW over what learns in ``module``.
+    module: nn.Module,
+    learning_rate: float,
+    weight_decay: float,
+    ridge_weight_decay: float,
+    kind: str = "adamw",
+) -> Optimizer:
+    """AdamW or Adafactor over what learns in ``module``.
 
     Matrices and filters decay; biases, gains and mixing scalars do not; the ridge layer's
     weights, found by ``ridge`` (in the published Perception Reconstructor ``ridge1``) in their
@@ -24,6 +30,9 @@ def make_optimiser(
         Peak; the schedule sets the actual one.
     weight_decay, ridge_weight_decay : float
         Decoupled decay of matrices and of the ridge weights.
+    kind : str
+        ``adamw``, or ``adafactor``: no first moment, and of a matrix's second one only the means
+        of its rows and columns, at the same learning rate.
     """
     ridge, matrices, rest = [], [], []
     for name, parameter in module.named_parameters():
@@ -40,7 +49,13 @@ def make_optimiser(
         {"params": matrices, "weight_decay": weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
-    return AdamW([group for group in groups if group["params"]], lr=learning_rate)
+    groups = [group for group in groups if group["params"]]
+    if kind == "adafactor":
+        from transformers.optimization import Adafactor
+
+        fixed: dict[str, Any] = {"scale_parameter": False, "relative_step": False}
+        return Adafactor(groups, lr=learning_rate, **fixed)
+    return AdamW(groups, lr=learning_rate)
 
 
 def make_schedule(
@@ -65,4 +80,5 @@ def make_schedule(
         total_steps=total,
         pct_start=min(2 / epochs, 1 - 1 / total),
         final_div_factor=1000,
+        cycle_momentum="betas" in optimiser.param_groups[0],
     )

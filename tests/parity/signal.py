@@ -21,12 +21,17 @@ def load() -> dict[str, np.ndarray]:
         return {name: file[name] for name in file.files}
 
 
+def runs(data: dict[str, np.ndarray]) -> list[str]:
+    """Return the names of the recorded runs, ``run<volumes>``."""
+    return [n.removesuffix("_x1") for n in data if n.startswith("run") and n.endswith("_x1")]
+
+
 def compare() -> Comparison:
     """Compare every output array."""
     data = load()
     found = Comparison("preprocess_reference", data)
-    for array in [n for n in data if n.startswith("run") and n.endswith("_x1")]:
-        _run(array.removesuffix("_x1"), data, found)
+    for run in runs(data):
+        _run(run, data, found)
     _segments(data, found)
     _peer(data, found)
     return found
@@ -85,7 +90,7 @@ def _segments(data: dict[str, np.ndarray], found: Comparison) -> None:
 def _end_to_end(data: dict[str, np.ndarray], r: np.ndarray) -> np.ndarray:
     """Correlations with those of the voxels whose raw series are stored computed from these."""
     made = r.copy()
-    volumes = data["run245_detrended1"].shape[1]
+    volumes = data[f"{runs(data)[0]}_detrended1"].shape[1]
     leading = leading_volumes(len(data["seg_raw_x1"][0]), volumes, TRAILING, run="seg", film="film")
     for segment in range(r.shape[1]):
         pair: Any = [
@@ -98,8 +103,9 @@ def _end_to_end(data: dict[str, np.ndarray], r: np.ndarray) -> np.ndarray:
 
 def _peer(data: dict[str, np.ndarray], found: Comparison) -> None:
     stored, volumes = data["mindanimator_z1"].shape
-    x = data["run245_x1"][:stored].T
-    window = film_window(int(data["run245_drop_first"]), volumes)
+    run = runs(data)[0]
+    x = data[f"{run}_x1"][:stored].T
+    window = film_window(int(data[f"{run}_drop_first"]), volumes)
     found.add("mindanimator_detrended1", detrend(x[window]).T, 1e-8)
     # Mind-Animator divides by the deviation with ddof 0, Wen et al. and we with ddof 1.
     ours = standardise(x[window])[0].T * np.sqrt(volumes / (volumes - 1))

@@ -1,0 +1,75 @@
+"""doctor's dry run: every stage of the profile at true size, without its weights."""
+
+from __future__ import annotations
+
+from neuroclips_cli import artifacts, console
+from neuroclips_cli.backbones.loading import choose_device
+from neuroclips_cli.config import Settings
+from neuroclips_cli.disk import human_size
+from neuroclips_cli.dryrun.needs import Need
+from neuroclips_cli.dryrun.walk import walk
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.published import VOXELS
+from neuroclips_cli.training.memory import computes_in_bfloat16, device_memory
+
+STAGES = 13
+HEADER = ("stage", "parameters", "weights", "gradients", "optimiser", "activations", "peak", "fits")
+
+
+def run(settings: Settings) -> bool:
+    """Print what every stage needs (computed), and where the first shape does not fit, if any.
+
+    Parameters
+    ----------
+    settings : Settings
+        The profile with whatever was changed in it.
+
+    Returns
+    -------
+    bool
+        Whether every stage connects; one that does not fit the memory is told, not refused.
+    """
+    try:
+        device = choose_device(settings.run.device)
+    except UserError:  # the check of the device has said so
+        device = "cpu"
+    voxels, source = voxels_of(settings)
+    memory, mixed = device_memory(device), computes_in_bfloat16(device)
+    found: list[Need] = []
+    stopped = ""
+    try:
+        with console.progress("Dry run", STAGES, unit="stage") as advance:
+            for need in walk(settings, voxels, device=device, mixed=mixed):
+                found.append(need)
+                advance(1)
+    except UserError as problem:
+        stopped = str(problem)
+    precision = "bfloat16 under autocast" if mixed else "float32"
+    where = f"{device} with {human_size(memory)}" if memory else device
+    title = f"Computed memory on {where}; {voxels} voxels ({source}); training in {precision}"
+    console.table(title, HEADER, [_row(need, memory) for need in found])
+    if stopped:
+        console.error(stopped)
+        return False
+    console.info(f"every stage connects, from scan to video ({len(found)} stages)")
+    large = [need.stage for need in found if memory and need.peak > memory]
+    if large:
+        console.warn(f"too large for {where}: {', '.join(large)}; docs/memory.md says what to do")
+    return True
+
+
+def voxels_of(settings: Settings) -> tuple[int, str]:
+    """Return the length of a scan and where it is from: this run, or the paper's subject."""
+    scans = artifacts.run_folder(settings) / "preprocess" / "fmri_test.npy"
+    if scans.is_file():
+        return artifacts.read_array(scans).shape[1], "of this run"
+    by_subject = {subject: voxels for voxels, subject in VOXELS.items()}
+    voxels = by_subject.get(settings.run.subject, by_subject[1])
+    return voxels, "as in the paper"
+
+
+def _row(need: Need, memory: int | None) -> tuple[str, ...]:
+    sizes = (need.weights, need.gradients, need.states, need.activations, need.peak)
+    fits = "unknown" if memory is None else "yes" if need.peak <= memory else "no"
+    shown = (human_size(size) if size else "" for size in sizes)
+    return (need.stage, f"{need.parameters / 1e6:.1f} M", *shown, fits)

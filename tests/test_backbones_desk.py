@@ -1,0 +1,66 @@
+"""Networks that wait lie in the CPU's memory, if the settings ask for it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from test_doctor import needs
+
+from neuroclips_cli.backbones.desk import Desk
+from neuroclips_cli.config import load_settings
+from neuroclips_cli.stages.guided import GuidedVideo
+
+
+def network():
+    return torch.nn.Linear(3, 3)
+
+
+def at(*networks):
+    return [next(one.parameters()).device.type for one in networks]
+
+
+def test_one_group_at_a_time_lies_on_the_device(monkeypatch):
+    moves = []
+    first, second, third = network(), network(), network()
+    names = {id(first): "first", id(second): "second", id(third): "third"}
+    monkeypatch.setattr(
+        torch.nn.Linear, "to", lambda self, device: moves.append((names[id(self)], device))
+    )
+    desk = Desk("cuda", offload=True)
+    assert desk.waiting == "cpu"
+    desk.bring(first, second)
+    assert moves == [("first", "cuda"), ("second", "cuda")]
+    moves.clear()
+    desk.bring(second, third)
+    assert moves[0] == ("first", "cpu") and ("second", "cpu") not in moves
+    assert ("third", "cuda") in moves
+
+
+def test_without_offload_the_desk_moves_nothing():
+    desk = Desk("cuda", offload=False)
+    assert desk.waiting == "cuda"
+    one = network()
+    desk.bring(one)
+    assert at(one) == ["cpu"]
+
+
+def test_clips_are_the_same_with_offload_and_the_vae_makes_room():
+    clips = {}
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+    for offload in ("false", "true"):
+        given = {"reconstruct.offload": offload, "reconstruct.steps": "2"}
+        video = GuidedVideo(load_settings(given, environ={}), "cpu")
+        clips[offload] = video.clips([3], keyframes=frames, captions=["a red square"])
+    assert np.array_equal(clips["true"], clips["false"])
+    assert video.desk._there == (video.models.vae,)
+
+
+def test_the_dry_run_counts_what_offload_saves():
+    kept, waiting = (
+        {need.stage: need for need in needs(reconstruct__offload=offload)}
+        for offload in ("false", "true")
+    )
+    assert waiting["fuse"].weights < 0.8 * kept["fuse"].weights
+    name = "reconstruct: clips (video)"
+    assert waiting[name].weights < kept[name].weights

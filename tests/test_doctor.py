@@ -1,0 +1,146 @@
+"""doctor's dry run: every stage connects at true size, and what it needs is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from neuroclips_cli.backbones.blueprints import build
+from neuroclips_cli.backbones.needs import REPOSITORIES
+from neuroclips_cli.config import load_settings
+from neuroclips_cli.dryrun.live import DevicePrecision, LiveBytes, bytes_of
+from neuroclips_cli.dryrun.walk import walk
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.stages import doctor, dry_run
+
+
+def needs(**flags):
+    settings = load_settings({key.replace("__", "."): v for key, v in flags.items()}, environ={})
+    return walk(settings, 300, device="cpu", mixed=False)
+
+
+def test_every_stage_of_the_paper_connects_at_its_published_size():
+    settings = load_settings({"run.profile": "paper"}, environ={})
+    found = {need.stage: need for need in walk(settings, 13447, device="cuda", mixed=True)}
+    assert len(found) == dry_run.STAGES
+    prior = found["train-sr, prior phase"]
+    assert 2.19e9 < prior.parameters < 2.21e9  # 2.2 G (fixtures/models/paper_size.json)
+    assert prior.gradients == pytest.approx(4 * prior.parameters, rel=1e-3)
+    assert prior.states == pytest.approx(8 * prior.parameters, rel=1e-3)
+    assert prior.peak > 16 * prior.parameters
+    contrastive = found["train-sr, contrastive phase"]
+    assert contrastive.gradients < 0.9 * prior.gradients  # the prior is not trained there
+    assert found["fuse"].weights > found["reconstruct: clips (video)"].weights
+
+
+def test_doctor_runs_the_dry_run_and_says_that_tiny_connects(settings, capsys):
+    assert dry_run.run(settings)
+    out, err = capsys.readouterr()
+    assert "every stage connects" in err
+    assert out.count("yes") == dry_run.STAGES and "train-sr, prior phase" in out
+
+
+def test_doctor_leaves_the_dry_run_out_for_tiny_and_when_told(settings, monkeypatch):
+    calls = []
+    monkeypatch.setattr(doctor, "_dry_run", lambda s: calls.append(s.run.profile) or False)
+    monkeypatch.setattr(doctor, "examine", lambda settings: [])
+    paper = load_settings({"run.profile": "paper"}, environ={})
+    assert doctor.run(settings) == 0 and doctor.run(paper, dry_run=False) == 0
+    assert not calls
+    assert doctor.run(paper) == doctor.run(settings, dry_run=True) == 2
+    assert calls == ["paper", "tiny"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"backbones__tokens": "17"}, "CLIP's image tokens is 16 x 128 where 17 x 128"),
+        ({"backbones__embed_dim": "96"}, "CLIP's text is 128 where 96"),
+        ({"perception__start_size": "8"}, "perception.start_size 8"),
+    ],
+)
+def test_the_first_mismatch_is_named_in_one_sentence(change, named):
+    with pytest.raises(UserError, match=named) as problem:
+        list(needs(**change))
+    assert "\n" not in str(problem.value)
+
+
+def test_a_mismatch_is_shown_after_what_connects_and_ends_with_2(capsys, monkeypatch):
+    changed = load_settings({"backbones.sparsectrl": "folder"}, environ={})
+    monkeypatch.setattr(
+        "neuroclips_cli.dryrun.generation.build",
+        lambda name, backbones: _other_width() if name == "sparsectrl" else build(name, backbones),
+    )
+    monkeypatch.setattr(doctor, "examine", lambda settings: [])
+    assert doctor.run(changed, dry_run=True) == 2
+    out, err = capsys.readouterr()
+    assert "reconstruct: keyframes" in out and "reconstruct: clips" not in out
+    assert "reconstruct does not connect at the video networks" in err
+
+
+def _other_width():
+    from diffusers import SparseControlNetModel
+
+    own = build("sparsectrl", load_settings(environ={}).backbones).config
+    with torch.device("meta"):
+        return SparseControlNetModel.from_config({**own, "cross_attention_dim": 24})
+
+
+@pytest.mark.parametrize(
+    "name", ["vae", "clip", "motion_adapter", "sparsectrl", "image_classifier", "video_classifier"]
+)
+def test_published_sizes_give_the_known_size_of_the_files(name):
+    backbones = load_settings({"run.profile": "paper"}, environ={}).backbones
+    known = REPOSITORIES[getattr(backbones, name)].size
+    network = build(name, backbones)
+    made = bytes_of([*network.parameters(), *network.buffers()])
+    assert made == pytest.approx(known, rel=0.01)
+
+
+def test_what_lives_on_the_meta_device_is_what_a_real_step_allocates():
+    with torch.device("meta"):
+        model = torch.nn.Sequential(
+            torch.nn.Linear(50, 70), torch.nn.GELU(), torch.nn.Linear(70, 30)
+        )
+    weights = bytes_of(model.parameters())
+    with DevicePrecision(mixed=False), LiveBytes() as live:
+        x = torch.empty(10, 50, device="meta")
+        assert live.now == 4 * 10 * 50
+        y = model(x)
+        assert live.now == 4 * 10 * (50 + 70 + 70 + 30)
+        y.square().sum().backward()
+        del x, y
+        assert live.now == weights  # the gradients
+        optimiser = torch.optim.AdamW(model.parameters(), foreach=True)
+        live.restart()
+        optimiser.step()
+        assert live.now == 3 * weights and live.peak == 4 * weights
+
+
+def test_bfloat16_halves_what_matrix_products_keep():
+    with torch.device("meta"):
+        layer = torch.nn.Linear(64, 64, bias=False)
+    kept = {}
+    for mixed in (False, True):
+        with DevicePrecision(mixed), LiveBytes() as live:
+            x = torch.empty(1000, 64, device="meta")
+            y = layer(x)
+            kept[mixed] = y.dtype, live.now
+    assert kept[False] == (torch.float32, 2 * 4 * 64000)
+    assert kept[True] == (torch.bfloat16, 4 * 64000 + 2 * 64000 * 2)
+
+
+def test_fused_attention_keeps_no_matrix_of_scores():
+    with DevicePrecision(mixed=False), LiveBytes() as live:
+        q = torch.empty(1, 1, 1000, 8, device="meta", requires_grad=True)
+        torch.nn.functional.scaled_dot_product_attention(q, q, value=q).sum().backward()
+    assert live.peak < 4 * 1000 * 1000
+
+
+def test_sizes_come_from_the_folder_where_there_is_one(tmp_path):
+    backbones = load_settings(environ={}).backbones
+    paper = load_settings({"run.profile": "paper"}, environ={}).backbones
+    mixed = dataclasses.replace(paper, vae=backbones.vae)
+    assert sum(p.numel() for p in build("vae", mixed).parameters()) < 1e6

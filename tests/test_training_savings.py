@@ -1,0 +1,133 @@
+"""What makes a training smaller: blocks computed twice, a head in two factors, Adafactor."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from neuroclips_cli.config import load_settings
+from neuroclips_cli.models.head import FactorisedHead, begin_as_linear, make_head
+from neuroclips_cli.models.perception import make_perception
+from neuroclips_cli.models.recompute import recompute_activations
+from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.training.checkpoints import Checkpoints, Progress
+from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+
+VOXELS = 30
+
+
+def semantics(**changes):
+    sizes = load_settings(environ={}).semantics
+    small = {"hidden": 16, "prior_head_dim": 8, "prior_heads": 2, "token_rank": 0}
+    return Semantics(VOXELS, dataclasses.replace(sizes, **{**small, **changes}), 4, 8)
+
+
+def perception():
+    sizes = load_settings(environ={}).perception
+    return make_perception(VOXELS, 3, dataclasses.replace(sizes, hidden=16), (4, 8, 8))
+
+
+def prior_loss(model):
+    brain, contrastive = model(torch.ones(3, VOXELS))
+    loss, _ = model.diffusion_prior(brain, torch.ones(3, 4, 8))
+    return loss + contrastive.square().mean()
+
+
+def perception_loss(model):
+    return model(torch.ones(3, VOXELS)).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("build", "loss"),
+    [
+        (semantics, prior_loss),
+        (lambda: semantics(backbone="released"), prior_loss),
+        (perception, perception_loss),
+    ],
+    ids=["semantics", "released trunk", "perception"],
+)
+def test_computing_blocks_twice_gives_identical_gradients(build, loss):
+    gradients = {}
+    for twice in (False, True):
+        torch.manual_seed(0)
+        model = build().train()
+        names = list(model.state_dict())
+        if twice:
+            assert recompute_activations(model) >= 2
+            assert list(model.state_dict()) == names
+        torch.manual_seed(1)
+        loss(model).backward()
+        gradients[twice] = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(gradients[True]) == len(gradients[False]) > 0
+    pairs = zip(gradients[False], gradients[True], strict=True)
+    assert all(torch.equal(kept, again) for kept, again in pairs)
+
+
+def test_a_factorised_head_gives_the_same_shapes_from_fewer_weights():
+    model = semantics(head_rank=2)
+    tokens, contrastive = model(torch.randn(3, VOXELS))
+    assert tokens.shape == contrastive.shape == (3, 4, 8)
+    head = model.backbone.backbone_linear
+    assert isinstance(head, FactorisedHead)
+    assert sum(p.numel() for p in head.parameters()) == 16 * 4 * 2 + 2 * 8 + 4 * 8
+    assert isinstance(semantics().backbone.backbone_linear, torch.nn.Linear)
+
+
+@pytest.mark.parametrize("rank", [0, 2, 3])
+def test_a_head_begins_as_the_given_layer_where_its_rank_allows(rank):
+    torch.manual_seed(0)
+    head = make_head(6, 4, 8, rank)
+    shared, numbers = torch.randn(8, 2), torch.randn(4, 2, 5)
+    weight = (shared @ numbers).flatten(0, 1)  # (4 tokens x 8, 5 inputs), two shared directions
+    bias = torch.randn(32)
+    begin_as_linear(head, weight, bias)
+    x = torch.cat([torch.randn(7, 5), torch.zeros(7, 1)], dim=1)
+    torch.testing.assert_close(head(x), x[:, :5] @ weight.T + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_adafactor_learns_and_keeps_next_to_nothing(tmp_path):
+    torch.manual_seed(0)
+    model, target = torch.nn.Linear(40, 30), torch.randn(64, 30)
+    x = torch.randn(64, 40)
+    optimiser = make_optimiser(model, 1e-2, 0.0, 0.0, "adafactor")
+    schedule = make_schedule(optimiser, 1e-2, 10, 10)
+    losses = []
+    for _ in range(100):
+        loss = (model(x) - target).square().mean()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+    states = [v for s in optimiser.state.values() for v in s.values() if torch.is_tensor(v)]
+    assert sum(v.numel() for v in states) <= 40 + 30 + 2 * 30
+
+
+def test_a_training_with_adafactor_goes_on_from_its_checkpoint_as_if_undisturbed(tmp_path):
+    x, target = torch.randn(64, 40), torch.randn(64, 30)
+
+    def steps(model, optimiser, schedule, count):
+        for _ in range(count):
+            (model(x) - target).square().mean().backward()
+            optimiser.step()
+            schedule.step()
+            optimiser.zero_grad()
+
+    def fresh():
+        torch.manual_seed(0)
+        model = torch.nn.Linear(40, 30)
+        optimiser = make_optimiser(model, 1e-2, 0.01, 0.01, "adafactor")
+        return model, optimiser, make_schedule(optimiser, 1e-2, 2, 10)
+
+    whole = fresh()
+    steps(*whole, 20)
+    first = fresh()
+    steps(*first, 10)
+    Checkpoints(tmp_path, "p").save_last(*first, Progress(epoch=1))
+    second = fresh()
+    assert Checkpoints(tmp_path, "p").load_last(*second).epoch == 1
+    steps(*second, 10)
+    assert torch.equal(whole[0].weight, second[0].weight)
