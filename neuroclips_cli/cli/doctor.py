@@ -11,9 +11,8 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "doctor", stage="preprocess", panel="Set up")
+    @command(app, "doctor", stage="preprocess")
     def doctor(settings: Settings) -> None:
-        """Check Python, packages, device, disk, data set and model files."""
         from neuroclips_cli.stages import doctor as stage
 
         raise typer.Exit(stage.run(settings))

@@ -23,7 +23,7 @@ class Guidance(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS, panel="Pipeline")
+    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS)
     def reconstruct(
         settings: Settings,
         without: Annotated[
@@ -53,7 +53,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Reconstruct the test clips from scans."""
         from neuroclips_cli.stages import reconstruct as stage
 
         left_out = without.value if without else None
