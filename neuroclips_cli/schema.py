@@ -197,6 +197,7 @@ class ReconstructSettings:
     prompt_without_keyframe: str
     captioner: str
     batch_size: int
+    fast: bool
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "data.detrend_order": (0, 10),
     "data.trailing_volumes": (0, None),
     "semantics.token_rank": (0, None),
+    "reconstruct.batch_size": (0, None),
     "perception.frame_size": (0, None),
     "train_sr.contrastive_reftm_weight": (0, None),
     "train_sr.reftm_temperature": (0, None),

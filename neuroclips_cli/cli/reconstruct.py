@@ -48,8 +48,13 @@ def register(app: typer.Typer) -> None:
         ] = None,
         batch_size: Annotated[
             int | None,
-            setting("--batch-size", help="Clips generated together."),
+            setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
             Key("reconstruct.batch_size"),
+        ] = None,
+        fast: Annotated[
+            bool | None,
+            setting("--fast/--no-fast", help="Half the steps, with another solver."),
+            Key("reconstruct.fast"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

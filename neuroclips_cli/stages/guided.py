@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class GuidedVideo:
 
     def __init__(self, settings: Settings, device: str) -> None:
         from neuroclips_cli.backbones.video import load_video_models
+        from neuroclips_cli.generation.fast import fast_scheduler, fewer
         from neuroclips_cli.generation.video import VideoOptions
 
         self.settings = settings
@@ -29,10 +31,12 @@ class GuidedVideo:
         size = settings.data.frame_size
         self.shape = (self.chosen.frames, size, size, 3)
         self.models = load_video_models(settings.backbones, device)
+        if self.chosen.fast:
+            self.models = replace(self.models, scheduler=fast_scheduler(self.models.scheduler))
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)
         self.latent_size = (size // reduction, size // reduction)
         self.options = VideoOptions(
-            steps=self.chosen.steps,
+            steps=fewer(self.chosen.steps) if self.chosen.fast else self.chosen.steps,
             guidance_scale=self.chosen.guidance_scale,
             control_scale=self.chosen.control_scale,
             guide_keyframe=self.chosen.guide_keyframe,

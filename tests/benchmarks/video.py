@@ -106,7 +106,7 @@ def write_films(root: Path) -> list[Path]:
         stream = container.add_stream("libx264", rate=FPS, options={"crf": "21", "preset": "fast"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.thread_count = 1
-        for second in range(0, SECONDS, 4):
+        for _ in range(0, SECONDS, 4):
             scene = _texture(draw)
             moves = draw.integers(-2, 3, 2)
             for step in range(4 * FPS):
