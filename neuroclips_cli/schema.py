@@ -202,6 +202,7 @@ class ReconstructSettings:
     prompt_without_keyframe: str
     captioner: str
     batch_size: int
+    fast: bool
     offload: bool = False
 
 
@@ -262,6 +263,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "data.trailing_volumes": (0, None),
     "semantics.token_rank": (0, None),
     "semantics.head_rank": (0, None),
+    "reconstruct.batch_size": (0, None),
     "perception.frame_size": (0, None),
     "train_sr.contrastive_reftm_weight": (0, None),
     "train_sr.reftm_temperature": (0, None),

@@ -13,6 +13,7 @@ import pytest
 
 from neuroclips_cli import artifacts
 from neuroclips_cli.cli import main as cli
+from neuroclips_cli.cli import registry
 from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
 
@@ -82,12 +83,51 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
         assert f" {command} " in done.stdout
 
 
+def test_the_list_of_commands_is_complete():
+    folder = Path(registry.__file__).parent
+    modules = {p.stem for p in folder.glob("*.py") if "\ndef register(" in p.read_text("utf-8")}
+    assert {name.replace("-", "_") for name in registry.COMMANDS} == modules
+    assert set(registry.COMMANDS) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered", "not_offered"),
+    [
+        ("neuroclips rec", "reconstruct", "preprocess"),
+        ("neuroclips reconstruct --cap", "--captioner", "--clips"),
+        ("neuroclips models ", "pull", "reconstruct"),
+    ],
+)
+def test_shell_completion_knows_commands_and_their_options(typed, offered, not_offered):
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from neuroclips_cli.cli.main import app; app(prog_name='neuroclips')",
+        ],
+        env={
+            **os.environ,
+            **words,
+            "PYTHONPATH": str(Path(__file__).resolve().parents[1]),
+            "_NEUROCLIPS_COMPLETE": "complete_bash",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert offered in done.stdout
+    assert not_offered not in done.stdout
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_the_common_options(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     words = ("models", "list") if command == "models" else (command,)
     assert run(*words, "--help") == 0
     out = capsys.readouterr().out
+    assert command == "models" or registry.COMMANDS[command].help in out
     for option in ("--subject", "--participant-label", "--workdir", "--seed", "--set", "--quiet"):
         assert option in out
 

@@ -150,6 +150,27 @@ def test_a_film_at_another_rate_is_sampled_by_time(tmp_path):
     assert np.abs(frames.mean(axis=(1, 2, 3)) - (2 * np.array(shown) + 20)).max() < 2.5
 
 
+@pytest.mark.parametrize("keyframes_every", [4, 7, 30, 250])
+def test_frames_that_are_passed_over_change_nothing(tmp_path, keyframes_every):
+    import av
+    import decord
+
+    path, size = tmp_path / "film.mp4", 64
+    noise = np.random.default_rng(0).integers(0, 256, (180, 8, 8, 3), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"bf": "3"})
+        stream.width = stream.height = size
+        stream.pix_fmt, stream.gop_size = "yuv420p", keyframes_every
+        for picture in noise.repeat(8, axis=1).repeat(8, axis=2):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    sampled = np.concatenate(list(clip_frames(open_stimulus(path), 3, 2.0, 6, 32)))
+    reader = decord.VideoReader(str(path), width=32, height=32)
+    every = np.stack([reader.next().asnumpy() for _ in range(len(reader))])
+    assert np.array_equal(sampled, every[::10])
+
+
 @pytest.mark.parametrize(("frames", "clips"), [(240, 4), (235, 4), (200, 3), (59, 1), (300, 5)])
 def test_whole_clips_are_counted(tmp_path, frames, clips):
     path = tmp_path / "film.mp4"

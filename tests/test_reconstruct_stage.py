@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import tiny_backbones as tiny
 import torch
 
 from neuroclips_cli.artifacts import Stage, open_stage, read_array, read_csv, read_json
+from neuroclips_cli.backbones import captioner, loading, unclip, vae, video
 from neuroclips_cli.config import Settings, load_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models import checkpoint
@@ -177,6 +180,35 @@ def test_an_interrupted_run_goes_on_to_the_same_arrays(settings, monkeypatch, st
         assert np.array_equal(read_array(folder / name), array), name
     assert read_csv(folder / "captions.csv") == captions
     assert len(list((folder / "videos").iterdir())) == TEST
+
+
+def test_networks_are_loaded_once_and_let_go_when_their_part_ends(settings, monkeypatch):
+    loaded: list[tuple[str, weakref.ref]] = []
+    alive_at: dict[str, list[str]] = {}
+    load, fill = loading.load_network, reconstruct.fill_rows
+
+    def remember(kind, ref, device, **options):
+        network = load(kind, ref, device, **options)
+        loaded.append((f"{kind.__name__} {ref}", weakref.ref(network)))
+        return network
+
+    def note(stage, name, *args):
+        alive_at[name] = [what for what, network in loaded if network() is not None]
+        return fill(stage, name, *args)
+
+    for module in (loading, unclip, vae, video, captioner):
+        monkeypatch.setattr(module, "load_network", remember)
+    monkeypatch.setattr(reconstruct, "fill_rows", note)
+    reconstruct.run(settings)
+    names = settings.backbones
+    assert alive_at["tokens_brain.npy"] == []
+    kinds = {part: sorted(what.split()[0] for what in alive_at[part]) for part in alive_at}
+    assert kinds["blurry.npy"] == ["AutoencoderKL"]
+    assert kinds["keyframes.npy"] == ["AutoencoderKL", "UNet2DConditionModel"]
+    assert "Blip2ForConditionalGeneration" not in kinds["clips.npy"]
+    assert f"UNet2DConditionModel {names.unclip}" not in alive_at["clips.npy"]
+    counts = Counter(what for what, _ in loaded if not what.startswith("AutoencoderKL"))
+    assert set(counts.values()) == {1}
 
 
 def test_reconstruct_names_the_stage_that_has_to_come_first(backbones, tmp_path):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
+from neuroclips_cli.backbones.batch import Batch
 from neuroclips_cli.backbones.loading import channels_last, load_network
-from neuroclips_cli.backbones.pixels import batches, to_uint8, unit_pixels
+from neuroclips_cli.backbones.pixels import to_uint8, unit_pixels
+
+Result = TypeVar("Result")
 
 
 def load_vae(ref: str, device: str = "cpu") -> AutoencoderKL:
@@ -61,24 +65,48 @@ def encode_frames(
         float32 (N, channels, H / 8, W / 8), multiplied by ``scaling_factor``.
     """
     device = str(vae.device)
-    parts = []
-    for piece in batches(len(frames), batch_size):
+
+    def encode(piece: slice) -> np.ndarray:
         pixels = unit_pixels(frames[piece], device) * 2 - 1
         mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
-        parts.append((mean * vae.config.scaling_factor).contiguous().cpu().numpy())
-        if advance is not None:
-            advance(piece.stop - piece.start)
-    return np.concatenate(parts)
+        return (mean * vae.config.scaling_factor).contiguous().cpu().numpy()
+
+    return np.concatenate(_pieces(vae, len(frames), batch_size, encode, advance))
 
 
 @torch.inference_mode()
 def decode_pixels(vae: AutoencoderKL, latents: torch.Tensor, batch_size: int = 64) -> torch.Tensor:
     """Decode scaled latents (N, C, h, w) to the VAE's own output (N, 3, H, W), about -1..1."""
-    parts = []
-    for piece in batches(len(latents), batch_size):
+
+    def decode(piece: slice) -> torch.Tensor:
         chunk = (latents[piece] / vae.config.scaling_factor).to(vae.device)
-        parts.append(vae.decode(chunk.contiguous(memory_format=torch.channels_last)).sample)
-    return torch.cat(parts)
+        return vae.decode(chunk.contiguous(memory_format=torch.channels_last)).sample
+
+    return torch.cat(_pieces(vae, len(latents), batch_size, decode))
+
+
+def _pieces(
+    vae: AutoencoderKL,
+    count: int,
+    batch_size: int,
+    compute: Callable[[slice], Result],
+    advance: Callable[[int], None] | None = None,
+) -> list[Result]:
+    """Compute in pieces that memory allows; where one frame is too large, in overlapping tiles."""
+    parts: list[Result] = []
+    done, batch = 0, Batch(batch_size)
+    while done < count:
+        try:
+            for piece, part in batch.over(done, count, compute):
+                parts.append(part)
+                done = piece.stop
+                if advance is not None:
+                    advance(piece.stop - piece.start)
+        except torch.OutOfMemoryError:
+            if vae.use_tiling:
+                raise
+            vae.enable_tiling()
+    return parts
 
 
 def decode_latents(

@@ -14,7 +14,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "compare", upstream=("evaluate",), panel="Pipeline")
+    @command(app, "compare", upstream=("evaluate",))
     def compare(
         settings: Settings,
         runs: Annotated[
@@ -35,7 +35,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Compare runs clip by clip, and with the paper's tables."""
         from neuroclips_cli.stages import compare as stage
 
         stage.run(settings, runs, kind=kind, out=out, overwrite=overwrite)

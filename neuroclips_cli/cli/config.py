@@ -14,12 +14,11 @@ from neuroclips_cli.config import Settings, keys, sections
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "config", stage="preprocess", panel="Set up")
+    @command(app, "config", stage="preprocess")
     def config(
         settings: Settings,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Show the settings in force and where each comes from."""
         if as_json:
             import json
 

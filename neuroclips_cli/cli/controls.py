@@ -15,7 +15,7 @@ NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct", "evaluate")
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "controls", upstream=NEEDS, panel="Pipeline")
+    @command(app, "controls", upstream=NEEDS)
     def controls(
         settings: Settings,
         only: Annotated[
@@ -29,7 +29,6 @@ def register(app: typer.Typer) -> None:
         ] = "",
         overwrite: bool = False,
     ) -> None:
-        """Measure controls, and test the run against each of them."""
         from neuroclips_cli.stages import controls as stage
 
         names = [name.strip() for name in only.split(",") if name.strip()] or list(stage.QUICK)

@@ -14,7 +14,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "demo", panel="Start here")
+    @command(app, "demo")
     def demo(
         settings: Settings,
         folder: Annotated[
@@ -22,7 +22,6 @@ def register(app: typer.Typer) -> None:
         ] = Path("neuroclips-demo"),
         overwrite: bool = False,
     ) -> None:
-        """Simulate a brain watching films, decode it, and show how well that worked."""
         from neuroclips_cli.stages import demo as stage
 
         stage.run(settings, folder, overwrite=overwrite)

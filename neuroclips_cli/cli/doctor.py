@@ -13,7 +13,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "doctor", stage="preprocess", panel="Set up")
+    @command(app, "doctor", stage="preprocess")
     def doctor(
         settings: Settings,
         dry_run: Annotated[

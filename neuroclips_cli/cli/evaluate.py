@@ -17,7 +17,7 @@ NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct")
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "evaluate", stage="evaluate", upstream=NEEDS, panel="Pipeline")
+    @command(app, "evaluate", stage="evaluate", upstream=NEEDS)
     def evaluate(
         settings: Settings,
         run: Annotated[
@@ -42,7 +42,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Measure a run's reconstructions, or any two sets of clips."""
         from neuroclips_cli.stages import evaluate as stage
 
         if panels is not None:

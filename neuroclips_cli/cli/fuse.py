@@ -15,7 +15,7 @@ NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct")
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "fuse", stage="fuse", upstream=NEEDS, panel="Pipeline")
+    @command(app, "fuse", stage="fuse", upstream=NEEDS)
     def fuse(
         settings: Settings,
         clips: Annotated[
@@ -26,7 +26,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Chain neighbouring clips of one scene, up to 6 s."""
         from neuroclips_cli.stages import fuse as stage
 
         stage.run(settings, clips=clips, overwrite=overwrite)

@@ -11,9 +11,8 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "init", panel="Set up")
+    @command(app, "init")
     def init(settings: Settings, overwrite: bool) -> None:
-        """Write neuroclips.toml here, so that later commands need no flags."""
         from neuroclips_cli.stages import init as stage
 
         stage.run(settings, overwrite=overwrite)

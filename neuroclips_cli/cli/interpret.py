@@ -17,7 +17,7 @@ NEEDS = ("preprocess", "train-pr", "train-sr")
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "interpret", stage="interpret", upstream=NEEDS, panel="Pipeline")
+    @command(app, "interpret", stage="interpret", upstream=NEEDS)
     def interpret(
         settings: Settings,
         labels: Annotated[
@@ -38,7 +38,6 @@ def register(app: typer.Typer) -> None:
         ] = "",
         overwrite: bool = False,
     ) -> None:
-        """Map what the reconstructors' ridge layers listen to."""
         from neuroclips_cli.stages import interpret as stage
 
         surfaces = None

@@ -14,27 +14,8 @@ from typing import Annotated
 import typer
 
 from neuroclips_cli import __version__, console
-from neuroclips_cli.cli import (
-    compare,
-    config,
-    controls,
-    demo,
-    doctor,
-    evaluate,
-    fuse,
-    init,
-    interpret,
-    models,
-    preprocess,
-    reconstruct,
-    report,
-    simulate,
-    status,
-    stopping,
-    train_pr,
-    train_projector,
-    train_sr,
-)
+from neuroclips_cli.cli import stopping
+from neuroclips_cli.cli.registry import LazyGroup
 from neuroclips_cli.disk import full_disk_message, is_full_disk
 from neuroclips_cli.errors import UserError
 
@@ -43,34 +24,13 @@ STOPPED = 130
 
 app = typer.Typer(
     name="neuroclips",
+    cls=LazyGroup,
     help="From fMRI to fluent video: an open implementation of NeuroClips (NeurIPS 2024).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for _module in (
-    demo,
-    init,
-    config,
-    status,
-    doctor,
-    models,
-    simulate,
-    preprocess,
-    train_pr,
-    train_projector,
-    train_sr,
-    reconstruct,
-    fuse,
-    evaluate,
-    controls,
-    compare,
-    interpret,
-    report,
-):
-    _module.register(app)
 
 
 def _version(asked: bool) -> None:

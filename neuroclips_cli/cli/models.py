@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroclips_cli.cli.options import command
+from neuroclips_cli.cli.registry import COMMANDS
 from neuroclips_cli.config import Settings
 
 Names = Annotated[
@@ -18,10 +19,8 @@ Names = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to the application."""
-    models = typer.Typer(
-        name="models", help="Backbones: what a profile needs; fetch and convert them."
-    )
-    app.add_typer(models, rich_help_panel="Set up", no_args_is_help=True)
+    models = typer.Typer(name="models", help=COMMANDS["models"].help)
+    app.add_typer(models, no_args_is_help=True)
 
     @command(models, "list")
     def list_(settings: Settings, names: Names = None) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from neuroclips_cli import console
+from neuroclips_cli.cli.registry import COMMANDS
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
 
@@ -78,10 +79,11 @@ def _shared_parameters() -> list[inspect.Parameter]:
 
 
 def command(
-    app: typer.Typer, name: str, stage: str = "", upstream: Sequence[str] = (), panel: str = ""
+    app: typer.Typer, name: str, stage: str = "", upstream: Sequence[str] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command that gets the settings in force as its first argument.
 
+    Its help stands in ``registry.COMMANDS``; a sub-command's is its docstring.
     The decorated function takes ``settings``, then its own parameters, and ``overwrite`` if it
     asks for it. A parameter annotated with :class:`Key` sets that setting and is not handed on.
 
@@ -91,8 +93,6 @@ def command(
         The stage that the command makes, if any.
     upstream
         Stages whose results it uses; their settings are taken over from the run folder.
-    panel
-        Heading under which ``neuroclips --help`` lists it.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -113,7 +113,7 @@ def command(
             [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in unmarked]
         )
         run.__annotations__ = {p.name: p.annotation for p in unmarked}
-        app.command(name, rich_help_panel=panel or None)(run)
+        app.command(name, help=function.__doc__ or COMMANDS[name].help)(run)
         return function
 
     return register

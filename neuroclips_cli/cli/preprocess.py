@@ -14,7 +14,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "preprocess", stage="preprocess", panel="Pipeline")
+    @command(app, "preprocess", stage="preprocess")
     def preprocess(
         settings: Settings,
         mask: Annotated[
@@ -38,7 +38,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Select voxels, shift by the hemodynamic delay, cut clips and frames."""
         if from_release is not None:
             from neuroclips_cli.stages import from_release as released
 

@@ -23,7 +23,7 @@ class Guidance(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS, panel="Pipeline")
+    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS)
     def reconstruct(
         settings: Settings,
         without: Annotated[
@@ -48,12 +48,16 @@ def register(app: typer.Typer) -> None:
         ] = None,
         batch_size: Annotated[
             int | None,
-            setting("--batch-size", help="Clips generated together."),
+            setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
             Key("reconstruct.batch_size"),
+        ] = None,
+        fast: Annotated[
+            bool | None,
+            setting("--fast/--no-fast", help="Half the steps, with another solver."),
+            Key("reconstruct.fast"),
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Reconstruct the test clips from scans."""
         from neuroclips_cli.stages import reconstruct as stage
 
         left_out = without.value if without else None

@@ -13,9 +13,8 @@ NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate"
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "report", stage="report", upstream=NEEDS, panel="Pipeline")
+    @command(app, "report", stage="report", upstream=NEEDS)
     def report(settings: Settings, overwrite: bool = False) -> None:
-        """Write one HTML file with clips, captions and metrics side by side."""
         from neuroclips_cli.stages import report as stage
 
         stage.run(settings, overwrite=overwrite)

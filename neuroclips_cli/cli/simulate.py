@@ -17,7 +17,7 @@ Number = float | None
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "simulate", panel="Pipeline")
+    @command(app, "simulate")
     def simulate(
         settings: Settings,
         folder: Annotated[Path, typer.Argument(help="The data set to write.", metavar="DIR")],
@@ -73,7 +73,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Write a data set of cc2017's shape with known ground truth."""
         from neuroclips_cli.stages import simulate as stage
 
         stage.run(settings, folder, stimuli=stimuli, overwrite=overwrite)

@@ -13,7 +13,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "status", panel="Set up")
+    @command(app, "status")
     def status(
         settings: Settings,
         verify: Annotated[
@@ -21,7 +21,6 @@ def register(app: typer.Typer) -> None:
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        """Show for each subject what is done, stale, interrupted or missing."""
         from neuroclips_cli.stages import status as stage
 
         stage.run(settings, verify=verify, as_json=as_json)

@@ -14,7 +14,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "train-pr", stage="train-pr", upstream=("preprocess",), panel="Pipeline")
+    @command(app, "train-pr", stage="train-pr", upstream=("preprocess",))
     def train_pr(
         settings: Settings,
         epochs: Annotated[
@@ -40,7 +40,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Train the Perception Reconstructor: scans to blurry clips."""
         from neuroclips_cli.stages import train_pr as stage
 
         stage.run(settings, checkpoint=from_checkpoint, overwrite=overwrite)

@@ -14,7 +14,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "train-projector", panel="Pipeline")
+    @command(app, "train-projector")
     def train_projector(
         settings: Settings,
         images: Annotated[
@@ -35,7 +35,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Train Reftm's projector on captioned images; train-sr then uses it."""
         from neuroclips_cli.stages import train_projector as stage
 
         stage.run(settings, images, overwrite=overwrite)

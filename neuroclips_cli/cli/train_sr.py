@@ -22,7 +22,7 @@ class Phase(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "train-sr", stage="train-sr", upstream=("preprocess",), panel="Pipeline")
+    @command(app, "train-sr", stage="train-sr", upstream=("preprocess",))
     def train_sr(
         settings: Settings,
         phase: Annotated[
@@ -61,7 +61,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        """Train the Semantics Reconstructor: scans to image tokens."""
         from neuroclips_cli.stages import train_sr as stage
 
         stage.run(

@@ -103,18 +103,16 @@ def clip_frames(
     times = np.arange(clips * frames_per_clip) * (clip_s / frames_per_clip)
     index = np.searchsorted(stimulus.onsets_s, times + _EPSILON_S, side="right") - 1
     reader = _reader(stimulus.path, size)
+    keys = np.asarray(reader.get_key_indices(), dtype=np.int64)
     # Reading on is twice as fast as asking for single frames, before each of which decord seeks.
-    position = -1
-    picture: Any = None
+    position = 0
     for clip in index.reshape(clips, frames_per_clip):
         frames = np.empty((frames_per_clip, size, size, 3), np.uint8)
-        for row, wanted in enumerate(clip):
+        for row, wanted in enumerate(clip.tolist()):
             try:
-                while position < wanted:
-                    picture = reader.next()
-                    position += 1
-                if row == 0 or clip[row - 1] != wanted:
-                    shown = picture.asnumpy()
+                if wanted >= position:
+                    _pass_over(reader, keys, position, wanted)
+                    shown, position = reader.next().asnumpy(), wanted + 1
             except (decord.DECORDError, RuntimeError, StopIteration, AttributeError) as error:
                 raise UserError(
                     f"{stimulus.path} is damaged near {stimulus.onsets_s[wanted]:.1f} s: replace it"
@@ -126,3 +124,20 @@ def clip_frames(
                 )
             frames[row] = shown
         yield frames
+
+
+def _pass_over(reader: Any, keys: NDArray[np.int64], position: int, wanted: int) -> None:
+    """Decode the frames from `position` up to `wanted` without scaling them.
+
+    decord seeks where it skips over a key frame and then loses frames of some films: the frame
+    before a key frame is read, as are those before the first one.
+    """
+    while position < wanted:
+        key = int(np.searchsorted(keys, position, side="right"))
+        stop = min(wanted, int(keys[key]) - 1) if key < len(keys) else wanted
+        if stop > position and key:
+            reader.skip_frames(stop - position)
+            position = stop
+        else:
+            reader.next()
+            position += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ class GuidedVideo:
     def __init__(self, settings: Settings, device: str, desk: Desk | None = None) -> None:
         from neuroclips_cli.backbones.desk import Desk
         from neuroclips_cli.backbones.video import load_video_models
+        from neuroclips_cli.generation.fast import fast_scheduler, fewer
         from neuroclips_cli.generation.video import VideoOptions
 
         self.settings = settings
@@ -35,10 +37,12 @@ class GuidedVideo:
         self.shape = (self.chosen.frames, size, size, 3)
         self.desk = desk or Desk(device, self.chosen.offload)
         self.models = load_video_models(settings.backbones, self.desk.waiting)
+        if self.chosen.fast:
+            self.models = replace(self.models, scheduler=fast_scheduler(self.models.scheduler))
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)
         self.latent_size = (size // reduction, size // reduction)
         self.options = VideoOptions(
-            steps=self.chosen.steps,
+            steps=fewer(self.chosen.steps) if self.chosen.fast else self.chosen.steps,
             guidance_scale=self.chosen.guidance_scale,
             control_scale=self.chosen.control_scale,
             guide_keyframe=self.chosen.guide_keyframe,

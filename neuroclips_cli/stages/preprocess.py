@@ -407,36 +407,41 @@ def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:
 def _write_frames(stage: Stage, source: _Source) -> None:
     data = source.data
     total = sum(source.total_clips(split) for split in SPLITS)
-    size = data.frame_size
     with console.progress("frames", total, unit="clip") as advance:
         for split in SPLITS:
+            size = data.frame_size
             shape = (source.total_clips(split), data.frames_per_clip, size, size, 3)
             with stage.open_array(f"frames_{split}.npy", shape, np.uint8) as frames:
-                stop = Event()
+                _decode_films(source, list(_rows(source, split)), frames, advance)
 
-                def decode(
-                    film: tuple[Segment, slice],
-                    frames: NDArray[np.uint8] = frames,
-                    stop: Event = stop,
-                ) -> int:
-                    """Decode one film into its rows, unless another one failed."""
-                    segment, rows = film
-                    clips = clip_frames(
-                        source.films[segment.name],
-                        source.clips[segment.name],
-                        data.clip_s,
-                        data.frames_per_clip,
-                        size,
-                    )
-                    for row, clip in zip(range(rows.start, rows.stop), clips, strict=True):
-                        if stop.is_set():
-                            break
-                        frames[row] = clip
-                    return rows.stop - rows.start
 
-                films = list(_rows(source, split))
-                for clips in parallel.in_order(decode, films, stop=stop):
-                    advance(clips)
+def _decode_films(
+    source: _Source,
+    films: Sequence[tuple[Segment, slice]],
+    frames: NDArray[np.uint8],
+    advance: Callable[[int], None],
+) -> None:
+    """Decode every film once and in order into its rows, one film per thread."""
+    data, stop = source.data, Event()
+
+    def decode(film: tuple[Segment, slice]) -> int:
+        """Decode one film, unless another one failed."""
+        segment, rows = film
+        clips = clip_frames(
+            source.films[segment.name],
+            source.clips[segment.name],
+            data.clip_s,
+            data.frames_per_clip,
+            data.frame_size,
+        )
+        for row, clip in zip(range(rows.start, rows.stop), clips, strict=True):
+            if stop.is_set():
+                break
+            frames[row] = clip
+        return rows.stop - rows.start
+
+    for clips in parallel.in_order(decode, films, stop=stop):
+        advance(clips)
 
 
 def _write_clip_table(stage: Stage, source: _Source, dataset: Path, delay: int) -> None:

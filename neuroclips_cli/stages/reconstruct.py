@@ -203,6 +203,7 @@ class _Reconstruction:
         from neuroclips_cli.backbones.schedulers import load_scheduler
         from neuroclips_cli.backbones.unclip import load_unclip
         from neuroclips_cli.backbones.vae import encode_frames, load_vae
+        from neuroclips_cli.generation.fast import fewer
         from neuroclips_cli.generation.keyframe import (
             KeyframeOptions,
             keyframe_images,
@@ -213,7 +214,7 @@ class _Reconstruction:
 
         chosen, size = self.settings.reconstruct, self.settings.data.frame_size
         options = KeyframeOptions(
-            steps=chosen.keyframe_steps,
+            steps=fewer(chosen.keyframe_steps) if chosen.fast else chosen.keyframe_steps,
             guidance_scale=chosen.keyframe_guidance_scale,
             start=chosen.keyframe_start,
             contrast=chosen.keyframe_contrast,

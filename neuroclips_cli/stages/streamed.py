@@ -38,8 +38,8 @@ def fill_rows(
     dtype : str
         numpy type.
     batch_size : int
-        Rows at a time. The batches of an interrupted run and of a whole one are the same,
-        and so are their results.
+        Rows at a time, 0 for as many as memory allows. Results do not depend on it, except for
+        how floating-point sums round.
     compute : callable
         Slice of rows -> array of those rows.
     description : str
@@ -53,6 +53,8 @@ def fill_rows(
     there = finished(stage, name)
     if there is not None:
         return there
+    from neuroclips_cli.backbones.batch import Batch
+
     path = stage.folder / name
     # which rows are filled stands beside the half-filled array, which open_array keeps hidden
     marker = path.with_name(f".{name}.rows.json")
@@ -63,12 +65,11 @@ def fill_rows(
         console.progress(description, total=shape[0]) as advance,
     ):
         advance(first)
-        for start in range(first, shape[0], batch_size):
-            piece = slice(start, min(start + batch_size, shape[0]))
-            array[piece] = compute(piece)
+        for piece, rows in Batch(batch_size).over(first, shape[0], compute):
+            array[piece] = rows
             array.flush()
             stage.write_json(marker.name, piece.stop)
-            advance(piece.stop - start)
+            advance(piece.stop - piece.start)
     marker.unlink(missing_ok=True)
     return read_array(path)
 
@@ -103,11 +104,12 @@ def fill_texts(
     texts: list[str] = read_json(path) if path.exists() else []
     if len(texts) == count:
         return texts
+    from neuroclips_cli.backbones.batch import Batch
+
     with console.progress(description, total=count) as advance:
         advance(len(texts))
-        while len(texts) < count:
-            piece = slice(len(texts), min(len(texts) + batch_size, count))
-            texts += compute(piece)
+        for piece, more in Batch(batch_size).over(len(texts), count, compute):
+            texts += more
             stage.write_json(name, texts)
             advance(piece.stop - piece.start)
     return texts

@@ -9,7 +9,7 @@ import platform
 import time
 from pathlib import Path
 
-SUBJECTS = ("signal_part", "metrics")
+SUBJECTS = ("startup", "signal_part", "video", "metrics", "growth")
 """Modules beside this one; each has ``main(folder) -> [(what, number, ratio)]``."""
 
 parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)

@@ -1,0 +1,83 @@
+"""The list of commands, and a group that imports a command's module when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What ``neuroclips --help`` says of a command.
+
+    Attributes
+    ----------
+    panel : str
+        Heading under which it stands.
+    help : str
+        One line; also the first one of ``neuroclips COMMAND --help``.
+    """
+
+    panel: str
+    help: str
+
+
+START, SET_UP, PIPELINE = "Start here", "Set up", "Pipeline"
+
+COMMANDS = {
+    "demo": Listed(
+        START, "Simulate a brain watching films, decode it, and show how well that worked."
+    ),
+    "init": Listed(SET_UP, "Write neuroclips.toml here, so that later commands need no flags."),
+    "config": Listed(SET_UP, "Show the settings in force and where each comes from."),
+    "status": Listed(SET_UP, "Show for each subject what is done, stale, interrupted or missing."),
+    "doctor": Listed(SET_UP, "Check Python, packages, device, disk, data set and model files."),
+    "models": Listed(SET_UP, "Backbones: what a profile needs; fetch and convert them."),
+    "simulate": Listed(PIPELINE, "Write a data set of cc2017's shape with known ground truth."),
+    "preprocess": Listed(
+        PIPELINE, "Select voxels, shift by the hemodynamic delay, cut clips and frames."
+    ),
+    "train-pr": Listed(PIPELINE, "Train the Perception Reconstructor: scans to blurry clips."),
+    "train-projector": Listed(
+        PIPELINE, "Train Reftm's projector on captioned images; train-sr then uses it."
+    ),
+    "train-sr": Listed(PIPELINE, "Train the Semantics Reconstructor: scans to image tokens."),
+    "reconstruct": Listed(PIPELINE, "Reconstruct the test clips from scans."),
+    "fuse": Listed(PIPELINE, "Chain neighbouring clips of one scene, up to 6 s."),
+    "evaluate": Listed(PIPELINE, "Measure a run's reconstructions, or any two sets of clips."),
+    "controls": Listed(PIPELINE, "Measure controls, and test the run against each of them."),
+    "compare": Listed(PIPELINE, "Compare runs clip by clip, and with the paper's tables."),
+    "interpret": Listed(PIPELINE, "Map what the reconstructors' ridge layers listen to."),
+    "report": Listed(
+        PIPELINE, "Write one HTML file with clips, captions and metrics side by side."
+    ),
+}
+"""Every command in the order of the help; ``train-pr`` is made by the module ``train_pr``."""
+
+
+def load(name: str) -> Any:
+    """Import a command's module and return the command with its options."""
+    one = typer.Typer(rich_markup_mode="rich", callback=lambda: None)
+    import_module(f"neuroclips_cli.cli.{name.replace('-', '_')}").register(one)
+    return typer.main.get_group(one).commands[name]
+
+
+class LazyGroup(TyperGroup):
+    """The commands of :data:`COMMANDS`: names and help from there, the rest when one is used.
+
+    Importing all of them takes longer than showing the help.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for name, listed in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=listed.help, rich_help_panel=listed.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return name, loaded command and its arguments; shell completion asks here, too."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in COMMANDS else command, rest
