@@ -89,12 +89,12 @@ def run(
     ) as stage:
         if not stage.up_to_date:
             stage.need_space(space.of_reconstruct(settings, len(numbers), without))
-            work = _Reconstruction(settings, stage, inputs, fmri[numbers], numbers)
+            work = Reconstruction(settings, stage, inputs, fmri[numbers], numbers)
             work.run(without)
         return stage.folder
 
 
-class _Reconstruction:
+class Reconstruction:
     """The parts of one reconstruction, in order; each loads its networks and lets them go."""
 
     def __init__(
