@@ -48,9 +48,9 @@ class Lpips:
             self.network.net.load_state_dict(own)
         except (RuntimeError, AttributeError) as problem:
             raise UserError(
-                f"lpips needs torchvision's AlexNet weights and found none in '{weights}': download "
-                "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth and give --set "
-                "evaluate.perceptual=PATH"
+                f"lpips needs torchvision's AlexNet weights and found none in '{weights}': "
+                "download https://download.pytorch.org/models/alexnet-owt-7be5be79.pth and give "
+                "--set evaluate.perceptual=PATH"
             ) from problem
         self.network.eval().to(device)
 

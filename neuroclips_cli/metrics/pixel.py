@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from neuroclips_cli import parallel
@@ -165,15 +167,15 @@ def pearson(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
         nothing.
     """
     check_pair(pred, gt)
-    values = np.zeros(pred.shape[:2])
-    for place in np.ndindex(*values.shape):
-        # float64 sums of whole numbers below 2^53 are exact
-        x, y = (side[place].ravel().astype(np.float64) for side in (pred, gt))
-        count, sum_x, sum_y = len(x), x.sum(), y.sum()
-        spread = (count * (x @ x) - sum_x**2) * (count * (y @ y) - sum_y**2)
-        if spread > 0:
-            values[place] = (count * (x @ y) - sum_x * sum_y) / np.sqrt(spread)
-    return values
+    return _framewise(_pearson_of_frame, pred, gt)
+
+
+def _pearson_of_frame(made: np.ndarray, true: np.ndarray) -> float:
+    # float64 sums of whole numbers below 2^53 are exact
+    x, y = (side.ravel().astype(np.float64) for side in (made, true))
+    count, sum_x, sum_y = len(x), x.sum(), y.sum()
+    spread = (count * (x @ x) - sum_x**2) * (count * (y @ y) - sum_y**2)
+    return float((count * (x @ y) - sum_x * sum_y) / np.sqrt(spread)) if spread > 0 else 0.0
 
 
 def hue_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
@@ -196,13 +198,24 @@ def hue_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     converted as BGR, and hue is not treated as a circle. Read it next to its shuffled control.
     """
     check_pair(pred, gt)
-    values = np.zeros(pred.shape[:2])
-    for place in np.ndindex(*values.shape):
-        x, y = (_swapped_hue(side[place]).ravel().astype(np.float64) for side in (pred, gt))
-        length = np.sqrt((x @ x) * (y @ y))
-        if length > 0:
-            values[place] = (x @ y) / length
-    return values
+    return _framewise(_hue_similarity_of_frame, pred, gt)
+
+
+def _hue_similarity_of_frame(made: np.ndarray, true: np.ndarray) -> float:
+    x, y = (_swapped_hue(side).ravel().astype(np.float64) for side in (made, true))
+    length = np.sqrt((x @ x) * (y @ y))
+    return float((x @ y) / length) if length > 0 else 0.0
+
+
+def _framewise(
+    metric: Callable[[np.ndarray, np.ndarray], float], pred: np.ndarray, gt: np.ndarray
+) -> np.ndarray:
+    """Return a metric of every pair of frames (clips, frames), clips shared out to threads."""
+    rows = parallel.in_order(
+        lambda clip: [metric(a, b) for a, b in zip(pred[clip], gt[clip], strict=True)],
+        range(len(pred)),
+    )
+    return np.array(list(rows), dtype=np.float64).reshape(pred.shape[:2])
 
 
 _HUE_STEPS = np.rint(np.divide(180 << 12, 6.0 * np.maximum(np.arange(256), 1))).astype(np.int32)
