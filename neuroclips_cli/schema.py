@@ -228,6 +228,12 @@ class EvaluateSettings:
     bootstrap_samples: int
     shuffles: int
     batch_size: int
+    # With a default: run folders made before they existed were evaluated so.
+    protocol: str = "standard"
+    monte_carlo: int = 0
+    also: tuple[str, ...] = ()
+    clip: str = ""
+    perceptual: str = ""
 
 
 PROFILES = ("tiny", "paper", "compact")
@@ -252,6 +258,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
     "reconstruct.keyframe_contrast": ("none", "released"),
     "reconstruct.captioner": ("blip2", "git"),
+    "evaluate.protocol": ("standard", "neuroclips", "mindvideo", "mind-animator", "neurons"),
+    "evaluate.also": ("epe", "lpips"),
 }
 """The words that a key accepts; ``name:<x>`` stands for a number from 0 to 1 after the colon."""
 
@@ -296,5 +304,6 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "evaluate.ways": (2, None),
     "evaluate.retrieval_part": (2, None),
     "evaluate.shuffles": (0, None),
+    "evaluate.monte_carlo": (0, None),
 }
 """Smallest and largest value where it is not the rule: whole numbers from 1, others above 0."""

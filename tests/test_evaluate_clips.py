@@ -155,3 +155,49 @@ def test_panels_that_cannot_be_cut_are_one_sentence(tmp_path):
         open_clips(
             tmp_path / "a.npy", {"0000": 0}, "--pred", clip_s=2.0, target_fps=1, size=8, panel=0
         )
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "a.webm"])
+def test_a_clip_of_zero_bytes_is_named(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=name):
+        read_clip(tmp_path / name, clip_s=2.0)
+
+
+def test_a_folder_without_frames_is_no_clip(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match="holds no png frames"):
+        read_clip(tmp_path / "a", clip_s=2.0)
+
+
+def test_grey_and_deep_frames_come_out_as_eight_bit_colour(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    for name, image in (
+        ("grey", Image.fromarray(grey)),
+        ("deep", Image.fromarray(grey.astype(np.uint16) * 256 + 77)),
+        ("opaque", Image.fromarray(np.dstack([grey] * 3 + [np.full_like(grey, 255)]))),
+    ):
+        (tmp_path / name).mkdir()
+        image.save(tmp_path / name / "0.png")
+        frames, _ = read_clip(tmp_path / name, clip_s=2.0)
+        np.testing.assert_array_equal(frames[0], np.repeat(grey[..., None], 3, -1), err_msg=name)
+
+
+def test_transparent_frames_are_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.new("RGBA", (8, 8), (9, 9, 9, 100)).save(tmp_path / "a" / "0.png")
+    with pytest.raises(UserError, match="0.png has transparent pixels"):
+        read_clip(tmp_path / "a", clip_s=2.0)
+
+
+@pytest.mark.parametrize("last", [1, 4])
+def test_an_array_of_grey_or_alpha_frames_is_one_sentence(tmp_path, last):
+    np.save(tmp_path / "a.npy", np.zeros((2, 3, 8, 8, last), np.uint8))
+    with pytest.raises(UserError, match="must be uint8"):
+        list_clips(tmp_path / "a.npy", "--gt")
+
+
+def test_an_array_with_nan_is_one_sentence(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((2, 3, 8, 8, 3), np.nan, np.float32))
+    with pytest.raises(UserError, match="float32 .*must be uint8"):
+        list_clips(tmp_path / "a.npy", "--gt")

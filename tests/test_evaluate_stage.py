@@ -166,3 +166,11 @@ def test_one_clip_alone_is_measured_without_a_control(tmp_path):
     )
     assert result["controls"]["shuffled_fmri"] == {}
     assert result["metrics"]["ssim"] == {"mean": 1.0, "std": 0.0, "ci95": [1.0, 1.0], "n": 1}
+
+
+def test_clips_of_one_frame_have_no_smoothness_and_are_refused(tmp_path):
+    np.save(tmp_path / "clips.npy", fake_judges.draw_clips(3, 1))
+    chosen = fake_run.settings(tmp_path, **{"evaluate.fps": 1, "data.clip_s": 1.0})
+    arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
+    with pytest.raises(UserError, match="one frame at 1 fps, and CLIP-pcc needs two"):
+        evaluate.run_pair(chosen, *arguments)

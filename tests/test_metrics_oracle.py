@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from neuroclips_cli.data.clips import read_clip
-from neuroclips_cli.metrics import nway, pixel, retrieval
+from neuroclips_cli.metrics import flow, nway, pixel, retrieval, ssim_variants
 from neuroclips_cli.metrics.resample import frame_indices
 
 FIXTURES = Path(
@@ -77,6 +77,32 @@ def compare(made: np.ndarray, true: np.ndarray, clip: dict) -> None:
     np.testing.assert_allclose(psnr, expected["psnr"], atol=1e-9)
     assert ssim.mean() == pytest.approx(clip["clip"]["ssim_mindvideo_rgb_uniform7"], abs=1e-6)
     assert psnr.mean() == pytest.approx(clip["clip"]["psnr"], abs=1e-9)
+    others = {
+        "ssim_neurons_as_coded": ssim_variants.ssim(made[None], true[None], "grey-columns"),
+        "ssim_rgb_gaussian": ssim_variants.ssim(made[None], true[None], "rgb-gaussian"),
+        "ssim_gray2d_gaussian": ssim_variants.ssim(made[None], true[None], "grey-gaussian"),
+        "hue_pcc_mindanimator": pixel.hue_similarity(made[None], true[None]),
+        "pixel_pearson_rgb": pixel.pearson(made[None], true[None]),
+    }
+    for name, values in others.items():
+        np.testing.assert_allclose(values[0], expected[name], atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["neuroclips", "mindvideo"])
+def test_end_point_error_agrees_at_both_sizes(kind):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    for clip in reference(kind)[:3]:
+        if kind == "neuroclips":
+            made, fps = read_clip(FIXTURES / clip["recon_file"], clip_s=2.0)
+            true, _ = read_clip(FIXTURES / clip["gt_file"], clip_s=2.0)
+            made = made[frame_indices(len(made), fps, 3)]
+        else:
+            both, _ = read_clip(FIXTURES / clip["file"], clip_s=2.0)
+            made, true = both[:, 2:258, 260:516], both[:, 2:258, 2:258]
+        large = [np.stack([cv2.resize(f, (512, 512)) for f in side]) for side in (made, true)]
+        for name, pair in (("native", (made, true)), ("512", large)):
+            found = flow.end_point_error(*(side[None] for side in pair))[0]
+            assert found == pytest.approx(clip["clip"][f"epe_mindanimator_{name}"], abs=1e-4)
 
 
 @pytest.mark.parametrize("ways", ways_recorded())
@@ -86,9 +112,19 @@ def test_nway_accuracy_equals_the_recorded_closed_form(top, ways):
         scores, classes = data["pred_probs"], data[f"gt_{top}"]
         exact = data[f"{top}_n{ways}_exact"]
         sampled, error = data[f"{top}_n{ways}_mc_acc"], data[f"{top}_n{ways}_exact_mc_sd"]
+        trials = int(data["num_trials"])
     values = nway.nway_accuracy(scores, classes, ways)
     np.testing.assert_allclose(values, exact, atol=1e-9)
     assert np.all(np.abs(values - sampled) <= 4 * error + 1e-12)
+    ours, own_error = nway.sampled_accuracy(
+        scores, classes, ways, trials, np.random.default_rng(ways)
+    )
+    both = np.sqrt(error**2 + own_error**2)
+    assert np.all(np.abs(ours - sampled) <= 4.5 * both + 1e-12)
+    # the mean over rows is a far sharper test than any row
+    for found in (sampled, ours):
+        z = (found - values).sum() / np.sqrt((error**2).sum())
+        assert abs(z) < 4
 
 
 def test_retrieval_finds_the_same_winners_and_ranks():
@@ -101,6 +137,8 @@ def test_retrieval_finds_the_same_winners_and_ranks():
         np.testing.assert_array_equal(rank[parts], kept[f"rank_{direction}"])
         top1 = retrieval.hits(rank, 1)[parts].mean(axis=1)
         np.testing.assert_allclose(top1, kept[f"top1_{direction}"], atol=1e-12)
+        top5 = (kept[f"rank_{direction}"] < 5).mean(axis=1)
+        np.testing.assert_allclose(retrieval.hits(rank, 5)[parts].mean(axis=1), top5, atol=1e-12)
     count = len(similarity)
     everything = retrieval.ranks(similarity, np.arange(count)[None])
     for direction, rank in zip(("fmri_to_image", "image_to_fmri"), everything, strict=True):

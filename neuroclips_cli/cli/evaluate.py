@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import command
+from neuroclips_cli.cli.options import Key, command, setting
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
 
@@ -39,6 +39,24 @@ def register(app: typer.Typer) -> None:
         ] = None,
         out: Annotated[
             Path | None, typer.Option("--out", help="Folder for the result of --pred and --gt.")
+        ] = None,
+        protocol: Annotated[
+            str | None,
+            setting(
+                "--protocol",
+                help="standard (default), neuroclips, mindvideo, mind-animator or neurons.",
+            ),
+            Key("evaluate.protocol"),
+        ] = None,
+        monte_carlo: Annotated[
+            int | None,
+            setting("--monte-carlo", help="N-way also from this many random draws per frame."),
+            Key("evaluate.monte_carlo"),
+        ] = None,
+        also: Annotated[
+            str | None,
+            setting("--also", help="Further metrics: epe (needs OpenCV), lpips (needs weights)."),
+            Key("evaluate.also"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

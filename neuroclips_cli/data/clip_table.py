@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -128,3 +128,41 @@ def clip_rows(
             )
             rows.append(astuple(clip))
     return rows
+
+
+BLOCK_S, LEAST_BLOCKS = 20.0, 5
+
+
+def scene_labels(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], str] | None:
+    """Name the stretch of film that each clip is part of; clips of one are not independent.
+
+    Parameters
+    ----------
+    rows
+        Lines of ``clips.csv``.
+
+    Returns
+    -------
+    tuple or None
+        A label per clip, and what the labels stand for: scenes between film cuts where all are
+        known, else stretches of 20 s of one segment. None where neither is known, or where there
+        are fewer than five stretches, over which no interval can be drawn.
+    """
+    scenes = [row.get("scene", "") for row in rows]
+    if all(scenes):
+        return scenes, "scenes"
+    if not all(row.get("segment") and row.get("onset_s") for row in rows):
+        return None
+    labels = [f"{row['segment']}:{int(float(row['onset_s']) // BLOCK_S)}" for row in rows]
+    return _enough(labels, f"stretches of {BLOCK_S:g} s (film cuts are unknown)")
+
+
+def block_labels(clips: int, clip_s: float) -> tuple[list[str], str] | None:
+    """Do the same for clips of which nothing but their order is known."""
+    size = max(1, round(BLOCK_S / clip_s))
+    labels = [f"block {number // size}" for number in range(clips)]
+    return _enough(labels, f"blocks of {size} consecutive clips (film cuts are unknown)")
+
+
+def _enough(labels: list[str], what: str) -> tuple[list[str], str] | None:
+    return (labels, what) if len(set(labels)) >= LEAST_BLOCKS else None

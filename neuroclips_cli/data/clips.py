@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from neuroclips_cli.data import panels
 from neuroclips_cli.data.probe import check_video
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_indices, resize
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 VIDEOS = (".mp4", ".mkv", ".avi", ".webm")
 LARGEST = 2**30
@@ -141,24 +145,43 @@ def read_clip(path: Path, clip_s: float) -> tuple[np.ndarray, float]:
 
 
 def _read_folder(path: Path) -> np.ndarray:
-    from PIL import Image
+    from PIL import Image as pillow
 
     images: list[np.ndarray] = []
     for file in sorted(path.glob("*.png"), key=_natural):
-        with Image.open(file) as image:
+        with pillow.open(file) as image:
             _check_size(path, image.width * image.height * 3 * (len(images) + 1))
-            images.append(np.asarray(image.convert("RGB")))
+            images.append(_as_rgb(image, file))
+    if not images:
+        raise UserError(f"{path} holds no png frames: put frames in it or remove it.")
     if len({image.shape for image in images}) > 1:
         raise UserError(f"the frames in {path} differ in size: make them equal.")
     return np.stack(images)
 
 
+def _as_rgb(image: Image, file: Path) -> np.ndarray:
+    """Return uint8 (h, w, 3) of a picture, be it grey, of 16 bits, or with an alpha channel."""
+    if image.mode.startswith("I"):  # 16 bits: Pillow would cut them off at 255
+        deep = np.asarray(image).astype(np.int64)
+        if deep.min() < 0 or deep.max() > 0xFFFF:
+            raise UserError(f"{file} has values beyond 16 bits: save it with 8 or 16 bits.")
+        return np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.has_transparency_data:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() < 255:
+            raise UserError(
+                f"{file} has transparent pixels: flatten it onto the background that is meant."
+            )
+    return np.asarray(image.convert("RGB"))
+
+
 def _read_gif(path: Path) -> tuple[np.ndarray, float]:
-    from PIL import Image, ImageSequence
+    from PIL import Image as pillow
+    from PIL import ImageSequence
 
     frames: list[np.ndarray] = []
     duration_ms = 0.0
-    with Image.open(path) as image:
+    with pillow.open(path) as image:
         for frame in ImageSequence.Iterator(image):
             _check_size(path, image.width * image.height * 3 * (len(frames) + 1))
             frames.append(np.asarray(frame.convert("RGB")))

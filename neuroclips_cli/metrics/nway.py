@@ -4,7 +4,7 @@ The paper draws N - 1 distractor classes at random, asks whether the ground-trut
 highest among the N, and repeats this 100 times. The expectation of that experiment is known: of
 M classes that are not ground truth, g score above it, so a draw is won with probability
 C(M - g, N - 1) / C(M, N - 1). This removes the sampling error; it agrees with the Monte Carlo
-version of the public code within that error.
+version of the public code within that error, and `sampled_accuracy` is that version.
 """
 
 from __future__ import annotations
@@ -72,6 +72,55 @@ def nway_accuracy(scores: np.ndarray, classes: np.ndarray, ways: int) -> np.ndar
     numpy.ndarray
         float64 (rows,), 0..1.
     """
+    others, rows = _standing(scores, classes)
+    return np.array(
+        [win_probability(others, above, tied, ways, best) for above, tied, best in rows]
+    )
+
+
+def sampled_accuracy(
+    scores: np.ndarray, classes: np.ndarray, ways: int, trials: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate the N-way top-1 accuracy of every row by drawing distractors, as papers do.
+
+    Parameters
+    ----------
+    scores, classes, ways
+        See `nway_accuracy`, whose value this approaches.
+    trials : int
+        Draws per row; the published figures take 100.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        float64 (rows,) each: the share of draws won, and its binomial standard error
+        sqrt(p (1 - p) / trials), p the share itself. The published "deviation" is the mean of
+        these errors over clips; it is no spread over clips.
+
+    Notes
+    -----
+    Who wins depends only on how many of the N - 1 distractors score above the ground truth and
+    how many tie with it, so these numbers are drawn instead of the classes (hypergeometric).
+    """
+    others, rows = _standing(scores, classes)
+    if ways - 1 > others:
+        raise ValueError(f"a {ways}-way test needs {ways - 1} other classes, there are {others}")
+    won = np.empty(len(rows))
+    for row, (above, tied, best) in enumerate(rows):
+        kinds = [above, tied, others - above - tied]
+        drawn = rng.multivariate_hypergeometric(kinds, ways - 1, size=trials)
+        lucky = rng.random(trials) * (best + drawn[:, 1]) < best
+        won[row] = np.mean((drawn[:, 0] == 0) & lucky)
+    return won, np.sqrt(won * (1 - won) / trials)
+
+
+def _standing(scores: np.ndarray, classes: np.ndarray) -> tuple[int, list[tuple[int, int, int]]]:
+    """Count the classes that are not ground truth and, per row, those above and those tied.
+
+    Third of a row is how many ground-truth classes share the best ground-truth score.
+    """
     scores = np.asarray(scores)
     classes = np.atleast_2d(np.asarray(classes).T).T
     if scores.ndim != 2 or len(scores) != len(classes):
@@ -82,13 +131,8 @@ def nway_accuracy(scores: np.ndarray, classes: np.ndarray, ways: int) -> np.ndar
     # a ground-truth class is never above the best ground-truth class, but may tie with it
     above = (scores > target).sum(axis=1)
     tied = (scores == target).sum(axis=1) - best
-    others = scores.shape[1] - classes.shape[1]
-    return np.array(
-        [
-            win_probability(others, int(a), int(t), ways, int(b))
-            for a, t, b in zip(above, tied, best, strict=True)
-        ]
-    )
+    rows = zip(above.tolist(), tied.tolist(), best.tolist(), strict=True)
+    return scores.shape[1] - classes.shape[1], list(rows)
 
 
 def chance(ways: int, classes: int = 1) -> float:

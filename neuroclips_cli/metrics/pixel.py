@@ -1,6 +1,8 @@
-"""Pixel-level agreement of two clips: SSIM and PSNR (paper 4.3)."""
+"""Pixel-level agreement of two clips: SSIM and PSNR (paper 4.3), correlation and hue."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,7 +18,8 @@ SSIM_VARIANT = "RGB, uniform 7x7 window, sample covariance, data range 255 (scik
 PSNR_CAP_DB = 100.0
 
 
-def _check_pair(pred: np.ndarray, gt: np.ndarray) -> None:
+def check_pair(pred: np.ndarray, gt: np.ndarray) -> None:
+    """Raise ValueError unless both are uint8 (clips, frames, h, w, 3) of one shape."""
     if pred.shape != gt.shape or pred.ndim != 5 or pred.shape[-1] != 3:
         raise ValueError(
             f"expected two arrays (clips, frames, h, w, 3), got {pred.shape} and {gt.shape}"
@@ -51,7 +54,7 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     of their products are exact in int32, and clips are shared out between threads; scikit-image's
     float64 gives the same to 1e-6 and takes ten times as long.
     """
-    _check_pair(pred, gt)
+    check_pair(pred, gt)
     if min(pred.shape[2:4]) < WINDOW:
         raise ValueError(f"SSIM needs {WINDOW} x {WINDOW} pixels or more, got {pred.shape[2:4]}")
     rows = parallel.in_order(lambda clip: _ssim_of_clip(pred[clip], gt[clip]), range(len(pred)))
@@ -137,7 +140,7 @@ def psnr(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     numpy.ndarray
         float64 (clips, frames), decibels, data range 255, at most ``PSNR_CAP_DB``.
     """
-    _check_pair(pred, gt)
+    check_pair(pred, gt)
     values = np.empty(pred.shape[:2])
     for clip in range(len(pred)):
         # Clip by clip, whole numbers: no wide copy of a whole batch, no rounding.
@@ -147,3 +150,86 @@ def psnr(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
         with np.errstate(divide="ignore"):
             values[clip] = 10 * np.log10(255.0**2 / mse)
     return np.minimum(values, PSNR_CAP_DB)
+
+
+def pearson(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """Pearson correlation of all RGB values of every frame.
+
+    Parameters
+    ----------
+    pred, gt : numpy.ndarray
+        uint8 (clips, frames, h, w, 3).
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (clips, frames), -1..1; 0 where a frame has one value only, which correlates with
+        nothing.
+    """
+    check_pair(pred, gt)
+    return _framewise(_pearson_of_frame, pred, gt)
+
+
+def _pearson_of_frame(made: np.ndarray, true: np.ndarray) -> float:
+    # float64 sums of whole numbers below 2^53 are exact
+    x, y = (side.ravel().astype(np.float64) for side in (made, true))
+    count, sum_x, sum_y = len(x), x.sum(), y.sum()
+    spread = (count * (x @ x) - sum_x**2) * (count * (y @ y) - sum_y**2)
+    return float((count * (x @ y) - sum_x * sum_y) / np.sqrt(spread)) if spread > 0 else 0.0
+
+
+def hue_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """Cosine similarity of the hues of every frame, as Mind-Animator's "hue-pcc" computes it.
+
+    Parameters
+    ----------
+    pred, gt : numpy.ndarray
+        uint8 (clips, frames, h, w, 3), RGB.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (clips, frames), 0..1; 0 where a frame has no hue above 0, such as a grey one.
+
+    Notes
+    -----
+    The published name says correlation, but no mean is taken out: all hues are positive, and
+    frames that share nothing score high. Red and blue are exchanged, since RGB frames are
+    converted as BGR, and hue is not treated as a circle. Read it next to its shuffled control.
+    """
+    check_pair(pred, gt)
+    return _framewise(_hue_similarity_of_frame, pred, gt)
+
+
+def _hue_similarity_of_frame(made: np.ndarray, true: np.ndarray) -> float:
+    x, y = (_swapped_hue(side).ravel().astype(np.float64) for side in (made, true))
+    length = np.sqrt((x @ x) * (y @ y))
+    return float((x @ y) / length) if length > 0 else 0.0
+
+
+def _framewise(
+    metric: Callable[[np.ndarray, np.ndarray], float], pred: np.ndarray, gt: np.ndarray
+) -> np.ndarray:
+    """Return a metric of every pair of frames (clips, frames), clips shared out to threads."""
+    rows = parallel.in_order(
+        lambda clip: [metric(a, b) for a, b in zip(pred[clip], gt[clip], strict=True)],
+        range(len(pred)),
+    )
+    return np.array(list(rows), dtype=np.float64).reshape(pred.shape[:2])
+
+
+_HUE_STEPS = np.rint(np.divide(180 << 12, 6.0 * np.maximum(np.arange(256), 1))).astype(np.int32)
+
+
+def _swapped_hue(frame: np.ndarray) -> np.ndarray:
+    """Return OpenCV's 8-bit hue 0..179 of an RGB frame (h, w, 3) that is taken for BGR."""
+    blue, green, red = (np.ascontiguousarray(frame[..., c], dtype=np.int32) for c in range(3))
+    most = np.maximum(np.maximum(red, green), blue)
+    spread = most - np.minimum(np.minimum(red, green), blue)
+    hue = np.where(
+        most == red,
+        green - blue,
+        np.where(most == green, blue - red + 2 * spread, red - green + 4 * spread),
+    )
+    hue = (hue * _HUE_STEPS[spread] + (1 << 11)) >> 12
+    return np.where(hue < 0, hue + 180, hue)

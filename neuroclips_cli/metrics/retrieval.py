@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 
+class NotFinite(ValueError):
+    """Embeddings that hold NaN or infinity, of which no winner can be told."""
+
+
 def random_parts(count: int, part: int, rng: np.random.Generator) -> np.ndarray:
     """Divide rows at random into equal parts, as the paper divides 1200 clips into 4 x 300.
 
@@ -32,6 +36,8 @@ def _unit_blocks(rows: np.ndarray, block: int) -> Iterator[tuple[slice, np.ndarr
     for start in range(0, len(rows), block):
         where = slice(start, min(start + block, len(rows)))
         values = np.asarray(rows[where], dtype=np.float32).reshape(where.stop - start, -1)
+        if not np.isfinite(values).all():
+            raise NotFinite(f"rows {where.start} to {where.stop} hold values that are not finite")
         yield where, values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
 
 
@@ -50,6 +56,11 @@ def cosine_matrix(left: np.ndarray, right: np.ndarray, block: int = 64) -> np.nd
     -------
     numpy.ndarray
         float32 (rows of left, rows of right).
+
+    Raises
+    ------
+    NotFinite
+        If a value is NaN or infinite.
     """
     similarity = np.empty((len(left), len(right)), dtype=np.float32)
     for columns, unit_right in _unit_blocks(right, block):

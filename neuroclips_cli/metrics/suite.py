@@ -1,55 +1,31 @@
-"""The paper's seven metrics (Table 1) over two sets of clips, in streaming batches.
+"""The paper's seven metrics (Table 1) and more over two sets of clips, in streaming batches.
 
 Clips are read a batch at a time and never held all at once. What is kept per clip is small: the
-classifiers' probabilities for the reconstruction, the ground truth's classes, and one number per
-pixel metric. The ``shuffled_fmri`` control of the classifier metrics needs no second pass, the
-kept probabilities are only paired anew; that of SSIM and PSNR reads the pixels again.
+classifiers' probabilities for the reconstruction, the ground truth's classes, the CLIP embeddings
+of its frames, and one number per pixel metric. The ``shuffled_fmri`` control of what the networks
+say needs no second pass, the kept values are only paired anew; that of the pixel metrics reads the
+pixels again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from neuroclips_cli.metrics import consistency, nway, pixel
+from neuroclips_cli.metrics import consistency
 from neuroclips_cli.metrics.controls import derangements
+from neuroclips_cli.metrics.judged import Estimates, Judged, Judges, judge
+from neuroclips_cli.metrics.pairwise import SLOW, PairMetric, pair_metrics
 from neuroclips_cli.metrics.resample import ClipSource
+from neuroclips_cli.metrics.rules import Rules
+
+__all__ = ["Judges", "Plan", "Scores", "further", "measure", "metric_names", "steps"]
 
 # Pairs of clips after which more shuffles of the pixel metrics no longer move the control's mean
 # visibly (its standard error is below 0.005 SSIM), while SSIM at 256 x 256 takes 0.1 s per pair.
 PIXEL_CONTROL_PAIRS = 2000
-
-
-class Classifier(Protocol):
-    """Gives class probabilities of frames (N, h, w, 3) or of clips (N, frames, h, w, 3)."""
-
-    def probabilities(self, pixels: np.ndarray, /) -> np.ndarray:
-        """Return float32 (N, classes)."""
-        ...
-
-
-class ClipEmbedder(Protocol):
-    """CLIP's image tower, with and without pooling."""
-
-    def image_embeddings(self, frames: np.ndarray, /) -> np.ndarray:
-        """Return float32 (N, dim) for uint8 (N, h, w, 3)."""
-        ...
-
-    def tokens(self, frames: np.ndarray, /) -> np.ndarray:
-        """Return float32 (N, tokens, dim) for uint8 (N, h, w, 3)."""
-        ...
-
-
-@dataclass(frozen=True)
-class Judges:
-    """The frozen networks that judge clips."""
-
-    image: Classifier
-    video: Classifier
-    clip: ClipEmbedder
 
 
 @dataclass(frozen=True)
@@ -65,13 +41,22 @@ class Plan:
     shuffles : int
         Re-pairings of the shuffled control; 0 for none.
     seed : int
-        Seed of the re-pairings.
+        Seed of the re-pairings and the draws.
+    monte_carlo : int
+        Draws per N-way accuracy for the sampled estimate beside the exact value; 0 for none.
+    rules : Rules
+        What the protocol decides.
+    also : mapping
+        Further metrics of pairs of clips by name, such as end-point error.
     """
 
     ways: tuple[int, ...] = (2, 50)
     batch_size: int = 32
     shuffles: int = 10
     seed: int = 0
+    monte_carlo: int = 0
+    rules: Rules = field(default_factory=Rules)
+    also: Mapping[str, PairMetric] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,27 +72,16 @@ class Scores:
         empty without shuffles.
     ground_truth, frozen_frame : dict
         ``clip_pcc`` of the ground truth, and of the reconstruction frozen at its first frame.
+    monte_carlo : dict
+        Accuracy -> its sampled estimate per clip and that estimate's standard error; empty
+        unless asked for.
     """
 
     metrics: dict[str, np.ndarray]
     shuffled: dict[str, np.ndarray]
     ground_truth: dict[str, np.ndarray]
     frozen_frame: dict[str, np.ndarray]
-
-
-@dataclass
-class _Seen:
-    """What one pass over the clips leaves behind."""
-
-    frame_scores: np.ndarray  # float32 (clips, frames, classes), reconstruction
-    frame_classes: np.ndarray  # int64 (clips, frames), ground truth
-    video_scores: np.ndarray  # float32 (clips, classes)
-    video_classes: np.ndarray  # int64 (clips,)
-    pcc: np.ndarray
-    pcc_truth: np.ndarray
-    pcc_frozen: np.ndarray
-    ssim: np.ndarray
-    psnr: np.ndarray
+    monte_carlo: Estimates = field(default_factory=dict)
 
 
 def pixel_shuffles(clips: int, shuffles: int) -> int:
@@ -127,7 +101,7 @@ def measure(
     plan: Plan,
     advance: Callable[[int], None] | None = None,
 ) -> Scores:
-    """Compute the metrics of the paper's Table 1 per clip, and their shuffled control.
+    """Compute the metrics of the paper's Table 1 and more per clip, and their shuffled control.
 
     Parameters
     ----------
@@ -144,7 +118,7 @@ def measure(
     Returns
     -------
     Scores
-        Names: ``frame_<N>way``, ``video_<N>way``, ``clip_pcc``, ``ssim``, ``psnr`` (dB).
+        Names: those of `metric_names` and `further`; PSNR in dB.
 
     Raises
     ------
@@ -153,25 +127,29 @@ def measure(
 
     Notes
     -----
-    One ground-truth class each: top-1 of the image classifier on the ground-truth frame of the
-    same time, top-1 of the video classifier on the ground-truth clip. Frame metrics are means
-    over the frames of a clip.
+    Ground-truth classes: the most probable ones of the image classifier on the ground-truth frame
+    of the same time, and of the video classifier on the ground-truth clip; the rules say how many.
+    Frame metrics are means over the frames of a clip.
     """
     if len(pred) != len(gt):
         raise ValueError(f"{len(pred)} reconstructions, but {len(gt)} ground-truth clips")
     step = advance or (lambda count: None)
-    seen = _look(pred, gt, judges, plan.batch_size, step)
+    pairwise = {**pair_metrics(plan.rules), **plan.also}
+    seen, pixels = _look(pred, gt, judges, plan, pairwise, step)
     own = np.arange(len(pred))
-    metrics = _accuracies(seen, own, plan.ways)
-    metrics |= {"clip_pcc": seen.pcc, "ssim": seen.ssim, "psnr": seen.psnr}
+    metrics = {**_of_judged(seen, own, plan), **pixels}
     shuffled: dict[str, np.ndarray] = {}
     if plan.shuffles and len(pred) > 1:
-        shuffled = _shuffled(pred, gt, seen, plan, step)
+        shuffled = _shuffled(pred, gt, seen, plan, pairwise, step)
+    smoothness = {"true": seen.true, "frozen": consistency.frozen(seen.made)}
+    pcc = {name: consistency.clip_pcc(of, plan.rules.pairs) for name, of in smoothness.items()}
+    trials = plan.monte_carlo
     return Scores(
-        metrics=metrics,
+        metrics={name: metrics[name] for name in [*metric_names(plan.ways), *further(plan.also)]},
         shuffled=shuffled,
-        ground_truth={"clip_pcc": seen.pcc_truth},
-        frozen_frame={"clip_pcc": seen.pcc_frozen},
+        ground_truth={"clip_pcc": pcc["true"]},
+        frozen_frame={"clip_pcc": pcc["frozen"]},
+        monte_carlo=seen.sampled(plan.ways, trials, plan.seed) if trials else {},
     )
 
 
@@ -186,6 +164,11 @@ def metric_names(ways: Sequence[int]) -> list[str]:
     ]
 
 
+def further(also: Mapping[str, PairMetric] | Sequence[str] = ()) -> list[str]:
+    """Names of the metrics beyond Table 1."""
+    return ["clip_similarity", "pixel_pearson", "hue_similarity", *also]
+
+
 def _batches(count: int, size: int) -> list[np.ndarray]:
     return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
 
@@ -194,66 +177,53 @@ def _look(
     pred: ClipSource,
     gt: ClipSource,
     judges: Judges,
-    batch_size: int,
+    plan: Plan,
+    pairwise: Mapping[str, PairMetric],
     advance: Callable[[int], None],
-) -> _Seen:
-    parts: list[dict[str, np.ndarray]] = []
-    for rows in _batches(len(pred), batch_size):
-        parts.append(_judge(pred.read(rows), gt.read(rows), judges))
+) -> tuple[Judged, dict[str, np.ndarray]]:
+    """Return what the networks say of all clips, and the pixel metrics of every pair."""
+    judged: list[dict[str, np.ndarray]] = []
+    pixels: list[dict[str, np.ndarray]] = []
+    for rows in _batches(len(pred), plan.batch_size):
+        made, true = pred.read(rows), gt.read(rows)
+        judged.append(judge(made, true, judges, plan.rules.truth_classes))
+        pixels.append({name: metric(made, true) for name, metric in pairwise.items()})
         advance(len(rows))
-    return _Seen(**{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+    return Judged(**_joined(judged)), _joined(pixels)
 
 
-def _judge(made: np.ndarray, true: np.ndarray, judges: Judges) -> dict[str, np.ndarray]:
-    """Everything that is kept of one batch; both uint8 (clips, frames, h, w, 3)."""
-    count, frames = made.shape[:2]
-
-    def per_frame(function: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> np.ndarray:
-        return function(clips.reshape(-1, *clips.shape[2:])).reshape(count, frames, -1)
-
-    embeddings = per_frame(judges.clip.image_embeddings, made)
-    return {
-        "frame_scores": per_frame(judges.image.probabilities, made),
-        "frame_classes": per_frame(judges.image.probabilities, true).argmax(axis=-1),
-        "video_scores": judges.video.probabilities(made),
-        "video_classes": judges.video.probabilities(true).argmax(axis=-1),
-        "pcc": consistency.clip_pcc(embeddings),
-        "pcc_truth": consistency.clip_pcc(per_frame(judges.clip.image_embeddings, true)),
-        "pcc_frozen": consistency.clip_pcc(consistency.frozen(embeddings)),
-        "ssim": pixel.ssim(made, true).mean(axis=1),
-        "psnr": pixel.psnr(made, true).mean(axis=1),
-    }
-
-
-def _accuracies(seen: _Seen, order: np.ndarray, ways: Sequence[int]) -> dict[str, np.ndarray]:
-    """N-way accuracies with ground-truth clip i judged by the reconstruction ``order[i]``."""
-    clips, frames, classes = seen.frame_scores.shape
-    scores = seen.frame_scores[order].reshape(-1, classes)
-    truth = seen.frame_classes.reshape(-1)
-    values = {}
-    for n in ways:
-        values[f"video_{n}way"] = nway.nway_accuracy(
-            seen.video_scores[order], seen.video_classes, n
-        )
-        per_frame = nway.nway_accuracy(scores, truth, n)
-        values[f"frame_{n}way"] = per_frame.reshape(clips, frames).mean(axis=1)
-    return values
+def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _shuffled(
-    pred: ClipSource, gt: ClipSource, seen: _Seen, plan: Plan, advance: Callable[[int], None]
+    pred: ClipSource,
+    gt: ClipSource,
+    seen: Judged,
+    plan: Plan,
+    pairwise: Mapping[str, PairMetric],
+    advance: Callable[[int], None],
 ) -> dict[str, np.ndarray]:
     orders = derangements(len(pred), plan.shuffles, plan.seed)
-    accuracies = [_accuracies(seen, order, plan.ways) for order in orders]
-    values = {name: np.mean([a[name] for a in accuracies], axis=0) for name in accuracies[0]}
-    # CLIP-pcc does not look at the ground truth at all: its control is itself, differently ordered
-    values["clip_pcc"] = seen.pcc[orders].mean(axis=0)
+    judged = [_of_judged(seen, order, plan) for order in orders]
+    values = {name: np.mean([each[name] for each in judged], axis=0) for name in judged[0]}
     some = orders[: pixel_shuffles(len(pred), plan.shuffles)]
-    values["ssim"], values["psnr"] = np.zeros((2, len(pred)))
-    for order in some:
+    values |= {name: np.zeros(len(pred)) for name in pairwise}
+    for number, order in enumerate(some):
+        due = {n: metric for n, metric in pairwise.items() if number == 0 or n not in SLOW}
         for rows in _batches(len(pred), plan.batch_size):
             made, true = pred.read(order[rows]), gt.read(rows)
-            values["ssim"][rows] += pixel.ssim(made, true).mean(axis=1) / len(some)
-            values["psnr"][rows] += pixel.psnr(made, true).mean(axis=1) / len(some)
+            for name, metric in due.items():
+                values[name][rows] += metric(made, true) / (1 if name in SLOW else len(some))
             advance(len(rows))
     return values
+
+
+def _of_judged(seen: Judged, order: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
+    # without a gate CLIP-pcc does not look at the ground truth at all: its control is itself,
+    # differently ordered
+    return {
+        **seen.accuracies(order, plan.ways),
+        "clip_pcc": seen.consistency(order, plan.rules),
+        "clip_similarity": seen.similarity(order),
+    }

@@ -9,32 +9,54 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.metrics import nway, pixel, suite
+from neuroclips_cli.metrics import flow, nway, perceptual, pixel, ssim_variants, suite
 from neuroclips_cli.metrics.identification import Retrieval
+from neuroclips_cli.metrics.rules import Rules
 from neuroclips_cli.metrics.statistics import summarise
+from neuroclips_cli.protocols import Protocol
 from neuroclips_cli.schema import EvaluateSettings
 
 TRUTH_CLASSES = (
     "one per frame (top-1 of the image classifier on the ground-truth frame of the same time) "
     "and one per clip (top-1 of the video classifier on the ground-truth clip)"
 )
+PAIRS = {"adjacent": "adjacent frames", "all": "all pairs of a clip's frames"}
+CLIP_PCC = "mean cosine of the CLIP embeddings of {pairs}"
+FURTHER = {
+    "clip_similarity": "cosine of the CLIP embeddings with the ground-truth frame of the same time",
+    "pixel_pearson": "Pearson correlation of a frame's RGB values",
+    "hue_similarity": "cosine of 8-bit hues, red and blue exchanged (Mind-Animator as coded)",
+    "caption_similarity": "cosine of the CLIP text embeddings of decoded and true caption",
+    "epe": flow.WHAT,
+    "lpips": perceptual.WHAT,
+}
+"""Definitions of the metrics beyond the paper's Table 1."""
+BEFORE_PROTOCOLS = {
+    "protocol": "standard",
+    "clip_pcc": CLIP_PCC.format(pairs=PAIRS["adjacent"]),
+}
+"""Entries that evaluations made before there were protocols lack."""
 ABOUT = ("clip", "segment", "crosses_scene", "scene")
 
 
 def assemble(
-    protocol: EvaluateSettings,
+    settings: EvaluateSettings,
+    protocol: Protocol,
     judges: Mapping[str, str],
     seed: int,
     scores: suite.Scores,
     found: Retrieval | None,
     scenes: np.ndarray | None,
+    drawn: str = "scenes",
 ) -> dict[str, Any]:
     """Summarise per-clip values into the content of ``metrics.json``.
 
     Parameters
     ----------
-    protocol : EvaluateSettings
-        How it was measured.
+    settings : EvaluateSettings
+        With which sizes and numbers of draws it was measured.
+    protocol : Protocol
+        By which rules.
     judges : mapping
         Name of each judging network -> its reference.
     seed : int
@@ -45,23 +67,25 @@ def assemble(
         Per-clip retrieval, where it was measured.
     scenes : numpy.ndarray or None
         (clips,) scene labels, for the second interval.
+    drawn : str
+        What these labels stand for.
 
     Returns
     -------
     dict
-        ``metrics``, ``controls``, ``chance``, ``protocol``.
+        ``metrics``, ``controls``, ``chance``, ``protocol``, and ``monte_carlo`` if drawn.
     """
 
     def summaries(values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return {
-            name: summarise(column, protocol.bootstrap_samples, seed, scenes).as_dict()
+            name: summarise(column, settings.bootstrap_samples, seed, scenes).as_dict()
             for name, column in values.items()
         }
 
-    names = suite.metric_names(protocol.ways)
-    metrics = {name: scores.metrics[name] for name in names}
-    shuffled = {name: scores.shuffled[name] for name in names if scores.shuffled}
-    chance = {name: nway.chance(n) for n in protocol.ways for name in _accuracies(n)}
+    metrics = dict(scores.metrics)
+    shuffled = {name: scores.shuffled[name] for name in metrics if name in scores.shuffled}
+    known = protocol.rules.truth_classes
+    chance = {name: nway.chance(n, known) for n in settings.ways for name in _accuracies(n)}
     if found:
         metrics |= found.metrics
         shuffled |= found.shuffled
@@ -69,7 +93,7 @@ def assemble(
             name: min(1.0, (5 if name.endswith("_top5") else 1) / found.part)
             for name in found.metrics
         }
-    return {
+    result: dict[str, Any] = {
         "metrics": summaries(metrics),
         "controls": {
             "shuffled_fmri": summaries(shuffled),
@@ -78,33 +102,79 @@ def assemble(
         },
         "chance": chance,
         "protocol": {
-            **_protocol(protocol, len(scores.metrics["ssim"]), judges),
-            "ci95_scenes": None if scenes is None else "the same, whole scenes drawn",
+            **_protocol(settings, protocol, len(scores.metrics["ssim"]), judges),
+            "further": {name: FURTHER[name] for name in metrics if name in FURTHER},
+            "ci95_scenes": None if scenes is None else f"the same, whole {drawn} drawn",
             "retrieval_part": found.part if found else None,
             "seed": seed,
         },
     }
+    if scores.monte_carlo:
+        result["monte_carlo"] = _monte_carlo(scores, settings.monte_carlo)
+    return result
+
+
+def _monte_carlo(scores: suite.Scores, trials: int) -> dict[str, Any]:
+    """Return the sampled accuracies beside the exact ones.
+
+    ``standard_error`` is that of the mean from drawing alone; ``published_deviation`` is what
+    papers print behind their figures, the binomial error of one draw of a clip, averaged.
+    """
+    found = {
+        name: {
+            "mean": float(values.mean()),
+            "standard_error": float(np.sqrt(np.sum(errors**2)) / len(errors)),
+            "exact": float(scores.metrics[name].mean()),
+            "published_deviation": float(errors.mean()),
+        }
+        for name, (values, errors) in scores.monte_carlo.items()
+    }
+    return {"trials": trials, "metrics": found}
 
 
 def _accuracies(ways: int) -> tuple[str, str]:
     return f"video_{ways}way", f"frame_{ways}way"
 
 
-def _protocol(protocol: EvaluateSettings, clips: int, judges: Mapping[str, str]) -> dict[str, Any]:
+def _protocol(
+    settings: EvaluateSettings, protocol: Protocol, clips: int, judges: Mapping[str, str]
+) -> dict[str, Any]:
+    rules = protocol.rules
     return {
         "n": clips,
-        "fps": protocol.fps,
-        "size": protocol.size,
+        "protocol": protocol.name,
+        "source": protocol.source,
+        "remarks": list(protocol.remarks),
+        "fps": settings.fps,
+        "size": settings.size,
         **judges,
+        "published_judges": protocol.judges,
         "nway": "exact closed form, top-1, ties at even odds",
-        "ground_truth_classes": TRUTH_CLASSES,
-        "ssim": pixel.SSIM_VARIANT,
+        "ground_truth_classes": _truth_classes(rules),
+        "clip_pcc": _clip_pcc(rules),
+        "ssim": ssim_variants.WHAT[rules.ssim],
         "psnr": f"data range 255, at most {pixel.PSNR_CAP_DB:g} dB",
         "frame_metrics": "mean over the frames of a clip, then over clips",
-        "ci95": f"percentile bootstrap over clips, {protocol.bootstrap_samples} samples",
-        "shuffles": protocol.shuffles,
-        "shuffles_of_pixel_metrics": suite.pixel_shuffles(clips, protocol.shuffles),
+        "ci95": f"percentile bootstrap over clips, {settings.bootstrap_samples} samples",
+        "shuffles": settings.shuffles,
+        "shuffles_of_pixel_metrics": suite.pixel_shuffles(clips, settings.shuffles),
     }
+
+
+def _truth_classes(rules: Rules) -> str:
+    if rules.truth_classes == 1:
+        return TRUTH_CLASSES
+    return (
+        f"the {rules.truth_classes} most probable of the ground-truth frame or clip; a draw is won "
+        "if any of them beats the distractors"
+    )
+
+
+def _clip_pcc(rules: Rules) -> str:
+    said = CLIP_PCC.format(pairs=PAIRS[rules.pairs])
+    if rules.gate > -1:
+        said += f"; 0 where the clip's CLIP similarity with the ground truth is <= {rules.gate:g}"
+    return said
 
 
 def per_clip(
@@ -129,6 +199,8 @@ def per_clip(
     columns |= {"ground_truth_clip_pcc": scores.ground_truth["clip_pcc"]}
     shuffled = scores.shuffled | (found.shuffled if found else {})
     columns |= {f"shuffled_{name}": values for name, values in shuffled.items()}
+    for name, (values, errors) in scores.monte_carlo.items():
+        columns |= {f"monte_carlo_{name}": values, f"monte_carlo_se_{name}": errors}
     rows = [
         [clip[key] for key in about]
         + ["" if np.isnan(values[i]) else f"{values[i]:.6g}" for values in columns.values()]

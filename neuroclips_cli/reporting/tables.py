@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from neuroclips_cli.reporting.published import NEUROCLIPS
 
 LABELS = {
-    "clip_pcc": "CLIP-pcc",
+    "clip_pcc": "CLIP-pcc (smoothness)",
+    "clip_similarity": "CLIP similarity",
+    "pixel_pearson": "pixel correlation",
+    "hue_similarity": "hue (cosine)",
+    "caption_similarity": "caption similarity",
+    "epe": "end-point error (px)",
+    "lpips": "LPIPS",
     "ssim": "SSIM",
     "psnr": "PSNR (dB)",
     "retrieval_fmri_to_image": "fMRI to image, top-1",
@@ -23,7 +29,17 @@ PAPER_NOTE = (
     "orientation only. Not comparable: other films, other classifiers, and its accuracies count "
     "three ground-truth classes (chance 0.750 and 0.058)."
 )
-COLUMNS = ("metric", "value [95 %]", "shuffled fMRI [95 %]", "chance", "paper*")
+COLUMNS = {
+    "metric": "label",
+    "value [95 %]": "value",
+    "SD": "deviation",
+    "[95 %, scenes]": "scenes",
+    "Monte Carlo (s.e.)": "sampled",
+    "shuffled fMRI [95 %]": "control",
+    "chance": "chance",
+    "paper*": "paper",
+}
+"""Heading -> what a `MetricRow` calls it."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +52,9 @@ class MetricRow:
     control: str
     chance: str
     paper: str
-
-    def cells(self) -> tuple[str, str, str, str, str]:
-        """Return the texts in the order of `COLUMNS`."""
-        return self.label, self.value, self.control, self.chance, self.paper
+    deviation: str = ""
+    scenes: str = ""
+    sampled: str = ""
 
 
 def label(name: str) -> str:
@@ -52,15 +67,29 @@ def label(name: str) -> str:
 
 def number(name: str, value: float) -> str:
     """Return a value with the digits its metric deserves."""
-    return f"{value:.2f}" if name == "psnr" else f"{value:.3f}"
+    return f"{value:.2f}" if name in ("psnr", "epe") else f"{value:.3f}"
 
 
 def with_interval(name: str, summary: Mapping[str, Any] | None) -> str:
     """Return ``0.812 [0.790, 0.834]``; empty without a summary."""
     if not summary:
         return ""
-    low, high = summary["ci95"]
-    return f"{number(name, summary['mean'])} [{number(name, low)}, {number(name, high)}]"
+    return f"{number(name, summary['mean'])} {_interval(name, summary['ci95'])}"
+
+
+def _interval(name: str, bounds: Sequence[float] | None) -> str:
+    return f"[{number(name, bounds[0])}, {number(name, bounds[1])}]" if bounds else ""
+
+
+def _sampled(found: Mapping[str, float] | None) -> str:
+    return f"{found['mean']:.4f} ({found['standard_error']:.4f})" if found else ""
+
+
+def text_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and lines of the table, without columns that are empty throughout."""
+    rows = metric_rows(result)
+    used = [name for name, kept in COLUMNS.items() if any(getattr(row, kept) for row in rows)]
+    return used, [[getattr(row, COLUMNS[name]) for name in used] for row in rows]
 
 
 def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
@@ -78,6 +107,7 @@ def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
     """
     control = result.get("controls", {}).get("shuffled_fmri", {})
     known = result.get("chance", {})
+    drawn = result.get("monte_carlo", {}).get("metrics", {})
     return [
         MetricRow(
             name=name,
@@ -86,6 +116,9 @@ def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
             control=with_interval(name, control.get(name)),
             chance=number(name, known[name]) if name in known else "",
             paper=number(name, NEUROCLIPS[name]) if name in NEUROCLIPS else "",
+            deviation=number(name, summary["std"]),
+            scenes=_interval(name, summary.get("ci95_scenes")),
+            sampled=_sampled(drawn.get(name)),
         )
         for name, summary in result["metrics"].items()
     ]
@@ -103,6 +136,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             f"{number('clip_pcc', truth['mean'])}, a frozen frame "
             f"{number('clip_pcc', frozen['mean'])}."
         )
+    said += _of_protocol(result.get("protocol", {}), result.get("chance", {}))
     ceiling = controls.get("noise_ceiling", {})
     if ceiling.get("split_half_r") is not None:
         said.append(
@@ -111,4 +145,27 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             f"({ceiling['spearman_brown_r']:.2f} for all {ceiling['repetitions']} repetitions)."
         )
     said.append(PAPER_NOTE)
+    return said
+
+
+def _of_protocol(protocol: Mapping[str, Any], chance: Mapping[str, float]) -> list[str]:
+    """Return what sets a published protocol apart from the standard one, and other judges."""
+    if protocol.get("protocol", "standard") == "standard":
+        return []
+    levels = ", ".join(f"{label(name)} {level:.3f}" for name, level in chance.items())
+    said = [
+        f"Protocol {protocol['protocol']} ({protocol['source']}). Ground-truth classes: "
+        f"{protocol['ground_truth_classes']} (chance: {levels}). SSIM: {protocol['ssim']}. "
+        f"CLIP-pcc: {protocol['clip_pcc']}. Remarks: {'; '.join(protocol['remarks'])}."
+    ]
+    other = [
+        f"{protocol[judge]} instead of {published}"
+        for judge, published in protocol["published_judges"].items()
+        if published and published != protocol[judge]
+    ]
+    if other:
+        said.append(
+            f"Judges are not the protocol's ({'; '.join(other)}): the figures cannot be compared "
+            "with the published ones."
+        )
     return said

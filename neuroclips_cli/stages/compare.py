@@ -28,6 +28,10 @@ NO_MATTER = (
     "shuffles",
     "shuffles_of_pixel_metrics",
     "retrieval_part",
+    "further",
+    "source",
+    "remarks",
+    "published_judges",
 )
 """Entries of a protocol that do not decide the value of a metric; retrieval is seen to apart."""
 SAME_FILMS = 0.9
@@ -235,7 +239,9 @@ def _check(runs: Sequence[_Run]) -> None:
     for number, other in enumerate(runs):
         if any(_identity(other) == _identity(earlier) for earlier in runs[:number]):
             raise UserError(f"{other.name} is named twice: compare different runs")
-        ours, theirs = first.result["protocol"], other.result["protocol"]
+        ours, theirs = (
+            results.BEFORE_PROTOCOLS | item.result["protocol"] for item in (first, other)
+        )
         for key in dict.fromkeys([*ours, *theirs]):
             if key not in NO_MATTER and ours.get(key) != theirs.get(key):
                 raise UserError(

@@ -1,9 +1,8 @@
-"""Stage ``evaluate``: the seven metrics of the paper's Table 1, retrieval, and their controls."""
+"""Stage ``evaluate``: the paper's seven metrics and more, retrieval, and their controls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import isnan
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,29 @@ import numpy as np
 
 from neuroclips_cli import artifacts, console, disk
 from neuroclips_cli.config import Settings
+from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.clips import FolderClips, list_clips, open_clips
 from neuroclips_cli.data.panels import position
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics import suite
-from neuroclips_cli.metrics.controls import split_half_reliability
-from neuroclips_cli.metrics.identification import KeyframeTokens, Retrieval, retrieve
-from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_count
+from neuroclips_cli.metrics.resample import ArrayClips
 from neuroclips_cli.reporting import results, tables
-
-JUDGES = ("image_classifier", "video_classifier", "clip")
+from neuroclips_cli.stages.judging import (
+    JUDGES,
+    assemble,
+    noise_ceiling,
+    retrieval,
+    score,
+    with_captions,
+)
+from neuroclips_cli.stages.judging import load_judges as _load_judges
+from neuroclips_cli.stages.pairing import (
+    at_rate,
+    check_lengths,
+    match,
+    rate,
+    say_resampling,
+    under_protocol,
+)
 
 
 def run(settings: Settings, *, run: str = "reconstruct", overwrite: bool = False) -> Path:
@@ -52,6 +64,7 @@ def run(settings: Settings, *, run: str = "reconstruct", overwrite: bool = False
             "reconstruct-without-<keyframe|blurry>"
         )
     name = "evaluate" + run.removeprefix("reconstruct")
+    settings = under_protocol(settings)
     made = artifacts.require_stage(settings, run, name)
     data = artifacts.require_stage(settings, "preprocess", name)
     with artifacts.open_stage(
@@ -112,7 +125,8 @@ def run_pair(
         raise UserError(
             f"{out} already holds a metrics.json: choose another folder, or --overwrite"
         )
-    left, right = _match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
+    settings = under_protocol(settings)
+    left, right = match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
     clip_s, fps, size = settings.data.clip_s, settings.evaluate.fps, settings.evaluate.size
     place = {which: position(panels, which) if panels else None for which in ("pred", "gt")}
     made = open_clips(
@@ -121,11 +135,19 @@ def run_pair(
     true = open_clips(
         gt, right, "--gt", clip_s=clip_s, target_fps=fps, size=size, panel=place["gt"]
     )
-    _say_resampling(settings, {"--pred": (made, list(left)), "--gt": (true, list(right))})
-    scores = _scores(settings, made, true, _load_judges(settings))
-    result = _assemble(settings, scores, None, None)
+    sets: dict[str, tuple[ArrayClips | FolderClips, list[str]]]
+    sets = {"--pred": (made, list(left)), "--gt": (true, list(right))}
+    shapes = {option: clips.shapes() for option, (clips, _) in sets.items()}
+    fps = rate(settings, *(min(shape.fps for shape in of) for of in shapes.values()))
+    settings, made, true = at_rate(settings, fps, made, true)
+    say_resampling(settings, {o: (shapes[o], names) for o, (_, names) in sets.items()})
+    scores = score(settings, made, true, _load_judges(settings))
+    scenes = clip_table.block_labels(len(made), clip_s)
+    result = assemble(settings, scores, None, scenes)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
-    header, rows = results.per_clip(scores, None, [{"clip": name} for name in left])
+    labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(made)
+    about = [{"clip": name, **label} for name, label in zip(left, labels, strict=True)]
+    header, rows = results.per_clip(scores, None, about)
     disk.write_text(out / "per_clip.csv", results.as_csv(header, rows))
     disk.write_json(out / "metrics.json", result)
     show(result, f"{pred} against {gt}")
@@ -134,8 +156,9 @@ def run_pair(
 
 def show(result: Mapping[str, Any], title: str) -> None:
     """Print the metric table and what must be known to read it."""
-    rows = [row.cells() for row in tables.metric_rows(result)]
-    console.table(f"{title} ({result['protocol']['n']} clips)", tables.COLUMNS, rows)
+    protocol = result["protocol"]
+    said = f"{protocol['n']} clips, protocol {protocol.get('protocol', 'standard')}"
+    console.table(f"{title} ({said})", *tables.text_table(result))
     for note in tables.notes(result):
         console.info(note)
 
@@ -148,156 +171,26 @@ def _measure_run(
     frames = artifacts.read_array(data / "frames_test.npy")
     record = artifacts.read_json(made / "manifest.json")["settings"]["reconstruct"]
     judges = _load_judges(settings)
-    protocol = settings.evaluate
-    pred = ArrayClips(clips, np.arange(len(clips)), record["fps"], protocol.fps, protocol.size)
     truth_fps = frames.shape[1] / settings.data.clip_s
-    gt = ArrayClips(frames, index, truth_fps, protocol.fps, protocol.size)
-    scores = _scores(settings, pred, gt, judges)
-    found = _retrieval(settings, made, frames, index, judges)
+    size, fps = settings.evaluate.size, rate(settings, record["fps"], truth_fps)
+    settings, pred, gt = at_rate(
+        settings,
+        fps,
+        ArrayClips(clips, np.arange(len(clips)), record["fps"], fps, size),
+        ArrayClips(frames, index, truth_fps, fps, size),
+    )
+    kinds = {"the reconstruction": pred.shapes(), "the film": gt.shapes()}
+    check_lengths(fps, {what: (shapes, ["a clip"] * len(index)) for what, shapes in kinds.items()})
+    scores = score(settings, pred, gt, judges)
     table = [row for row in artifacts.read_csv(data / "clips.csv") if row["split"] == "test"]
     chosen = [table[int(i)] for i in index]
-    scenes = [row.get("scene", "") for row in chosen]
-    result = _assemble(settings, scores, found, np.array(scenes) if all(scenes) else None)
-    result["controls"]["noise_ceiling"] = _noise_ceiling(data)
+    scores = with_captions(settings, scores, made, chosen, judges)
+    found = retrieval(settings, made, frames, index, judges)
+    scenes = clip_table.scene_labels(chosen)
+    result = assemble(settings, scores, found, scenes)
+    result["controls"]["noise_ceiling"] = noise_ceiling(data)
     result["protocol"]["blur_init"] = record["blur_init"]
+    if scenes:
+        chosen = [row | {"scene": label} for row, label in zip(chosen, scenes[0], strict=True)]
     header, rows = results.per_clip(scores, found, chosen)
     return result, header, rows
-
-
-def _load_judges(settings: Settings) -> suite.Judges:
-    from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
-    from neuroclips_cli.backbones.clip import load_clip
-    from neuroclips_cli.backbones.loading import choose_device
-
-    device, names = choose_device(settings.run.device), settings.backbones
-    image = load_image_classifier(names.image_classifier, device)
-    video = load_video_classifier(names.video_classifier, device)
-    for ref, classifier in ((names.image_classifier, image), (names.video_classifier, video)):
-        if classifier.classes < max(settings.evaluate.ways):
-            raise UserError(
-                f"the classifier '{ref}' knows {classifier.classes} classes, too few for a "
-                f"{max(settings.evaluate.ways)}-way test: lower ways in [evaluate] of "
-                "neuroclips.toml"
-            )
-    return suite.Judges(image=image, video=video, clip=load_clip(names.clip, device))
-
-
-def _scores(
-    settings: Settings,
-    pred: ArrayClips | FolderClips,
-    gt: ArrayClips | FolderClips,
-    judges: suite.Judges,
-) -> suite.Scores:
-    protocol = settings.evaluate
-    plan = suite.Plan(protocol.ways, protocol.batch_size, protocol.shuffles, settings.run.seed)
-    with console.progress("measuring clips", suite.steps(len(pred), plan)) as advance:
-        return suite.measure(pred, gt, judges, plan, advance)
-
-
-def _retrieval(
-    settings: Settings, made: Path, frames: np.ndarray, index: np.ndarray, judges: suite.Judges
-) -> Retrieval | None:
-    path = made / "tokens_brain.npy"
-    if not path.exists() or len(index) < 2:
-        console.info("no retrieval: it needs tokens_brain.npy and at least two clips")
-        return None
-    with console.progress("measuring retrieval", len(index)) as advance:
-        return retrieve(
-            artifacts.read_array(path),
-            KeyframeTokens(frames, index, judges.clip, advance),
-            settings.evaluate.retrieval_part,
-            shuffles=settings.evaluate.shuffles,
-            seed=settings.run.seed,
-            block=settings.evaluate.batch_size,
-        )
-
-
-def _assemble(
-    settings: Settings, scores: suite.Scores, found: Retrieval | None, scenes: np.ndarray | None
-) -> dict[str, Any]:
-    judges = {judge: getattr(settings.backbones, judge) for judge in JUDGES}
-    return results.assemble(settings.evaluate, judges, settings.run.seed, scores, found, scenes)
-
-
-def _noise_ceiling(data: Path) -> dict[str, Any]:
-    facts = split_half_reliability(artifacts.read_array(data / "fmri_test_repetitions.npy"))
-    return {
-        "split_half_r": None if isnan(facts["split_half_r"]) else facts["split_half_r"],
-        "spearman_brown_r": None if isnan(facts["spearman_brown_r"]) else facts["spearman_brown_r"],
-        "voxels": int(facts["voxels"]),
-        "repetitions": int(facts["repetitions"]),
-        "what": "correlation over test clips of even- with odd-numbered repetitions, median voxel",
-    }
-
-
-def _match(
-    left: dict[str, Path | int], right: dict[str, Path | int], pred: Path, gt: Path
-) -> tuple[dict[str, Path | int], dict[str, Path | int]]:
-    """Pair two sets by name; a set that is an array has no names and is paired in order."""
-    unnamed = any(isinstance(entry, int) for entry in (*left.values(), *right.values()))
-    if unnamed:
-        if len(left) != len(right):
-            raise UserError(
-                f"--pred {pred} holds {len(left)} clips and --gt {gt} holds {len(right)}: an "
-                "array is paired in order, so both must hold the same number"
-            )
-        console.info(f"{len(left)} pairs, matched in order")
-        return left, right
-    extra = {
-        "--pred": sorted(left.keys() - right.keys()),
-        "--gt": sorted(right.keys() - left.keys()),
-    }
-    if any(extra.values()):
-        said = [
-            f"only in {option}: {', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
-            for option, names in extra.items()
-            if names
-        ]
-        raise UserError(
-            f"the clips of --pred {pred} and --gt {gt} must have the same names "
-            f"({'; '.join(said)}): rename or remove these"
-        )
-    console.info(f"{len(left)} pairs, matched by name")
-    return left, {name: right[name] for name in left}
-
-
-def _say_resampling(
-    settings: Settings, sets: Mapping[str, tuple[ArrayClips | FolderClips, list[str]]]
-) -> None:
-    """Say what happens to each set, and refuse clips that do not last equally long."""
-    fps, size = settings.evaluate.fps, settings.evaluate.size
-    lengths: dict[int, str] = {}
-    for option, (clips, names) in sets.items():
-        shapes = clips.shapes()
-        for name, shape in zip(names, shapes, strict=True):
-            lengths.setdefault(frame_count(shape.frames, shape.fps, fps), f"{name} of {option}")
-        kinds = list(dict.fromkeys(map(str, shapes)))
-        shown = "; ".join(kinds[:3]) + (f"; and {len(kinds) - 3} more kinds" if kinds[3:] else "")
-        frames = frame_count(shapes[0].frames, shapes[0].fps, fps)
-        console.info(
-            f"{option}: {len(shapes)} clips ({shown}) brought to {frames} frames at {fps} fps, "
-            f"{size} x {size} pixels: {_how(shapes, fps, size)}"
-        )
-    if len(lengths) > 1:
-        (first, one), (second, two) = list(lengths.items())[:2]
-        raise UserError(
-            f"all clips must last equally long: {one} has {first / fps:g} s and {two} has "
-            f"{second / fps:g} s; cut them to the same duration"
-        )
-    if min(lengths) < 2:
-        raise UserError(
-            f"the clips have one frame at {fps} fps, and CLIP-pcc needs two: give longer clips "
-            "or raise fps in [evaluate]"
-        )
-
-
-def _how(shapes: Sequence[ClipShape], fps: float, size: int) -> str:
-    """Return what resampling does to these clips, in words."""
-    done = []
-    if any(abs(shape.fps - fps) > 1e-6 for shape in shapes):
-        done.append("nearest frame in time")
-    if any((shape.height, shape.width) != (size, size) for shape in shapes):
-        done.append("area average or bilinear resize")
-    if any(shape.height != shape.width for shape in shapes):
-        done.append("aspect ratio changed")
-    return ", ".join(done) or "nothing to do"

@@ -1,0 +1,77 @@
+"""Evaluation protocols as data: what each paper's figures were measured by, one file each."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.metrics.rules import PAIRS, SSIM_VARIANTS, Rules
+from neuroclips_cli.values import nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+STANDARD = "standard"
+NAMES = (STANDARD, "neuroclips", "mindvideo", "mind-animator", "neurons")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a set of published figures was measured.
+
+    Attributes
+    ----------
+    name, title, source : str
+        What it is called, in words, and where it is taken from.
+    fps, size : int
+        Frame rate in Hz and height and width in pixels; 0 for those of ``[evaluate]``.
+    never_faster : bool
+        ``fps`` is the most: clips with fewer frames are not filled up.
+    trials : int
+        Random draws behind a published N-way accuracy, for the record: here it is exact.
+    rules : Rules
+        What it decides about the metrics.
+    judges : dict
+        ``image_classifier``, ``video_classifier``, ``clip``: ids of the networks, empty where
+        none is stated.
+    remarks : tuple of str
+        What else is peculiar about it.
+    """
+
+    name: str
+    title: str
+    source: str
+    fps: int
+    size: int
+    never_faster: bool
+    trials: int
+    rules: Rules
+    judges: dict[str, str]
+    remarks: tuple[str, ...]
+
+
+@lru_cache(maxsize=len(NAMES))
+def load(name: str) -> Protocol:
+    """Read a protocol.
+
+    Raises
+    ------
+    UserError
+        If there is none of that name.
+    """
+    if name not in NAMES:
+        raise UserError(
+            f"there is no protocol {name!r}{nearest(name, NAMES)}; choose one of {', '.join(NAMES)}"
+        )
+    text = (resources.files(__name__) / f"{name}.toml").read_text("utf-8")
+    content = tomllib.loads(text)
+    rules = Rules(**content.pop("rules"))
+    if rules.ssim not in SSIM_VARIANTS or rules.pairs not in PAIRS:
+        raise ValueError(f"{name}.toml: {rules} names no known variant")
+    remarks = tuple(content.pop("remarks"))
+    return Protocol(name=name, rules=rules, remarks=remarks, **content)
