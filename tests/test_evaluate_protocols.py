@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import fake_judges
 import fake_run
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts, protocols, schema
+from neuroclips_cli import artifacts, manifest, protocols, schema
 from neuroclips_cli.config import keys, load_settings
 from neuroclips_cli.data.clip_table import block_labels, scene_labels
 from neuroclips_cli.errors import UserError
@@ -112,6 +116,14 @@ def test_mind_animator_does_not_fill_up_slow_clips(tmp_path):
     assert slow["protocol"]["fps"] == 3
 
 
+def rewrite(folder: Path, result: dict[str, Any]) -> None:
+    """Leave another result in a finished evaluation, as an older version would have."""
+    (folder / "metrics.json").write_text(json.dumps(result))
+    record = artifacts.read_json(folder / "manifest.json")
+    del record["seal"]
+    manifest.write(folder, {**record, "outputs": {}, "marks": {}})
+
+
 def test_protocols_are_not_compared_and_old_results_count_as_standard(tmp_path):
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
@@ -121,12 +133,10 @@ def test_protocols_are_not_compared_and_old_results_count_as_standard(tmp_path):
     result = artifacts.read_json(folder / "metrics.json")
     for key in ("protocol", "clip_pcc", "further", "source", "remarks", "published_judges"):
         del result["protocol"][key]
-    import json
-
-    (folder / "metrics.json").write_text(json.dumps(result))
+    rewrite(folder, result)
     assert len(compare.run(chosen, ["evaluate", "evaluate-without-blurry"])) == 2
     result["protocol"]["protocol"] = "neuroclips"
-    (folder / "metrics.json").write_text(json.dumps(result))
+    rewrite(folder, result)
     with pytest.raises(UserError, match="different protocols"):
         compare.run(chosen, ["evaluate", "evaluate-without-blurry"])
 

@@ -118,8 +118,8 @@ def test_it_shows_distributions_controls_and_brain_maps(page):
     for heading in ("Distributions", "Controls", "Ablations", "Brain maps"):
         assert heading in page.text
     drawn = [attributes for attributes in page.all("svg") if attributes["class"] == "histogram"]
-    assert len(drawn) == 7
-    assert len(page.all("polyline")) == 7  # the shuffled control of each
+    assert len(drawn) == 10
+    assert len(page.all("polyline")) == 10  # the shuffled control of each
     for said in ("shuffled", "mean-frame", "higher", "middle half"):
         assert said in page.text
     assert "No fused clips" not in page.text

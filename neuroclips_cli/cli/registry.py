@@ -35,7 +35,9 @@ COMMANDS = {
     "init": Listed(SET_UP, "Write neuroclips.toml here, so that later commands need no flags."),
     "config": Listed(SET_UP, "Show the settings in force and where each comes from."),
     "status": Listed(SET_UP, "Show for each subject what is done, stale, interrupted or missing."),
-    "doctor": Listed(SET_UP, "Check Python, packages, device, disk, data set and model files."),
+    "doctor": Listed(
+        SET_UP, "Check machine, data set, model files, and that every stage connects and fits."
+    ),
     "models": Listed(SET_UP, "Backbones: what a profile needs; fetch and convert them."),
     "simulate": Listed(PIPELINE, "Write a data set of cc2017's shape with known ground truth."),
     "preprocess": Listed(

@@ -40,7 +40,9 @@ class Generation:
 
     def __init__(self, settings: Settings, voxels: int) -> None:
         self.settings, self.voxels = settings, voxels
-        self.batch = settings.reconstruct.batch_size
+        self.batch = (
+            settings.reconstruct.batch_size or 1
+        )  # automatic: what the smallest batch takes
         self.size = settings.data.frame_size
 
     @cached_property
