@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import fake_judges
 import fake_run
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts, manifest, protocols, schema
+from neuroclips_cli import artifacts, disk, protocols, schema
 from neuroclips_cli.config import keys, load_settings
 from neuroclips_cli.data.clip_table import block_labels, scene_labels
 from neuroclips_cli.errors import UserError
@@ -116,29 +112,19 @@ def test_mind_animator_does_not_fill_up_slow_clips(tmp_path):
     assert slow["protocol"]["fps"] == 3
 
 
-def rewrite(folder: Path, result: dict[str, Any]) -> None:
-    """Leave another result in a finished evaluation, as an older version would have."""
-    (folder / "metrics.json").write_text(json.dumps(result))
-    record = artifacts.read_json(folder / "manifest.json")
-    del record["seal"]
-    manifest.write(folder, {**record, "outputs": {}, "marks": {}})
-
-
 def test_protocols_are_not_compared_and_old_results_count_as_standard(tmp_path):
-    chosen = fake_run.settings(tmp_path)
-    fake_run.write(chosen)
-    fake_run.write(chosen, noise=60.0, run="reconstruct-without-blurry")
-    folder = evaluate.run(chosen)
-    evaluate.run(chosen, run="reconstruct-without-blurry")
-    result = artifacts.read_json(folder / "metrics.json")
+    clips, changes = fake_judges.draw_clips(6, 6), {"evaluate.size": 16}
+    result = measured(tmp_path, clips, "a", **changes)
+    measured(tmp_path, clips, "b", **changes)
     for key in ("protocol", "clip_pcc", "further", "source", "remarks", "published_judges"):
         del result["protocol"][key]
-    rewrite(folder, result)
-    assert len(compare.run(chosen, ["evaluate", "evaluate-without-blurry"])) == 2
+    disk.write_json(tmp_path / "a" / "metrics.json", result)
+    chosen, runs = fake_run.settings(tmp_path), [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert len(compare.run(chosen, runs)) == 2
     result["protocol"]["protocol"] = "neuroclips"
-    rewrite(folder, result)
+    disk.write_json(tmp_path / "a" / "metrics.json", result)
     with pytest.raises(UserError, match="different protocols"):
-        compare.run(chosen, ["evaluate", "evaluate-without-blurry"])
+        compare.run(chosen, runs)
 
 
 def test_captions_of_a_run_are_compared_where_both_exist(tmp_path, monkeypatch):

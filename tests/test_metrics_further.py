@@ -8,7 +8,7 @@ import pytest
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import captions, consistency, flow, nway, pixel, ssim_variants, suite
-from neuroclips_cli.metrics.perceptual import LAYERS, Lpips
+from neuroclips_cli.metrics.perceptual import LAYERS, SHAPES, Lpips
 from neuroclips_cli.metrics.resample import ArrayClips
 from neuroclips_cli.metrics.retrieval import NotFinite, cosine_matrix
 from neuroclips_cli.metrics.rules import SSIM_VARIANTS, Rules
@@ -109,7 +109,6 @@ def test_what_is_not_installed_is_one_sentence(monkeypatch):
 def test_lpips_reads_local_weights_and_says_when_there_are_none(tmp_path):
     pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
     import torch
-    from torchvision.models import alexnet
 
     with pytest.raises(UserError, match="needs torchvision's AlexNet weights and found none"):
         Lpips("")
@@ -117,7 +116,10 @@ def test_lpips_reads_local_weights_and_says_when_there_are_none(tmp_path):
     with pytest.raises(UserError, match="found none in .*junk"):
         Lpips(str(tmp_path / "junk.pth"))
     torch.manual_seed(0)
-    weights = {k: v for k, v in alexnet().state_dict().items() if k.startswith("features")}
+    weights = {}
+    for layer, shape in zip(LAYERS, SHAPES, strict=True):
+        weights[f"features.{layer}.weight"] = torch.randn(shape) / np.sqrt(np.prod(shape[1:]))
+        weights[f"features.{layer}.bias"] = torch.zeros(shape[0])
     torch.save(weights, tmp_path / "alexnet.pth")
     distance = Lpips(str(tmp_path / "alexnet.pth"))
     first = distance.network.net.slice1[0].weight

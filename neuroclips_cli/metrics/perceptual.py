@@ -12,6 +12,9 @@ from neuroclips_cli.errors import UserError
 WHAT = "LPIPS on AlexNet (torchmetrics), mean over frames; 0 is best"
 LAYERS = (0, 3, 6, 8, 10)
 """Places of AlexNet's convolutions among its features; LPIPS reads one slice behind each."""
+SHAPED = tuple(enumerate(LAYERS))
+SHAPES = ((64, 3, 11, 11), (192, 64, 5, 5), (384, 192, 3, 3), (256, 384, 3, 3), (256, 256, 3, 3))
+"""Of the weights of these convolutions."""
 
 
 class Lpips:
@@ -39,19 +42,16 @@ class Lpips:
                 "lpips needs torchmetrics: pip install 'neuroclips[lpips]', or leave lpips out of "
                 "--also"
             ) from problem
-        self.device = device
-        self.network = _LPIPS(net="alex", pnet_rand=True)
         tensors = _alexnet(Path(weights)) if weights else {}
-        names = [(f"features.{n}.{kind}", n, kind) for n in LAYERS for kind in ("weight", "bias")]
-        own = {f"slice{LAYERS.index(n) + 1}.{n}.{kind}": tensors.get(k) for k, n, kind in names}
-        try:
-            self.network.net.load_state_dict(own)
-        except (RuntimeError, AttributeError) as problem:
+        if not tensors:
             raise UserError(
                 f"lpips needs torchvision's AlexNet weights and found none in '{weights}': "
                 "download https://download.pytorch.org/models/alexnet-owt-7be5be79.pth and give "
                 "--set evaluate.perceptual=PATH"
-            ) from problem
+            )
+        self.device = device
+        self.network = _LPIPS(net="alex", pnet_rand=True)
+        self.network.net.load_state_dict(tensors)
         self.network.eval().to(device)
 
     def __call__(self, pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
@@ -85,10 +85,17 @@ class Lpips:
 
 
 def _alexnet(path: Path) -> dict[str, Any]:
+    """Return AlexNet's convolutions under the names of LPIPS; empty if the file has none."""
     import torch
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+        found = {
+            f"slice{place + 1}.{layer}.{kind}": content[f"features.{layer}.{kind}"]
+            for place, layer in SHAPED
+            for kind in ("weight", "bias")
+        }
+        shapes = [tuple(found[f"slice{n + 1}.{layer}.weight"].shape) for n, layer in SHAPED]
     except Exception:  # whatever is wrong with the file, it holds no weights
         return {}
-    return content if isinstance(content, dict) else {}
+    return found if shapes == list(SHAPES) else {}
