@@ -135,9 +135,42 @@ def test_full_size_parameter_counts_are_the_recorded_ones():
     assert counts["pr_ridge"] == count(pr.ridge1)
     assert counts["pr_backbone"] == count(pr.backbone)
     assert counts["pr_inception_extension"] == count(pr.fmri)
+    projector_size = counts["sr_projector"]
+    assert counts["sr_total"] == sum(
+        map(count, (model.ridge, model.backbone, model.diffusion_prior)), projector_size
+    )
+    assert counts["pr_total"] == sum(map(count, (pr.ridge1, pr.backbone, pr.fmri)))
     settings = load_settings({"run.profile": "paper"}, environ={}).backbones
+    assert projector_size == settings.token_dim * settings.embed_dim
     projector = recorded("sr_projector")
     assert projector == {"clipproj.proj": [settings.token_dim, settings.embed_dim]}
+
+
+@pytest.mark.oracle
+@FULL_SIZE
+def test_full_size_modules_have_the_recorded_counts():
+    detail = record("models/paper_size.json")["n_params_detail"]
+    sr, pr = full_size(backbone="released").backbone, full_size_perception().backbone
+    assert detail["sr_backbone.backbone_linear"] == count(sr.backbone_linear)
+    assert detail["sr_backbone.clip_proj"] == count(sr.clip_proj)
+    assert detail["pr_backbone.bupsampler"] == count(pr.bupsampler)
+    assert detail["pr_backbone.b_maps_projector"] == count(pr.b_maps_projector)
+    mixed = record("models/paper_size.json")[
+        "n_params_in_mixer_blocks1_without_effect_at_seq_len_1"
+    ]
+    assert mixed["sr_backbone"] == count(sr.mixer_blocks1)
+    assert mixed["pr_backbone"] == count(pr.mixer_blocks1)
+
+
+@pytest.mark.oracle
+@FULL_SIZE
+def test_the_prior_learns_as_many_parameters_as_recorded():
+    part = record("models/paper_size.json")["parts"]["sr_diffusion_prior"]
+    prior = full_size().diffusion_prior
+    prior.freeze_rotary()
+    learned = sum(p.numel() for p in prior.parameters() if p.requires_grad)
+    assert learned == part["n_params_requires_grad_at_construction"]
+    assert len(prior.state_dict()) == part["state_dict_entries"]
 
 
 def count(module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.stages import dry_run, reconstruct, train_pr, train_sr
 from neuroclips_cli.training.memory import require_gpu_memory, training_bytes
 
 
@@ -29,3 +31,30 @@ def test_the_papers_reconstructor_is_refused_on_a_small_gpu_and_what_fits_is_nam
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (80 * 10**9, 80 * 10**9))
     require_gpu_memory("cuda", build_paper, 4096, "semantics.hidden", "train-sr")
     require_gpu_memory("cpu", build_paper, 4096, "semantics.hidden", "train-sr")
+
+
+def test_activations_are_counted_before_a_training_starts(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (48 * 10**9, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    paper = load_settings({"run.profile": "paper"}, environ={})
+    with pytest.raises(UserError, match="prior phase would need 6.*recompute=true") as problem:
+        dry_run.require_training_memory(paper, "train-sr", "cuda", 13447)
+    assert "\n" not in str(problem.value)
+    smaller = load_settings({"run.profile": "paper", "train_sr.recompute": "true"}, environ={})
+    dry_run.require_training_memory(smaller, "train-sr", "cuda", 13447)
+    dry_run.require_training_memory(paper, "train-pr", "cuda", 13447, (4, 32, 32))
+    dry_run.require_training_memory(paper, "train-sr", "cpu", 13447)
+
+
+def test_a_reconstruction_that_cannot_fit_names_what_helps(monkeypatch, settings):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10**7, 10**9))
+    with pytest.raises(UserError, match=r"reconstruct: blurry clips would need .*offload=true"):
+        dry_run.require_generation_memory(settings, "cuda", 300)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (10**9, 10**9))
+    dry_run.require_generation_memory(settings, "cuda", 300)
+
+
+@pytest.mark.parametrize("stage", [train_pr, train_sr, reconstruct])
+def test_every_stage_that_fills_a_gpu_asks_first(stage):
+    names = inspect.getsource(stage)
+    assert "require_training_memory(" in names or "require_generation_memory(" in names

@@ -9,6 +9,8 @@ from neuroclips_cli.dryrun.generation import Generation
 from neuroclips_cli.dryrun.needs import Need
 from neuroclips_cli.dryrun.training import train_perception, train_semantics
 
+PARTS = ("blurry", "tokens", "keyframes", "captions", "clips", "judges")
+
 
 def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[Need]:
     """Build every network at true size on the meta device and push shapes through all of them.
@@ -39,5 +41,13 @@ def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterat
     shape = generation.latent_shape
     yield train_perception(settings, voxels, shape, device=device, mixed=mixed)
     yield from train_semantics(settings, voxels, device=device, mixed=mixed)
-    for part in ("blurry", "tokens", "keyframes", "captions", "clips", "judges"):
+    for part in PARTS:
+        yield from getattr(generation, part)()
+
+
+def generate(settings: Settings, voxels: int) -> Iterator[Need]:
+    """Do the same without training: what :func:`walk` yields, all but the trainings."""
+    generation = Generation(settings, voxels)
+    yield from generation.targets()
+    for part in PARTS:
         yield from getattr(generation, part)()

@@ -7,10 +7,11 @@ from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.config import Settings
 from neuroclips_cli.disk import human_size
 from neuroclips_cli.dryrun.needs import Need
-from neuroclips_cli.dryrun.walk import walk
+from neuroclips_cli.dryrun.training import train_perception, train_semantics
+from neuroclips_cli.dryrun.walk import generate, walk
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.published import VOXELS
-from neuroclips_cli.training.memory import computes_in_bfloat16, device_memory
+from neuroclips_cli.training.memory import computes_in_bfloat16, device_memory, require_peak
 
 STAGES = 13
 HEADER = ("stage", "parameters", "weights", "gradients", "optimiser", "activations", "peak", "fits")
@@ -56,6 +57,56 @@ def run(settings: Settings) -> bool:
     if large:
         console.warn(f"too large for {where}: {', '.join(large)}; docs/memory.md says what to do")
     return True
+
+
+def require_training_memory(
+    settings: Settings,
+    stage: str,
+    device: str,
+    voxels: int,
+    latent_shape: tuple[int, int, int] | None = None,
+) -> None:
+    """Refuse a training whose peak, activations and all, does not fit the GPU.
+
+    Parameters
+    ----------
+    settings : Settings
+        Sizes, batches, savings.
+    stage : str
+        ``train-sr``, or ``train-pr`` with the ``latent_shape`` of one frame.
+    device : str
+        Only CUDA is asked.
+    voxels : int
+        Length of a scan.
+    latent_shape : tuple of int, optional
+        ``(channels, height, width)``.
+
+    Raises
+    ------
+    UserError
+        Naming the peak, what is free, and the settings that make it smaller.
+    """
+    if not device.startswith("cuda"):
+        return
+    mixed = computes_in_bfloat16(device)
+    section = stage.replace("-", "_")
+    advice = f"set {section}.recompute=true, a smaller batch or {section}.optimiser=adafactor"
+    if latent_shape is not None:
+        need = train_perception(settings, voxels, latent_shape, device=device, mixed=mixed)
+        return require_peak(device, need.peak, stage, advice)
+    for need in train_semantics(settings, voxels, device=device, mixed=mixed):
+        require_peak(device, need.peak, need.stage, advice)
+    return None
+
+
+def require_generation_memory(settings: Settings, device: str, voxels: int) -> None:
+    """Refuse a reconstruction that does not fit the GPU; as :func:`require_training_memory`."""
+    if not device.startswith("cuda"):
+        return
+    advice = "set reconstruct.offload=true or a smaller reconstruct.batch_size"
+    for need in generate(settings, voxels):
+        if need.stage.startswith("reconstruct"):
+            require_peak(device, need.peak, need.stage, advice)
 
 
 def voxels_of(settings: Settings) -> tuple[int, str]:

@@ -110,6 +110,10 @@ class Reconstruction:
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.fmri, self.numbers = fmri, numbers
         self.device = choose_device(settings.run.device)
+        if self.device.startswith("cuda"):
+            from neuroclips_cli.stages.dry_run import require_generation_memory
+
+            require_generation_memory(settings, self.device, fmri.shape[1])
         self.batch = settings.reconstruct.batch_size
 
     def run(self, without: str | None) -> None:

@@ -61,6 +61,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     from neuroclips_cli.backbones.loading import choose_device
     from neuroclips_cli.models.perception import make_perception
     from neuroclips_cli.models.recompute import recompute_activations
+    from neuroclips_cli.stages.dry_run import require_training_memory
     from neuroclips_cli.stages.exchange import begin_from
     from neuroclips_cli.stages.training_inputs import (
         latent_targets,
@@ -95,7 +96,9 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         sizes.hidden,
         "perception.hidden",
         NAME,
+        options.optimiser,
     )
+    require_training_memory(settings, NAME, device, voxels, latent_shape)
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape)
     if options.recompute:

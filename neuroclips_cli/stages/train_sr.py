@@ -153,6 +153,7 @@ class _Training:
         from dataclasses import replace
 
         from neuroclips_cli.models.semantics import Semantics
+        from neuroclips_cli.stages.dry_run import require_training_memory
         from neuroclips_cli.training.memory import require_gpu_memory
 
         sizes, backbones = self.settings.semantics, self.settings.backbones
@@ -164,7 +165,9 @@ class _Training:
             sizes.hidden,
             "semantics.hidden",
             NAME,
+            self.options.optimiser,
         )
+        require_training_memory(self.settings, NAME, self.device, voxels)
 
     def _solve_ridge(self) -> None:
         """Solve Eq. 3 for tokens and captions; what lies above learns from cross-fitted scans."""

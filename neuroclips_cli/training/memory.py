@@ -11,7 +11,7 @@ from torch import nn
 from neuroclips_cli.disk import human_size
 from neuroclips_cli.errors import UserError
 
-BYTES_PER_PARAMETER = 16
+BYTES_PER_PARAMETER = {"adamw": 16, "adafactor": 8}
 """float32 weight, gradient and AdamW's two moments; activations come on top."""
 
 
@@ -37,7 +37,7 @@ def computes_in_bfloat16(device: str) -> bool:
     return device.startswith("cuda") and torch.cuda.is_bf16_supported()
 
 
-def training_bytes(build: Callable[[int], nn.Module], hidden: int) -> int:
+def training_bytes(build: Callable[[int], nn.Module], hidden: int, optimiser: str = "adamw") -> int:
     """Return the memory that training needs for its parameters alone; nothing is allocated.
 
     Parameters
@@ -46,14 +46,21 @@ def training_bytes(build: Callable[[int], nn.Module], hidden: int) -> int:
         Width after the ridge layer to the network.
     hidden : int
         The width.
+    optimiser : str
+        A key of :data:`BYTES_PER_PARAMETER`.
     """
     with torch.device("meta"):
         network = build(hidden)
-    return BYTES_PER_PARAMETER * sum(p.numel() for p in network.parameters())
+    return BYTES_PER_PARAMETER[optimiser] * sum(p.numel() for p in network.parameters())
 
 
 def require_gpu_memory(
-    device: str, build: Callable[[int], nn.Module], hidden: int, setting: str, stage: str
+    device: str,
+    build: Callable[[int], nn.Module],
+    hidden: int,
+    setting: str,
+    stage: str,
+    optimiser: str = "adamw",
 ) -> None:
     """Refuse to begin a training that cannot fit the GPU.
 
@@ -67,6 +74,8 @@ def require_gpu_memory(
         Name of the width in the settings, for the message.
     stage : str
         Who asks.
+    optimiser : str
+        As in :func:`training_bytes`.
 
     Raises
     ------
@@ -76,15 +85,44 @@ def require_gpu_memory(
     if not device.startswith("cuda"):
         return
     free = device_memory(device) or 0
-    needed = training_bytes(build, hidden)
+    needed = training_bytes(build, hidden, optimiser)
     if needed <= free:
         return
     fits = hidden
-    while fits > 64 and training_bytes(build, fits) > free:
+    while fits > 64 and training_bytes(build, fits, optimiser) > free:
         fits //= 2
     raise UserError(
         f"{stage} needs at least {human_size(needed)} of GPU memory for weights, gradients and "
-        f"AdamW's moments, and {human_size(free)} is free: {setting}={fits} would need "
-        f"{human_size(training_bytes(build, fits))}, as profile compact does it with a narrower "
-        "network"
+        f"optimiser, and {human_size(free)} is free: {setting}={fits} would need "
+        f"{human_size(training_bytes(build, fits, optimiser))}, as profile compact does it with "
+        "a narrower network"
     )
+
+
+def require_peak(device: str, peak: int, stage: str, advice: str) -> None:
+    """Refuse work whose computed peak does not fit the GPU.
+
+    Parameters
+    ----------
+    device : str
+        As in :func:`require_gpu_memory`.
+    peak : int
+        Bytes at the largest moment, from the dry run.
+    stage : str
+        Whose.
+    advice : str
+        What makes it smaller.
+
+    Raises
+    ------
+    UserError
+        If more is needed than free.
+    """
+    if not device.startswith("cuda"):
+        return
+    free = device_memory(device) or 0
+    if peak > free:
+        raise UserError(
+            f"{stage} would need {human_size(peak)} of GPU memory at its peak (computed), and "
+            f"{human_size(free)} is free: {advice}; docs/memory.md has a table"
+        )
