@@ -69,9 +69,9 @@ DEPARTURES = (
     Departure("Eq. 1 with weight 1 / no contrast", "blurry", "contrast-1", "contrast-0"),
     Departure("Eq. 1 with weight 0.03 (tiny) / no contrast", "blurry", BASE, "contrast-0"),
     Departure("semantics backbone: `mixing` / `released`", "tokens", BASE, "semantics-released"),
-    Departure("semantics backbone: `mixing` / `released`", "keyframe", BASE, "semantics-released"),
     Departure("unCLIP from `blurry:1.0` / `noise`", "keyframe", "start-blurry", "start-noise"),
     Departure("unCLIP from `blurry:0.9` (tiny) / `noise`", "keyframe", BASE, "start-noise"),
+    Departure("semantics backbone: `mixing` / `released`", "keyframe", BASE, "semantics-released"),
     Departure("`eq5` / `released`", "clip", "blur-eq5", "blur-released"),
     Departure("`eq5` / `strength:0.8` (tiny)", "clip", "blur-eq5", BASE),
     Departure("`eq5` / `strength:0.5`", "clip", "blur-eq5", "blur-strength-0.5"),
@@ -282,9 +282,10 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def measured(work: Path, seeds: Sequence[int], way: str, product: str) -> Measured:
-    """Read what was measured of one product of one way."""
-    folder = Path("sub-01") / f"departure-{product}" / "per_clip.csv"
-    return {str(seed): read_csv(work / f"seed-{seed}" / way / folder) for seed in seeds}
+    """Read what was measured of one product of one way; seeds that lack it are left out."""
+    part = Path(way) / "sub-01" / f"departure-{product}" / "per_clip.csv"
+    paths = {str(seed): work / f"seed-{seed}" / part for seed in seeds}
+    return {seed: read_csv(path) for seed, path in paths.items() if path.is_file()}
 
 
 def load_judges(settings: Settings) -> Any:
@@ -307,18 +308,24 @@ def main() -> None:
     options.add_argument("work", type=Path, help="folder of all runs")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options.add_argument("--only", nargs="+", default=[], help="blurry, tokens, keyframe or clip")
+    options.add_argument("--measured", action="store_true", help="run nothing, show what is there")
     options.add_argument("--write", type=Path, help="document with the table between its marks")
     given = options.parse_args()
     chosen = [d for d in DEPARTURES if not given.only or d.product in given.only]
     jobs = dict.fromkeys((d.product, way) for d in chosen for way in (BASE, d.paper, d.other))
     for product, way in jobs:
-        for seed in given.seeds:
+        for seed in [] if given.measured else given.seeds:
             print(f"{product} of {way}, seed {seed}", flush=True)
             decode(given.work, seed, way, product)
-    lines = []
+    lines, missing = [], []
     for one in chosen:
-        pair = (measured(given.work, given.seeds, w, one.product) for w in (one.paper, one.other))
-        lines += compared(f"{one.title} ({one.product})", *pair)
+        pair = [measured(given.work, given.seeds, w, one.product) for w in (one.paper, one.other)]
+        if all(len(rows) == len(given.seeds) for rows in pair):
+            lines += compared(f"{one.title} ({one.product})", *pair)
+        else:
+            missing.append(f"{one.title} ({one.product})")
+    if missing:
+        print(f"not measured in every seed: {'; '.join(missing)}", flush=True)
     made = table(lines)
     if given.write is None:
         print(made)
