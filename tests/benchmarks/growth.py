@@ -71,6 +71,10 @@ def _rows(what: str, count: int, work: Path, words: list[str]) -> list[tuple[str
     if status:
         raise SystemExit(f"neuroclips {' '.join(words)} ended with {status}")
     seconds = time.perf_counter() - began
-    note = f"{60 * count / seconds:.0f} clips/min, {used.ru_maxrss / 1e6:.2f} GB"
+    processor = used.ru_utime + used.ru_stime
+    note = (
+        f"{60 * count / seconds:.0f} clips/min, {processor:.1f} s of processor, "
+        f"{used.ru_maxrss / 1e6:.2f} GB"
+    )
     print(f"{what} {count}: {seconds:.1f} s, {note}", file=sys.stderr, flush=True)
     return [(f"{what}, {count} clips, s", seconds, note)]
