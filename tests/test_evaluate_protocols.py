@@ -36,7 +36,7 @@ def measured(tmp_path, clips, out="out", **changes):
     """Evaluate an array against a blurred copy of itself under some settings."""
     np.save(tmp_path / "gt.npy", clips)
     np.save(tmp_path / "pred.npy", clips // 2 + 40)
-    flags = {"evaluate.shuffles": 1, "evaluate.bootstrap_samples": 50, **changes}
+    flags = {"evaluate.shuffles": 0, "evaluate.bootstrap_samples": 50, **changes}
     flags = {"run.workdir": str(tmp_path), **flags}
     chosen = load_settings(flags, folder=tmp_path, environ={})
     folder = evaluate.run_pair(chosen, tmp_path / "pred.npy", tmp_path / "gt.npy", tmp_path / out)
@@ -58,7 +58,7 @@ def test_every_protocol_is_read_and_is_a_choice_of_the_setting():
 @pytest.mark.parametrize("name", protocols.NAMES[1:])
 def test_a_published_protocol_fixes_rate_size_and_chance_and_says_so(tmp_path, capsys, name):
     result = measured(
-        tmp_path, fake_judges.draw_clips(3, 16, size=32), **{"evaluate.protocol": name}
+        tmp_path, fake_judges.draw_clips(2, 16, size=32), **{"evaluate.protocol": name}
     )
     wanted = protocols.load(name)
     assert result["protocol"]["protocol"] == name
@@ -72,7 +72,8 @@ def test_a_published_protocol_fixes_rate_size_and_chance_and_says_so(tmp_path, c
 
 
 def test_the_standard_is_what_it_was_and_lists_every_metric_with_its_control(tmp_path, capsys):
-    result = measured(tmp_path, fake_judges.draw_clips(60, 6), **{"evaluate.size": 16})
+    changes = {"evaluate.size": 16, "evaluate.shuffles": 1}
+    result = measured(tmp_path, fake_judges.draw_clips(60, 6), **changes)
     assert result["protocol"]["protocol"] == "standard"
     assert result["chance"]["video_2way"] == 0.5
     assert result["metrics"].keys() == result["controls"]["shuffled_fmri"].keys()
