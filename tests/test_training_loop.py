@@ -198,7 +198,8 @@ def test_ridge_weights_and_biases_have_their_own_decay():
 
 def test_targets_are_computed_once_and_go_on_after_an_interruption(tmp_path):
     clips = np.arange(70 * 2).reshape(70, 2, 1, 1, 1).astype(np.uint8)
-    calls = []
+    calls: list[int] = []
+    told: list[int] = []
 
     def compute(frames):
         calls.append(len(frames))
@@ -208,7 +209,8 @@ def test_targets_are_computed_once_and_go_on_after_an_interruption(tmp_path):
 
     path = tmp_path / "targets" / "latents-x.npy"
     with pytest.raises(KeyboardInterrupt):
-        cached_rows(path, clips, per_frame(compute))
+        cached_rows(path, clips, per_frame(compute), announce=told.append)
+    assert told == [70 * 2 * 1 * 2]
     assert not path.exists()
     rows = cached_rows(path, clips, per_frame(compute))
     assert rows.dtype == np.float16

@@ -12,7 +12,7 @@ import numpy as np
 from neuroclips_cli import console
 from neuroclips_cli.artifacts import read_array, read_csv, read_json, sha256
 from neuroclips_cli.config import Settings
-from neuroclips_cli.disk import text_digest
+from neuroclips_cli.disk import human_size, text_digest
 
 if TYPE_CHECKING:
     from neuroclips_cli.training.checkpoints import Progress
@@ -156,7 +156,13 @@ def _frame_targets(
     if path.exists():
         return read_array(path)
     with console.progress(what, len(frames)) as advance:
-        return cached_rows(path, frames, per_frame(encoder()), advance)
+        return cached_rows(
+            path,
+            frames,
+            per_frame(encoder()),
+            advance,
+            lambda size: console.info(f"{what}: {human_size(size)} are written to {path}"),
+        )
 
 
 def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:

@@ -175,28 +175,31 @@ def _one_epoch(
     """
     objective.train()
     sums: dict[str, torch.Tensor] = {}
-    batches = 0
+    batches, total = 0, 0.0
     for batch in loader:
         with accelerator.accumulate(objective):
             with accelerator.autocast():
                 losses = objective(batch)
             accelerator.backward(losses["loss"])
-            check({"loss": losses["loss"].item(), "gradient": _gradient_size(objective)})
+            # Both figures are fetched at once: every fetch makes the host wait for the GPU.
+            size = _gradient_size(objective).to(losses["loss"].device)
+            loss, gradient = torch.stack([losses["loss"].detach().float(), size.float()]).tolist()
+            check({"loss": loss, "gradient": gradient})
             optimiser.step()
             schedule.step()
             optimiser.zero_grad()
-        batches += 1
+        batches, total = batches + 1, total + loss
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value.detach())) + value.detach()
         if advance is not None:
-            advance(1, loss=sums["loss"].item() / batches)
+            advance(1, loss=total / batches)
     return {name: value.item() / batches for name, value in sums.items()}
 
 
-def _gradient_size(objective: nn.Module) -> float:
+def _gradient_size(objective: nn.Module) -> torch.Tensor:
     """Return the Euclidean norm of all gradients; not finite when any of them is not."""
     gradients = [p.grad for p in objective.parameters() if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients))
+    return torch.nn.utils.get_total_norm(gradients)
 
 
 def _refuse_nan(figures: dict[str, float], plan: Plan, epoch: int) -> None:

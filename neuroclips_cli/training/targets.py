@@ -40,6 +40,7 @@ def cached_rows(
     inputs: np.ndarray,
     compute: Callable[[np.ndarray], np.ndarray],
     advance: Callable[[int], None] | None = None,
+    announce: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Apply a frozen network to every clip, or open the result of an earlier time.
 
@@ -56,6 +57,8 @@ def cached_rows(
         Some clips to ``(those clips, ...)``; the result is stored as float16.
     advance : callable, optional
         Called with the number of clips done.
+    announce : callable, optional
+        Called with the size of the whole array in bytes before any of it is written.
 
     Returns
     -------
@@ -68,7 +71,7 @@ def cached_rows(
         with in_turn(path):
             made = not path.exists()
             if made:
-                _compute(path, inputs, compute, advance)
+                _compute(path, inputs, compute, advance, announce)
     if not made and advance is not None:
         advance(len(inputs))
     return arrays.read_array(path)
@@ -79,6 +82,7 @@ def _compute(
     inputs: np.ndarray,
     compute: Callable[[np.ndarray], np.ndarray],
     advance: Callable[[int], None] | None,
+    announce: Callable[[int], None] | None,
 ) -> None:
     part = path.with_name(f".{path.name}.part")
     note = path.with_name(f".{path.name}.rows")
@@ -90,6 +94,8 @@ def _compute(
     for start in range(done, len(inputs), CLIPS_AT_ONCE):
         rows = compute(inputs[start : start + CLIPS_AT_ONCE]).astype(np.float16)
         if array is None:
+            if announce is not None:
+                announce(len(inputs) * rows[0].nbytes)
             array = _new_array(part, (len(inputs), *rows.shape[1:]))
         array[start : start + len(rows)] = rows
         array.flush()
