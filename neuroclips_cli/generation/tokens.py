@@ -38,6 +38,32 @@ def sample_tokens(
         float32 (clips, tokens, dim), in the scale of the CLIP model's tokens.
     """
     brain, _ = semantics(fmri)
+    return _drawn(semantics, brain, generators)
+
+
+@torch.inference_mode()
+def sample_without_scans(
+    semantics: Semantics, generators: Sequence[torch.Generator]
+) -> torch.Tensor:
+    """Draw image tokens from the prior with its learned null condition.
+
+    Parameters
+    ----------
+    semantics, generators
+        As in :func:`sample_tokens`.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (clips, tokens, dim).
+    """
+    nothing = semantics.diffusion_prior.net.null_brain_embeds
+    return _drawn(semantics, nothing.expand(len(generators), *nothing.shape), generators)
+
+
+def _drawn(
+    semantics: Semantics, brain: torch.Tensor, generators: Sequence[torch.Generator]
+) -> torch.Tensor:
     steps, draws = semantics.sampling_steps, semantics.draws
     noise = draw(generators, (draws, steps + 1, *brain.shape[1:]), str(brain.device)).flatten(0, 1)
     drawn = semantics.diffusion_prior.sample(

@@ -45,6 +45,34 @@ def derangements(count: int, shuffles: int, seed: int) -> np.ndarray:
     return np.stack([derangement(count, rng) for _ in range(shuffles)])
 
 
+def scene_derangement(scenes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
+    """Give every clip the place of a clip of another scene, neighbours staying neighbours.
+
+    The scenes are laid end to end in random order, and the clips moved along by at least the
+    longest scene.
+
+    Parameters
+    ----------
+    scenes : numpy.ndarray
+        (clips,) labels.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray or None
+        int64 (clips,), a permutation; None where one scene holds more than half of the clips.
+    """
+    labels, counts = np.unique(scenes, return_counts=True)
+    longest, clips = int(counts.max()), len(scenes)
+    if 2 * longest > clips:
+        return None
+    order = [np.flatnonzero(scenes == label) for label in rng.permutation(labels)]
+    laid = np.concatenate(order)
+    given = np.empty(clips, np.int64)
+    given[laid] = np.roll(laid, -int(rng.integers(longest, clips - longest + 1)))
+    return given
+
+
 def split_half_reliability(repetitions: np.ndarray, block: int = 512) -> dict[str, float]:
     """How well the test scans repeat: the ceiling of what can be decoded.
 

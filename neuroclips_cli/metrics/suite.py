@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from neuroclips_cli.metrics import consistency
-from neuroclips_cli.metrics.controls import derangements
+from neuroclips_cli.metrics.controls import derangements, scene_derangement
 from neuroclips_cli.metrics.judged import Estimates, Judged, Judges, judge
 from neuroclips_cli.metrics.pairwise import SLOW, PairMetric, pair_metrics
 from neuroclips_cli.metrics.resample import ClipSource
@@ -48,6 +48,8 @@ class Plan:
         What the protocol decides.
     also : mapping
         Further metrics of pairs of clips by name, such as end-point error.
+    scenes : tuple of str, optional
+        Label of each clip, for the control that exchanges whole scenes.
     """
 
     ways: tuple[int, ...] = (2, 50)
@@ -57,6 +59,7 @@ class Plan:
     monte_carlo: int = 0
     rules: Rules = field(default_factory=Rules)
     also: Mapping[str, PairMetric] = field(default_factory=dict)
+    scenes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ class Scores:
     shuffled : dict
         The same with ground truth paired with other clips' reconstructions, mean over shuffles;
         empty without shuffles.
+    shuffled_scenes : dict
+        The same with whole stretches exchanged, one re-pairing for the pixel metrics; empty
+        where no scenes are known.
     ground_truth, frozen_frame : dict
         ``clip_pcc`` of the ground truth, and of the reconstruction frozen at its first frame.
     monte_carlo : dict
@@ -79,6 +85,7 @@ class Scores:
 
     metrics: dict[str, np.ndarray]
     shuffled: dict[str, np.ndarray]
+    shuffled_scenes: dict[str, np.ndarray]
     ground_truth: dict[str, np.ndarray]
     frozen_frame: dict[str, np.ndarray]
     monte_carlo: Estimates = field(default_factory=dict)
@@ -91,7 +98,18 @@ def pixel_shuffles(clips: int, shuffles: int) -> int:
 
 def steps(clips: int, plan: Plan) -> int:
     """Total that `measure` reports through ``advance``."""
-    return clips * (1 + pixel_shuffles(clips, plan.shuffles))
+    by_scene = int(plan.shuffles > 0 and clips > 1 and scene_orders(plan) is not None)
+    return clips * (1 + pixel_shuffles(clips, plan.shuffles) + by_scene)
+
+
+def scene_orders(plan: Plan) -> np.ndarray | None:
+    """Re-pairings of the control that exchanges scenes, int64 (shuffles, clips), or None."""
+    if plan.scenes is None:
+        return None
+    rng = np.random.default_rng([plan.seed, 1])
+    drawn = [scene_derangement(np.asarray(plan.scenes), rng) for _ in range(plan.shuffles)]
+    orders = [order for order in drawn if order is not None]
+    return np.stack(orders) if orders else None
 
 
 def measure(
@@ -139,14 +157,21 @@ def measure(
     own = np.arange(len(pred))
     metrics = {**_of_judged(seen, own, plan), **pixels}
     shuffled: dict[str, np.ndarray] = {}
+    by_scene: dict[str, np.ndarray] = {}
     if plan.shuffles and len(pred) > 1:
-        shuffled = _shuffled(pred, gt, seen, plan, pairwise, step)
+        orders = derangements(len(pred), plan.shuffles, plan.seed)
+        some = pixel_shuffles(len(pred), plan.shuffles)
+        shuffled = _shuffled(pred, gt, seen, plan, pairwise, step, orders, some)
+        moved = scene_orders(plan)
+        if moved is not None:
+            by_scene = _shuffled(pred, gt, seen, plan, pairwise, step, moved, 1)
     smoothness = {"true": seen.true, "frozen": consistency.frozen(seen.made)}
     pcc = {name: consistency.clip_pcc(of, plan.rules.pairs) for name, of in smoothness.items()}
     trials = plan.monte_carlo
     return Scores(
         metrics={name: metrics[name] for name in [*metric_names(plan.ways), *further(plan.also)]},
         shuffled=shuffled,
+        shuffled_scenes=by_scene,
         ground_truth={"clip_pcc": pcc["true"]},
         frozen_frame={"clip_pcc": pcc["frozen"]},
         monte_carlo=seen.sampled(plan.ways, trials, plan.seed) if trials else {},
@@ -203,11 +228,12 @@ def _shuffled(
     plan: Plan,
     pairwise: Mapping[str, PairMetric],
     advance: Callable[[int], None],
+    orders: np.ndarray,
+    pixel_orders: int,
 ) -> dict[str, np.ndarray]:
-    orders = derangements(len(pred), plan.shuffles, plan.seed)
     judged = [_of_judged(seen, order, plan) for order in orders]
     values = {name: np.mean([each[name] for each in judged], axis=0) for name in judged[0]}
-    some = orders[: pixel_shuffles(len(pred), plan.shuffles)]
+    some = orders[:pixel_orders]
     values |= {name: np.zeros(len(pred)) for name in pairwise}
     for number, order in enumerate(some):
         due = {n: metric for n, metric in pairwise.items() if number == 0 or n not in SLOW}

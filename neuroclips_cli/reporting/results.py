@@ -97,6 +97,13 @@ def assemble(
         "metrics": summaries(metrics),
         "controls": {
             "shuffled_fmri": summaries(shuffled),
+            "shuffled_scenes": summaries(
+                {
+                    n: scores.shuffled_scenes[n]
+                    for n in scores.metrics
+                    if n in scores.shuffled_scenes
+                }
+            ),
             "ground_truth": summaries(scores.ground_truth),
             "frozen_frame": summaries(scores.frozen_frame),
         },
@@ -175,6 +182,35 @@ def _clip_pcc(rules: Rules) -> str:
     if rules.gate > -1:
         said += f"; 0 where the clip's CLIP similarity with the ground truth is <= {rules.gate:g}"
     return said
+
+
+def by_cuts(scores: suite.Scores, crosses: Sequence[str]) -> dict[str, Any]:
+    """Return means over the clips within one scene and over those that a film cut goes through.
+
+    Parameters
+    ----------
+    scores : Scores
+        Per-clip values.
+    crosses : sequence of str
+        ``crosses_scene`` of ``clips.csv`` for each clip: 1, 0, or empty if unknown.
+
+    Returns
+    -------
+    dict
+        ``within`` and ``crossing``, each with ``n`` and the means by metric; empty where cuts are
+        unknown.
+    """
+    if not all(crosses):
+        return {}
+    crossing = np.array([word == "1" for word in crosses])
+    return {
+        name: {
+            "n": int(rows.sum()),
+            "metrics": {m: float(np.nanmean(v[rows])) for m, v in scores.metrics.items()},
+        }
+        for name, rows in (("within", ~crossing), ("crossing", crossing))
+        if rows.any()
+    }
 
 
 def per_clip(

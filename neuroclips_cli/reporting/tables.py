@@ -136,6 +136,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             f"{number('clip_pcc', truth['mean'])}, a frozen frame "
             f"{number('clip_pcc', frozen['mean'])}."
         )
+    moved = controls.get("shuffled_scenes", {})
+    if moved:
+        values = ", ".join(f"{label(n)} {number(n, s['mean'])}" for n, s in moved.items())
+        said.append(f"With the scans of other scenes: {values}.")
+    said += _cuts(result.get("cuts", {}))
     said += _of_protocol(result.get("protocol", {}), result.get("chance", {}))
     ceiling = controls.get("noise_ceiling", {})
     if ceiling.get("split_half_r") is not None:
@@ -146,6 +151,21 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         )
     said.append(PAPER_NOTE)
     return said
+
+
+def _cuts(cuts: Mapping[str, Any]) -> list[str]:
+    """Return how clips that a film cut goes through compare with the others."""
+    if len(cuts) < 2:
+        return []
+    within, crossing = cuts["within"], cuts["crossing"]
+    pairs = ", ".join(
+        f"{label(n)} {number(n, value)} ({number(n, within['metrics'][n])})"
+        for n, value in crossing["metrics"].items()
+    )
+    return [
+        f"The {crossing['n']} clips that cross a film cut, beside the {within['n']} others in "
+        f"brackets: {pairs}."
+    ]
 
 
 def _of_protocol(protocol: Mapping[str, Any], chance: Mapping[str, float]) -> list[str]:

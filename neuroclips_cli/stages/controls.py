@@ -18,6 +18,7 @@ from neuroclips_cli.metrics import baselines
 from neuroclips_cli.metrics.resample import frame_count, frame_indices
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.stages import compare, evaluate, reconstruct
+from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior
 from neuroclips_cli.stages.streamed import fill_rows
 from neuroclips_cli.values import nearest
 
@@ -28,6 +29,8 @@ QUICK = {
     "vae": "the ground truth through the VAE: the ceiling of the pixels",
 }
 GENERATED = {
+    "prior-only": "generated without scans: no blurry clip, tokens of the prior unconditioned",
+    "film-guided": "generated from the film's own frames: the ceiling of the generator",
     "mean-fmri": "reconstructed from the mean training scan, the same for every clip",
     "noise-fmri": "reconstructed from Gaussian noise with every voxel's mean and deviation",
     "repetitions-1": "reconstructed from the first repetition of every test scan alone",
@@ -35,6 +38,10 @@ GENERATED = {
     "repetitions-5": "reconstructed from the mean of the first five repetitions",
 }
 """These take as long as `neuroclips reconstruct`."""
+MAKERS: dict[str, type[reconstruct.Reconstruction]] = {
+    "prior-only": FromThePrior,
+    "film-guided": FromTheFilm,
+}
 NAMES = (*QUICK, *GENERATED)
 
 Compute = Callable[[slice], np.ndarray]
@@ -175,10 +182,13 @@ def _through_vae(settings: Settings, data: Path, clips: np.ndarray, index: np.nd
 
 
 def _generate(settings: Settings, name: str, folders: dict[str, Path], overwrite: bool) -> None:
-    """Reconstruct from other scans than the run did."""
-    scans = _other_scans(folders["preprocess"], name, settings.run.seed)
+    """Reconstruct from something else than the run's scans."""
     record = artifacts.read_json(folders["reconstruct"] / "manifest.json")
     clips = record["determined_by"]["extra"].get("clips") or None
+    if name in MAKERS:
+        reconstruct.run(settings, clips=clips, maker=(name, MAKERS[name]), overwrite=overwrite)
+        return
+    scans = _other_scans(folders["preprocess"], name, settings.run.seed)
     reconstruct.run(settings, clips=clips, instead=(name, scans), overwrite=overwrite)
 
 

@@ -141,8 +141,8 @@ def run_pair(
     fps = rate(settings, *(min(shape.fps for shape in of) for of in shapes.values()))
     settings, made, true = at_rate(settings, fps, made, true)
     say_resampling(settings, {o: (shapes[o], names) for o, (_, names) in sets.items()})
-    scores = score(settings, made, true, _load_judges(settings))
     scenes = clip_table.block_labels(len(made), clip_s)
+    scores = score(settings, made, true, _load_judges(settings), scenes and scenes[0])
     result = assemble(settings, scores, None, scenes)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
     labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(made)
@@ -181,14 +181,15 @@ def _measure_run(
     )
     kinds = {"the reconstruction": pred.shapes(), "the film": gt.shapes()}
     check_lengths(fps, {what: (shapes, ["a clip"] * len(index)) for what, shapes in kinds.items()})
-    scores = score(settings, pred, gt, judges)
     table = [row for row in artifacts.read_csv(data / "clips.csv") if row["split"] == "test"]
     chosen = [table[int(i)] for i in index]
+    scenes = clip_table.scene_labels(chosen)
+    scores = score(settings, pred, gt, judges, scenes and scenes[0])
     scores = with_captions(settings, scores, made, chosen, judges)
     found = retrieval(settings, made, frames, index, judges)
-    scenes = clip_table.scene_labels(chosen)
     result = assemble(settings, scores, found, scenes)
     result["controls"]["noise_ceiling"] = noise_ceiling(data)
+    result["cuts"] = results.by_cuts(scores, [row["crosses_scene"] for row in chosen])
     result["protocol"]["blur_init"] = record["blur_init"]
     if scenes:
         chosen = [row | {"scene": label} for row, label in zip(chosen, scenes[0], strict=True)]

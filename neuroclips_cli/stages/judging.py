@@ -70,8 +70,9 @@ def score(
     pred: ArrayClips | FolderClips,
     gt: ArrayClips | FolderClips,
     judges: suite.Judges,
+    scenes: Sequence[str] | None,
 ) -> suite.Scores:
-    """Measure all pairs of clips by the protocol in force."""
+    """Measure all pairs of clips by the protocol in force; ``scenes`` are labels of the clips."""
     chosen = settings.evaluate
     plan = suite.Plan(
         ways=chosen.ways,
@@ -81,6 +82,7 @@ def score(
         monte_carlo=chosen.monte_carlo,
         rules=load_protocol(chosen.protocol).rules,
         also=_further(settings),
+        scenes=None if scenes is None else tuple(scenes),
     )
     with console.progress("measuring clips", suite.steps(len(pred), plan)) as advance:
         return suite.measure(pred, gt, judges, plan, advance)

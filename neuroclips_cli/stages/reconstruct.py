@@ -33,6 +33,7 @@ def run(
     without: str | None = None,
     clips: str | None = None,
     instead: tuple[str, np.ndarray] | None = None,
+    maker: tuple[str, type[Reconstruction]] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Reconstruct test clips.
@@ -49,6 +50,8 @@ def run(
     instead : tuple of str and numpy.ndarray, optional
         Name of a control and the scans, float32 (clips, voxels), that take the place of the test
         scans. Written to a folder of its own.
+    maker : tuple of str and type, optional
+        Name of a control and what makes it, likewise in a folder of its own.
     overwrite : bool
         Start afresh.
 
@@ -78,6 +81,9 @@ def run(
     if instead is not None:
         extra["instead"], fmri = instead
         name = f"{name}-control-{instead[0]}"
+    if maker is not None:
+        extra["instead"] = maker[0]
+        name = f"{name}-control-{maker[0]}"
     numbers = parse_clips(clips, len(fmri))
     with open_stage(
         settings,
@@ -89,8 +95,8 @@ def run(
     ) as stage:
         if not stage.up_to_date:
             stage.need_space(space.of_reconstruct(settings, len(numbers), without))
-            work = Reconstruction(settings, stage, inputs, fmri[numbers], numbers)
-            work.run(without)
+            kind = maker[1] if maker else Reconstruction
+            kind(settings, stage, inputs, fmri[numbers], numbers).run(without)
         return stage.folder
 
 
@@ -139,7 +145,7 @@ class Reconstruction:
 
         return torch.from_numpy(np.array(self.fmri[piece], dtype=np.float32)).to(self.device)
 
-    def blurry(self) -> np.ndarray:
+    def blurry(self) -> np.ndarray | None:
         """Decode blurry clips, uint8 (clips, Nf, h, w, 3), from scans (alpha guidance)."""
         there = finished(self.stage, "blurry.npy")
         if there is not None:

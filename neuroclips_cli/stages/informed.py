@@ -1,0 +1,96 @@
+"""Reconstructions that see everything, or nothing: what the generator itself can do and imagine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from neuroclips_cli.artifacts import read_array
+from neuroclips_cli.stages.reconstruct import Reconstruction
+from neuroclips_cli.stages.streamed import fill_rows, finished
+
+
+class FromTheFilm(Reconstruction):
+    """Guided by the film itself: its frames through the VAE as blurry clip, one as keyframe.
+
+    What comes out is the ceiling of the generator: no decoder that feeds it can do better on the
+    whole.
+    """
+
+    def _shown(self, piece: slice) -> np.ndarray:
+        """Return uint8 (clips, Nf, h, w, 3): what was on screen."""
+        films = read_array(self.inputs["preprocess"] / "frames_test.npy")
+        return np.stack([films[number] for number in self.numbers[piece]])
+
+    def blurry(self) -> np.ndarray:
+        """Return the film through the VAE, uint8 (clips, Nf, h, w, 3)."""
+        there = finished(self.stage, "blurry.npy")
+        if there is not None:
+            return there
+        from neuroclips_cli.backbones.pixels import resize_frames
+        from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
+
+        vae = load_vae(self.settings.backbones.vae, self.device)
+        frames, size = self.settings.data.frames_per_clip, self.settings.data.frame_size
+
+        def compute(piece: slice) -> np.ndarray:
+            latents = encode_frames(vae, self._shown(piece).reshape(-1, size, size, 3))
+            pixels = resize_frames(decode_latents(vae, latents), size)
+            return pixels.reshape(-1, frames, size, size, 3)
+
+        shape = (len(self.numbers), frames, size, size, 3)
+        return fill_rows(
+            self.stage, "blurry.npy", shape, "uint8", self.batch, compute, "Blurry clips"
+        )
+
+    def tokens(self) -> np.ndarray:
+        """Return the CLIP tokens of the keyframes, float16 (clips, tokens, dim)."""
+        from neuroclips_cli.backbones.clip import load_clip
+
+        backbones = self.settings.backbones
+        clip = load_clip(backbones.clip, self.device)
+        shape = (len(self.numbers), backbones.tokens, backbones.token_dim)
+        return fill_rows(
+            self.stage,
+            "tokens_film.npy",
+            shape,
+            "float16",
+            self.batch,
+            lambda piece: clip.tokens(self._keyframes(piece)),
+            "Tokens",
+        )
+
+    def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
+        """Return the first frame of every clip, uint8 (clips, h, w, 3), which SparseCtrl holds."""
+        size = self.settings.data.frame_size
+        shape = (len(self.numbers), size, size, 3)
+        return fill_rows(
+            self.stage, "keyframes.npy", shape, "uint8", self.batch, self._keyframes, "Keyframes"
+        )
+
+    def _keyframes(self, piece: slice) -> np.ndarray:
+        return self._shown(piece)[:, 0]
+
+
+class FromThePrior(Reconstruction):
+    """Guided by no scan: no blurry clip, and tokens that the prior draws without a condition."""
+
+    def blurry(self) -> None:
+        """Return nothing: clips and keyframes start from noise."""
+
+    def tokens(self) -> np.ndarray:
+        """Return unconditioned draws of the prior, float16 (clips, tokens, dim)."""
+        from neuroclips_cli.generation.seeds import clip_generators
+        from neuroclips_cli.generation.tokens import sample_without_scans
+        from neuroclips_cli.models.checkpoint import load_semantics
+
+        backbones = self.settings.backbones
+        semantics = load_semantics(self.inputs["train-sr"]).to(self.device).eval()
+        shape = (len(self.numbers), backbones.tokens, backbones.token_dim)
+
+        def compute(piece: slice) -> np.ndarray:
+            generators = clip_generators(self.settings.run.seed, self.numbers[piece], "tokens")
+            return sample_without_scans(semantics, generators).cpu().numpy()
+
+        return fill_rows(
+            self.stage, "tokens_unguided.npy", shape, "float16", self.batch, compute, "Prior"
+        )
