@@ -370,3 +370,10 @@ def test_a_closed_pipe_is_no_error():
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_of_several_processes_is_refused_in_one_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert cli.run(["status"]) == 2
+    said = capsys.readouterr().err
+    assert "2 processes" in said and "accelerate launch" in said

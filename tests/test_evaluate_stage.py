@@ -48,9 +48,16 @@ def test_a_run_is_measured_with_intervals_controls_and_protocol(tmp_path, capsys
 def test_every_clip_has_its_line_with_what_it_is(tmp_path):
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
-    rows = artifacts.read_csv(evaluate.run(chosen) / "per_clip.csv")
+    folder = evaluate.run(chosen)
+    rows = artifacts.read_csv(folder / "per_clip.csv")
     assert [int(row["clip"]) for row in rows] == list(range(1, fake_run.CLIPS + 1))
     assert {row["crosses_scene"] for row in rows} == {"0", "1"}
+    result = artifacts.read_json(folder / "metrics.json")
+    within, crossing = (result["cuts"][name] for name in ("within", "crossing"))
+    assert within["n"] + crossing["n"] == len(rows)
+    values = [float(row["ssim"]) for row in rows if row["crosses_scene"] == "1"]
+    assert crossing["metrics"]["ssim"] == pytest.approx(np.mean(values), abs=1e-5)
+    assert "ssim" in result["controls"]["shuffled_scenes"]
     assert all(0 <= float(row["frame_50way"]) <= 1 for row in rows)
     assert sum(row["retrieval_image_to_fmri"] == "" for row in rows) == 4
     result = artifacts.read_json(tmp_path / "sub-01" / "evaluate" / "metrics.json")

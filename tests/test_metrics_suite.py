@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from neuroclips_cli.metrics import suite
+from neuroclips_cli.metrics.controls import scene_derangement
 from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
 from neuroclips_cli.metrics.resample import ArrayClips
 from neuroclips_cli.metrics.statistics import summarise
@@ -98,3 +99,30 @@ def test_retrieval_from_the_right_tokens_is_perfect_and_from_shuffled_ones_at_ch
         assert hit.mean() == 1.0, name
         chance = (5 if name.endswith("top5") else 1) / 20
         assert found.shuffled[name].mean() == pytest.approx(chance, abs=0.05), name
+
+
+def test_whole_scenes_are_exchanged_and_neighbours_stay_neighbours():
+    scenes = np.repeat([f"s{number}" for number in range(7)], [5, 2, 9, 1, 4, 6, 3])
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        order = scene_derangement(scenes, rng)
+        assert sorted(order) == list(range(len(scenes)))
+        assert np.all(scenes[order] != scenes)
+        assert np.mean(np.diff(order) == 1) > 0.5
+    assert scene_derangement(np.repeat(["a", "b"], [6, 4]), rng) is None
+
+
+def test_the_scene_control_is_at_chance_where_neighbours_would_give_the_answer_away(clips):
+    scenes = tuple(f"scene {number // 4}" for number in range(len(clips)))
+    alike = np.repeat(clips[::4], 4, axis=0)[: len(clips)]
+    plan = suite.Plan(ways=(2, 50), batch_size=7, shuffles=5, scenes=scenes)
+    done: list[int] = []
+    scores = suite.measure(source(alike), source(alike), fake_judges.judges(), plan, done.append)
+    assert sum(done) == suite.steps(len(clips), plan)
+    assert scores.metrics["video_2way"].mean() == 1
+    moved = scores.shuffled_scenes
+    assert set(moved) == set(scores.shuffled)
+    assert abs(moved["video_2way"].mean() - 0.5) < 0.2
+    assert moved["ssim"].mean() < 0.7 < scores.metrics["ssim"].mean()
+    without = suite.measure(source(alike), source(alike), fake_judges.judges(), suite.Plan())
+    assert without.shuffled_scenes == {}

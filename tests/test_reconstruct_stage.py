@@ -19,6 +19,7 @@ from neuroclips_cli.models import checkpoint
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.stages import fuse, reconstruct
+from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior
 
 VOXELS, TEST, TRAIN, SIZE = 10, 5, 24, tiny.FRAME_SIZE
 CLIP_COLUMNS = (
@@ -56,6 +57,7 @@ def settings(backbones, tmp_path) -> Settings:
         "semantics.prior_head_dim": 16,
         "semantics.prior_timesteps": 10,
         "semantics.prior_sampling_steps": 3,
+        "semantics.token_rank": 0,
         "reconstruct.steps": 2,
         "reconstruct.frames": 4,
         "reconstruct.keyframe_steps": 2,
@@ -251,3 +253,35 @@ def test_without_scene_names_the_classifier_decides_what_is_the_same_class(setti
     middle = read_array(path.parent / "frames_train.npy")[:, 3]
     groups = work.groups(table, np.array(middle))
     assert len(groups) == TRAIN and {int(name) for name in groups} <= set(range(tiny.CLASSES))
+
+
+def add_films(settings: Settings) -> np.ndarray:
+    """Leave the test films that the practice fixture has no need of."""
+    frames = np.random.default_rng(1).integers(0, 256, (TEST, 6, SIZE, SIZE, 3), dtype=np.uint8)
+    np.save(Path(settings.run.workdir) / "sub-01" / "preprocess" / "frames_test.npy", frames)
+    return frames
+
+
+def test_the_film_itself_guides_the_generator_to_its_ceiling(settings):
+    frames = add_films(settings)
+    folder = reconstruct.run(settings, maker=("film-guided", FromTheFilm), clips="1:4")
+    assert folder.name == "reconstruct-control-film-guided"
+    assert np.array_equal(read_array(folder / "keyframes.npy"), frames[1:4, 0])
+    assert read_array(folder / "clips.npy").shape[0] == 3
+    # through an untrained VAE pictures do not come back, but different films stay different
+    blurry = read_array(folder / "blurry.npy")
+    assert blurry.shape == (3, 6, SIZE, SIZE, 3)
+    assert not np.array_equal(blurry[0], blurry[1])
+    assert not (folder / "tokens_brain.npy").exists()
+
+
+def test_the_prior_alone_sees_no_scan(settings, monkeypatch):
+    def look(*_given: object) -> None:
+        raise AssertionError("it looked at a scan")
+
+    monkeypatch.setattr(reconstruct.Reconstruction, "_scans", look)
+    folder = reconstruct.run(settings, maker=("prior-only", FromThePrior))
+    assert not (folder / "blurry.npy").exists()
+    tokens = read_array(folder / "tokens_unguided.npy")
+    assert not np.array_equal(tokens[0], tokens[1])
+    assert read_array(folder / "clips.npy").shape[0] == TEST

@@ -3,7 +3,6 @@
 # A task begins when the task of the same subject in the job before has ended well.
 set -eu
 subjects=${SUBJECTS:-1-3}
-gpus=${GPUS:-1}
 
 # submit "what to wait for" "Slurm's options" COMMAND [OPTIONS]
 submit() {
@@ -16,9 +15,9 @@ submit() {
 }
 
 preprocess=$(submit "" "--mem=16G" preprocess)
-perception=$(submit "$preprocess" "--gres=gpu:$gpus" train-pr)
-semantics=$(submit "$preprocess" "--gres=gpu:$gpus" train-sr)
-clips=$(submit "$perception:$semantics" "--gres=gpu:$gpus" reconstruct)
+perception=$(submit "$preprocess" "--gres=gpu:1" train-pr)
+semantics=$(submit "$preprocess" "--gres=gpu:1" train-sr)
+clips=$(submit "$perception:$semantics" "--gres=gpu:1" reconstruct)
 chains=$(submit "$clips" "--gres=gpu:1" fuse)
 metrics=$(submit "$clips" "--gres=gpu:1" evaluate)
 page=$(submit "$chains:$metrics" "--mem=8G" report)

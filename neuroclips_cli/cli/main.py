@@ -73,6 +73,7 @@ def guarded_run(arguments: list[str] | None = None) -> int:
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
+        _refuse_company()
         code = int(app(arguments, standalone_mode=False) or 0)
         return _stopped(arguments) if code == STOPPED else code
     except UserError as problem:
@@ -84,6 +85,16 @@ def run(arguments: list[str] | None = None) -> int:
         raise
     except Exception as problem:
         return _explain(problem)
+
+
+def _refuse_company() -> None:
+    """Refuse to be one of several processes of a launcher, which would wait for each other."""
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise UserError(
+            f"neuroclips was started as {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), but a "
+            "stage runs in one: start it without accelerate launch or torchrun, and give each "
+            "subject a GPU of its own (docs/cluster.md)"
+        )
 
 
 def _stopped(arguments: list[str] | None) -> int:
