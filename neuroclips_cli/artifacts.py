@@ -12,11 +12,11 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroclips_cli import arrays, console, disk, integrity, manifest
+from neuroclips_cli import arrays, company, console, disk, integrity, manifest
 from neuroclips_cli.arrays import read_array
 from neuroclips_cli.config import Settings
 from neuroclips_cli.disk import read_json, sha256
@@ -179,11 +179,52 @@ def open_stage(
 
     Notes
     -----
+    Of several processes the first one alone opens the folder; the others get a stage that writes
+    nothing, and leave the block when the first one has finished it.
+
     On a clean exit the outputs are hashed and the state becomes ``done``; on an exception it
     stays ``running``. A finished result that is being replaced is kept aside until its
     successor is done, and comes back if the new run fails before it has written anything.
     """
     _check_name(stage)
+    alone = _open_alone(settings, stage, sections, inputs, overwrite, extra)
+    if company.size() == 1:
+        with alone as opened:
+            yield opened
+    elif company.is_first():
+        with _announced(alone) as opened:
+            yield opened
+    else:
+        found = company.agree(None)
+        if found is None:
+            raise company.Dismissed
+        yield _Guest(_home(settings, stage) / stage, {}, **found)
+    company.wait()
+
+
+@contextmanager
+def _announced(alone: AbstractContextManager[Stage]) -> Iterator[Stage]:
+    """Open a stage and tell the other processes how it was found, or that it was refused."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(alone)
+        except UserError:
+            company.agree(None)
+            raise
+        company.agree({"up_to_date": opened.up_to_date, "resumed": opened.resumed})
+        yield opened
+
+
+@contextmanager
+def _open_alone(
+    settings: Settings,
+    stage: str,
+    sections: Sequence[str],
+    inputs: Mapping[str, Path | str],
+    overwrite: bool,
+    extra: Mapping[str, Any] | None,
+) -> Iterator[Stage]:
+    """Open a stage folder in the process that writes; see :func:`open_stage`."""
     run = _home(settings, stage)
     folder = run / stage
     with only_writer(run, stage):
@@ -370,6 +411,41 @@ class Stage:
             array.flush()
         part.replace(path)
         disk.flush_folder(path.parent)
+
+
+class _Guest(Stage):
+    """The stage as the other processes have it: they compute, the first one writes."""
+
+    def fact(self, key: str, value: Any) -> None:
+        """Leave it to the first process."""
+
+    def need_space(self, size: float) -> None:
+        """Leave it to the first process."""
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_array(self, name: str, array: np.ndarray) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_safetensors(
+        self,
+        name: str,
+        tensors: Mapping[str, torch.Tensor],
+        metadata: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:

@@ -376,4 +376,7 @@ def test_one_of_several_processes_is_refused_in_one_sentence(monkeypatch, capsys
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert cli.run(["status"]) == 2
     said = capsys.readouterr().err
-    assert "2 processes" in said and "accelerate launch" in said
+    assert "2 processes" in said and "status runs in one" in said
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert cli.run(["train-sr"]) == 2
+    assert "FSDP" in capsys.readouterr().err

@@ -33,7 +33,7 @@ class Batch:
     """
 
     def __init__(self, size: int) -> None:
-        self._measures = not size and torch.cuda.is_available() and torch.cuda.is_initialized()
+        self._measures = not size and on_gpu()
         self.size = size or (1 if self._measures else ON_CPU)
 
     def over(
@@ -75,6 +75,11 @@ class Batch:
         return result
 
 
+def on_gpu() -> bool:
+    """Tell whether this process has begun to use a GPU."""
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
 def fitting(needed: int, free: int) -> int:
     """Return how many items of ``needed`` bytes each fit ``free`` bytes, 1 to :data:`MOST`."""
     return max(1, min(MOST, int(SHARE * free) // max(1, needed)))
@@ -82,5 +87,5 @@ def fitting(needed: int, free: int) -> int:
 
 def _release() -> None:
     """Give cached blocks back, so that pieces of another size find room."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if on_gpu():
         torch.cuda.empty_cache()

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli import __version__, console
+from neuroclips_cli import __version__, company, console
 from neuroclips_cli.cli import stopping
 from neuroclips_cli.cli.registry import LazyGroup
 from neuroclips_cli.disk import full_disk_message, is_full_disk
@@ -73,11 +73,13 @@ def guarded_run(arguments: list[str] | None = None) -> int:
 def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
-        _refuse_company()
         code = int(app(arguments, standalone_mode=False) or 0)
+        company.leave()
         return _stopped(arguments) if code == STOPPED else code
     except UserError as problem:
         console.error(str(problem))
+        return 2
+    except company.Dismissed:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(arguments)
@@ -85,16 +87,6 @@ def run(arguments: list[str] | None = None) -> int:
         raise
     except Exception as problem:
         return _explain(problem)
-
-
-def _refuse_company() -> None:
-    """Refuse to be one of several processes of a launcher, which would wait for each other."""
-    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise UserError(
-            f"neuroclips was started as {os.environ['WORLD_SIZE']} processes (WORLD_SIZE), but a "
-            "stage runs in one: start it without accelerate launch or torchrun, and give each "
-            "subject a GPU of its own (docs/cluster.md)"
-        )
 
 
 def _stopped(arguments: list[str] | None) -> int:
@@ -118,6 +110,12 @@ def _explain(problem: Exception) -> int:
         console.error(
             f"not enough memory ({str(problem).splitlines()[0] if str(problem) else 'RAM'}): "
             "choose a smaller batch size with --batch-size or --set, or another --device"
+        )
+        return 2
+    if company.lost(problem):
+        console.error(
+            "another process of this run has ended: look at its message; what is finished is kept, "
+            "start the same command again, with as many processes as you like"
         )
         return 2
     traceback.print_exception(problem)

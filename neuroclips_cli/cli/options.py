@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neuroclips_cli import console
+from neuroclips_cli import company, console
 from neuroclips_cli.cli.registry import COMMANDS
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
@@ -79,7 +79,12 @@ def _shared_parameters() -> list[inspect.Parameter]:
 
 
 def command(
-    app: typer.Typer, name: str, stage: str = "", upstream: Sequence[str] = ()
+    app: typer.Typer,
+    name: str,
+    stage: str = "",
+    upstream: Sequence[str] = (),
+    *,
+    shared: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command that gets the settings in force as its first argument.
 
@@ -93,6 +98,8 @@ def command(
         The stage that the command makes, if any.
     upstream
         Stages whose results it uses; their settings are taken over from the run folder.
+    shared
+        Several processes of a launcher may work on it together.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -103,7 +110,12 @@ def command(
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            console.configure(verbose=given["verbose"], quiet=given["quiet"])
+            quiet = given["quiet"] or not company.is_first()
+            console.configure(verbose=given["verbose"], quiet=quiet)
+            if shared:
+                company.refuse_shards()
+            else:
+                company.refuse(name)
             flags = _flags(parameters, given)
             run_name = str(given.get("run") or "reconstruct")
             needed = [run_name if name == "reconstruct" else name for name in upstream]

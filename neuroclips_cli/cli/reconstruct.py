@@ -23,7 +23,7 @@ class Guidance(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS)
+    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS, shared=True)
     def reconstruct(
         settings: Settings,
         without: Annotated[

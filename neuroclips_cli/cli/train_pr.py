@@ -14,7 +14,7 @@ from neuroclips_cli.config import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "train-pr", stage="train-pr", upstream=("preprocess",))
+    @command(app, "train-pr", stage="train-pr", upstream=("preprocess",), shared=True)
     def train_pr(
         settings: Settings,
         epochs: Annotated[

@@ -189,25 +189,38 @@ class DiffusionPrior(nn.Module):
         brain, image : Tensor
             Condition and clean target, ``(batch, tokens, dim)``.
         times, noise, keep_brain, keep_image : Tensor, optional
-            Drawn from torch's global generator where not given (masks only in training mode).
+            See :meth:`draw`, which is called where times or noise are not given (masks in training
+            mode only).
 
         Returns
         -------
         tuple of Tensor
             Scalar mean squared error, and ``(batch, tokens, dim)``.
         """
-        batch = len(image)
-        if times is None:
-            times = torch.randint(0, self.timesteps, (batch,)).to(image.device)
-        if noise is None:
-            noise = torch.randn(image.shape, dtype=image.dtype).to(image.device)
-        if self.training and keep_brain is None:
-            keep_brain = (torch.rand(batch) >= self.drop_probability).to(image.device)
-        if self.training and keep_image is None:
-            keep_image = (torch.rand(batch) >= self.drop_probability).to(image.device)
+        if times is None or noise is None:
+            drawn = self.draw(image)
+            times = drawn["times"] if times is None else times
+            noise = drawn["noise"] if noise is None else noise
+            if self.training:
+                keep_brain = drawn["keep_brain"] if keep_brain is None else keep_brain
+                keep_image = drawn["keep_image"] if keep_image is None else keep_image
         noisy = self.noise_scheduler.add_noise(image, times, noise)
         predicted = self.net(noisy, times, brain, keep_brain=keep_brain, keep_image=keep_image)
         return F.mse_loss(predicted.float(), image.float()), predicted
+
+    def draw(self, image: Tensor) -> dict[str, Tensor]:
+        """Draw what :meth:`forward` takes for targets ``(batch, tokens, dim)``.
+
+        ``times``, ``noise``, ``keep_brain`` and ``keep_image`` from torch's global generator.
+        """
+        batch = len(image)
+        drawn = {
+            "times": torch.randint(0, self.timesteps, (batch,)),
+            "noise": torch.randn(image.shape, dtype=image.dtype),
+            "keep_brain": torch.rand(batch) >= self.drop_probability,
+            "keep_image": torch.rand(batch) >= self.drop_probability,
+        }
+        return {name: value.to(image.device) for name, value in drawn.items()}
 
     def predict(self, noisy: Tensor, times: Tensor, brain: Tensor, guidance: float = 1.0) -> Tensor:
         """Predicted clean tokens, with classifier-free guidance if ``guidance`` is not 1."""

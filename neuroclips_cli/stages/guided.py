@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuroclips_cli import console
+from neuroclips_cli import company, console
 from neuroclips_cli.artifacts import Stage
 from neuroclips_cli.config import Settings
 
@@ -122,6 +122,8 @@ class GuidedVideo:
 def write_videos(stage: Stage, clips: Iterable[np.ndarray], fps: int, names: Sequence[str]) -> None:
     """Write clips as ``videos/<name>``; files that are there already are left.
 
+    Several processes write every so many files each.
+
     Parameters
     ----------
     stage : Stage
@@ -137,8 +139,10 @@ def write_videos(stage: Stage, clips: Iterable[np.ndarray], fps: int, names: Seq
 
     (stage.folder / "videos").mkdir(exist_ok=True)
     with console.progress("Video files", total=len(names)) as advance:
-        for clip, name in zip(clips, names, strict=True):
-            if not (stage.folder / "videos" / name).exists():
+        for number, (clip, name) in enumerate(zip(clips, names, strict=True)):
+            mine = number % company.size() == company.rank()
+            if mine and not (stage.folder / "videos" / name).exists():
                 with stage.atomic(f"videos/{name}") as path:
                     write_video(path, clip, fps)
             advance(1)
+    company.wait()

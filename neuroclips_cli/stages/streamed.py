@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import TypeVar
 
 import numpy as np
 
-from neuroclips_cli import console
+from neuroclips_cli import company, console
 from neuroclips_cli.artifacts import Stage, read_array, read_json
+
+Result = TypeVar("Result")
 
 
 def finished(stage: Stage, name: str) -> np.ndarray | None:
     """Return an array that an interrupted run had finished, None where it has to be made."""
     path = stage.folder / name
-    return read_array(path) if path.exists() else None
+    return read_array(path) if company.agree(path.exists()) else None
+
+
+def _dealt(
+    batch_size: int, first: int, count: int, compute: Callable[[slice], Result]
+) -> Iterator[tuple[slice, Result]]:
+    """Yield ``(piece, compute(piece))`` in order; of several processes, in the first one only.
+
+    Each process computes the same number of items in a round; an interruption loses one round.
+    """
+    from neuroclips_cli.backbones.batch import MOST, ON_CPU, Batch, on_gpu
+
+    batch = Batch(batch_size)
+    if company.size() == 1:
+        yield from batch.over(first, count, compute)
+        return
+    each = batch_size or (MOST if on_gpu() else ON_CPU)
+    for start in range(first, count, each * company.size()):
+        own = min(start + each * company.rank(), count)
+        made = list(batch.over(own, min(own + each, count), compute))
+        for part in company.gather(made):
+            yield from part
 
 
 def fill_rows(
@@ -53,24 +78,24 @@ def fill_rows(
     there = finished(stage, name)
     if there is not None:
         return there
-    from neuroclips_cli.backbones.batch import Batch
-
     path = stage.folder / name
     # which rows are filled stands beside the half-filled array, which open_array keeps hidden
     marker = path.with_name(f".{name}.rows.json")
     partial = path.with_name(f".{name}.part").exists()
-    first = int(read_json(marker)) if partial and marker.exists() else 0
-    with (
-        stage.open_array(name, shape, dtype, resume=first > 0) as array,
-        console.progress(description, total=shape[0]) as advance,
-    ):
+    first = company.agree(int(read_json(marker)) if partial and marker.exists() else 0)
+    with ExitStack() as stack:
+        advance = stack.enter_context(console.progress(description, total=shape[0]))
         advance(first)
-        for piece, rows in Batch(batch_size).over(first, shape[0], compute):
+        if company.is_first():
+            array = stack.enter_context(stage.open_array(name, shape, dtype, resume=first > 0))
+        for piece, rows in _dealt(batch_size, first, shape[0], compute):
             array[piece] = rows
             array.flush()
             stage.write_json(marker.name, piece.stop)
             advance(piece.stop - piece.start)
-    marker.unlink(missing_ok=True)
+    if company.is_first():
+        marker.unlink(missing_ok=True)
+    company.wait()
     return read_array(path)
 
 
@@ -101,15 +126,13 @@ def fill_texts(
         ``count`` texts.
     """
     path = stage.folder / name
-    texts: list[str] = read_json(path) if path.exists() else []
+    texts: list[str] = company.agree(read_json(path) if path.exists() else [])
     if len(texts) == count:
         return texts
-    from neuroclips_cli.backbones.batch import Batch
-
     with console.progress(description, total=count) as advance:
         advance(len(texts))
-        for piece, more in Batch(batch_size).over(len(texts), count, compute):
+        for piece, more in _dealt(batch_size, len(texts), count, compute):
             texts += more
             stage.write_json(name, texts)
             advance(piece.stop - piece.start)
-    return texts
+    return company.agree(texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neuroclips_cli import console
+from neuroclips_cli import company, console
 from neuroclips_cli.artifacts import Stage, open_stage, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
@@ -83,6 +83,12 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         raise UserError(
             'train_pr.contrast = "convnext" compares a map that only the published network has: '
             'set perception.network = "published"'
+        )
+    if company.size() > 1 and settings.perception.attention == "batch":
+        raise UserError(
+            'perception.attention = "batch" compares the rows of a whole batch inside the network, '
+            "which several processes cannot share: start train-pr without a launcher, or set it to "
+            "clip"
         )
     device = choose_device(settings.run.device)
     clips = training_clips(preprocess, options.validation_segments)

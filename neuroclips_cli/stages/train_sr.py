@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroclips_cli import console
+from neuroclips_cli import company, console
 from neuroclips_cli.artifacts import Stage, open_stage, require_stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
@@ -190,6 +190,8 @@ class _Training:
         self.decode = self.model.decode
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
         self.scans[train] = padded(fit, hidden)
+        # Another machine may choose other signs of the components; the weights follow the first's.
+        self.scans = company.agree(self.scans)
         self.stage.fact("ridge", {"penalty": fit.penalty, "components": fit.width})
 
     def run(self, phase: str | None) -> None:

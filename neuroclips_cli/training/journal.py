@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from neuroclips_cli import disk
+from neuroclips_cli import company, disk
 
 
 class Journal:
@@ -16,14 +16,14 @@ class Journal:
     Parameters
     ----------
     folder : Path
-        Gets ``metrics.jsonl`` and TensorBoard event files.
+        Gets ``metrics.jsonl`` and TensorBoard event files, from the first process only.
     """
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = folder / "metrics.jsonl"
-        self.board = SummaryWriter(str(folder))
+        self.board = SummaryWriter(str(folder)) if company.is_first() else None
 
     def __enter__(self) -> Journal:
         """Return itself."""
@@ -36,7 +36,8 @@ class Journal:
         trace: TracebackType | None,
     ) -> None:
         """Close the event file."""
-        self.board.close()
+        if self.board is not None:
+            self.board.close()
 
     def rewind(self, phase: str, epoch: int) -> None:
         """Drop the lines of ``phase`` after ``epoch``: a resumed run writes them again."""
@@ -56,6 +57,8 @@ class Journal:
         """Append one epoch's figures."""
         with open(self.path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"phase": phase, "epoch": epoch, **figures}) + "\n")
+        if self.board is None:
+            return
         for name, value in figures.items():
             self.board.add_scalar(f"{phase}/{name}", value, epoch)
         self.board.flush()

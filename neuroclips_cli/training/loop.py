@@ -3,7 +3,8 @@
 Read from top to bottom: samples in this epoch's order, one optimiser step per batch, validation,
 best and last checkpoint, one line of figures. Everything random in an epoch follows from
 ``(seed, phase, epoch)``; a run that was killed goes on from its last checkpoint and ends with the
-weights of an undisturbed one.
+weights of an undisturbed one. Several processes take every step together (see
+:mod:`neuroclips_cli.training.shares`); the first one writes.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from neuroclips_cli import company
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.training.checkpoints import Checkpoints, Progress, seed_torch
 from neuroclips_cli.training.journal import Journal
+from neuroclips_cli.training.memory import memory_used
+from neuroclips_cli.training.objectives import Objective
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, as_is, derived_seed
+from neuroclips_cli.training.shares import share_dropout
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -73,13 +78,24 @@ def make_accelerator(device: str) -> Accelerator:
         ``cpu``, ``cuda`` or ``mps``.
     """
     from accelerate import Accelerator
+    from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 
+    company.join()
     half = device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    return Accelerator(cpu=device == "cpu", mixed_precision="bf16" if half else "no")
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="bf16" if half else "no",
+        # A step takes one batch however many processes share it, so the schedule moves by one.
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
+        # The released trunk has blocks that never reach its output.
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
+        ],
+    )
 
 
 def train_phase(
-    objective: nn.Module,
+    objective: Objective,
     model: nn.Module,
     samples: ClipSamples,
     validate: Callable[[], dict[str, float]],
@@ -94,9 +110,8 @@ def train_phase(
 
     Parameters
     ----------
-    objective : nn.Module
-        ``objective(batch)`` returns named scalar losses, ``loss`` among them; contains ``model``.
-        Its ``epoch`` is set before every epoch.
+    objective : Objective
+        Contains ``model``.
     model : nn.Module
         What is checkpointed.
     samples : ClipSamples
@@ -117,36 +132,35 @@ def train_phase(
     """
     order = SeededOrder(len(samples), plan.seed, plan.phase)
     size = min(plan.batch_size, len(samples))
-    loader: Any = DataLoader(
-        samples, batch_size=size, sampler=order, drop_last=True, collate_fn=as_is
-    )
+    _require_rows(size, plan)
+    loader = _whole_batches(samples, size, order, accelerator)
     optimiser: Any = make_optimiser(
         objective,
         plan.learning_rate,
         plan.weight_decay,
         plan.ridge_weight_decay,
         plan.optimiser,
+        fused=accelerator.device.type == "cuda",
     )
     schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
     steps = len(loader)
-    plain: Any = objective
-    objective, optimiser, loader, schedule = accelerator.prepare(
-        objective, optimiser, loader, schedule
-    )
+    share_dropout(objective, objective.share)
+    prepared, optimiser, schedule = accelerator.prepare(objective, optimiser, schedule)
     progress = checkpoints.load_last(model, optimiser, schedule)
-    journal.rewind(plan.phase, progress.epoch)
+    if accelerator.is_main_process:
+        journal.rewind(plan.phase, progress.epoch)
     if advance is not None and progress.epoch:
         advance(progress.epoch * steps)
     for epoch in range(progress.epoch, plan.epochs):
         began = time.monotonic()
-        order.epoch = plain.epoch = epoch
+        order.epoch = objective.epoch = epoch
         seed_torch(derived_seed(plan.seed, plan.phase, epoch))
         check = partial(_refuse_nan, plan=plan, epoch=epoch)
-        figures = _one_epoch(objective, loader, optimiser, schedule, accelerator, check, advance)
-        objective.eval()
+        figures = _one_epoch(prepared, loader, optimiser, schedule, accelerator, check, advance)
+        prepared.eval()
         held_out = validate()
         check({"validation loss": held_out["loss"]})
-        objective.train()
+        prepared.train()
         _note_best(progress, held_out, epoch + 1, checkpoints, model, accelerator)
         figures |= {f"val_{name}": value for name, value in held_out.items()}
         figures |= {"lr": schedule.get_last_lr()[0], "seconds": time.monotonic() - began}
@@ -158,6 +172,27 @@ def train_phase(
     accelerator.free_memory()
     checkpoints.load_best(model)
     return progress
+
+
+def _require_rows(size: int, plan: Plan) -> None:
+    """Refuse more processes than rows in a batch."""
+    if size < company.size():
+        raise UserError(
+            f"{company.size()} processes cannot share batches of {size} clips in the {plan.phase} "
+            "phase: start fewer, or raise its batch size"
+        )
+
+
+def _whole_batches(
+    samples: ClipSamples, size: int, order: SeededOrder, accelerator: Accelerator
+) -> Any:
+    """Return a loader of whole batches on the device, the same ones in every process."""
+    from accelerate.data_loader import prepare_data_loader
+
+    loader = DataLoader(samples, batch_size=size, sampler=order, drop_last=True, collate_fn=as_is)
+    return prepare_data_loader(
+        loader, device=accelerator.device, num_processes=1, process_index=0, put_on_device=True
+    )
 
 
 def _one_epoch(
@@ -180,7 +215,8 @@ def _one_epoch(
         with accelerator.accumulate(objective):
             with accelerator.autocast():
                 losses = objective(batch)
-            accelerator.backward(losses["loss"])
+            # The processes' gradients are averaged, and each holds its own rows' part of the sum.
+            accelerator.backward(losses["loss"] * accelerator.num_processes)
             # Both figures are fetched at once: every fetch makes the host wait for the GPU.
             size = _gradient_size(objective).to(losses["loss"].device)
             loss, gradient = torch.stack([losses["loss"].detach().float(), size.float()]).tolist()
@@ -192,7 +228,7 @@ def _one_epoch(
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value.detach())) + value.detach()
         if advance is not None:
-            advance(1, loss=total / batches)
+            advance(1, loss=total / batches, memory=memory_used(losses["loss"].device))
     return {name: value.item() / batches for name, value in sums.items()}
 
 

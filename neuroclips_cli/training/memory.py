@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import psutil
 import torch
 from torch import nn
 
@@ -126,3 +127,10 @@ def require_peak(device: str, peak: int, stage: str, advice: str) -> None:
             f"{stage} would need {human_size(peak)} of GPU memory at its peak (computed), and "
             f"{human_size(free)} is free: {advice}; docs/memory.md has a table"
         )
+
+
+def memory_used(device: torch.device) -> str:
+    """Return what a progress line says of memory: the GPU's peak, or what this process holds."""
+    if device.type == "cuda":
+        return human_size(torch.cuda.max_memory_allocated(device))
+    return human_size(psutil.Process().memory_info().rss)

@@ -21,6 +21,7 @@ from neuroclips_cli.losses import (
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.training.shares import Share
 
 if TYPE_CHECKING:
     from neuroclips_cli.models.published_perception import PublishedPerception
@@ -34,7 +35,25 @@ def flat_unit(tokens: Tensor) -> Tensor:
     return F.normalize(tokens.flatten(1).float(), dim=-1)
 
 
-class PerceptionObjective(nn.Module):
+class Objective(nn.Module):
+    """What a phase minimises: a batch to named scalar losses, ``loss`` among them.
+
+    Attributes
+    ----------
+    share : Share
+        The rows of a batch that this process sends through the network; the losses are those of
+        the whole batch in every process.
+    epoch : int
+        Set before every epoch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.share = Share()
+        self.epoch = 0
+
+
+class PerceptionObjective(Objective):
     """Eq. 1 on a batch of scans and latents.
 
     Parameters
@@ -52,7 +71,9 @@ class PerceptionObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``error`` (MAE) and ``contrast`` of ``fmri`` and ``latents``."""
-        predicted = self.model(batch["fmri"]).float()
+        total = len(batch["fmri"])
+        rows = self.share.rows(total)
+        predicted = self.share.whole(self.model(batch["fmri"][rows]).float(), rows, total)
         loss, error, contrast = perception_loss(
             predicted, batch["latents"], self.temperature, self.contrast_weight
         )
@@ -70,16 +91,19 @@ class AuxiliaryObjective(PerceptionObjective):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``error``, ``contrast`` of ``fmri``, ``latents`` and ``maps``."""
         model = cast("PublishedPerception", self.model)
-        predicted, auxiliary = model.with_auxiliary(batch["fmri"])
-        error = (predicted.float() - batch["latents"]).abs().mean()
+        total = len(batch["fmri"])
+        rows = self.share.rows(total)
+        decoded = model.with_auxiliary(batch["fmri"][rows])
+        predicted, auxiliary = (self.share.whole(x.float(), rows, total) for x in decoded)
+        error = (predicted - batch["latents"]).abs().mean()
         plain, view = batch["maps"].unbind(2)
-        rows = [F.normalize(x.float().flatten(0, -2), dim=-1) for x in (auxiliary, plain, view)]
-        contrast = soft_contrastive_loss(rows[0], rows[1], rows[2], self.temperature)
+        maps = [F.normalize(x.float().flatten(0, -2), dim=-1) for x in (auxiliary, plain, view)]
+        contrast = soft_contrastive_loss(maps[0], maps[1], maps[2], self.temperature)
         loss = error + self.contrast_weight * contrast
         return {"loss": loss, "error": error, "contrast": contrast}
 
 
-class ContrastiveObjective(nn.Module):
+class ContrastiveObjective(Objective):
     """Phase 1: BiMixCo (Eq. 8) between contrastive tokens and the keyframe's CLIP tokens.
 
     Parameters
@@ -115,8 +139,11 @@ class ContrastiveObjective(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss`` of ``fmri``, ``tokens`` and, with a projector, ``text``."""
-        mix = draw_mix(len(batch["fmri"]), self.mixco_beta, batch["fmri"].device)
-        _, contrastive = self.decode(mix_rows(batch["fmri"], mix))
+        total = len(batch["fmri"])
+        mix = draw_mix(total, self.mixco_beta, batch["fmri"].device)
+        rows = self.share.rows(total)
+        _, contrastive = self.decode(mix_rows(batch["fmri"], mix)[rows])
+        contrastive = self.share.whole(contrastive, rows, total)
         loss = bimixco_loss(
             flat_unit(contrastive), flat_unit(batch["tokens"]), self.temperature, mix
         )
@@ -127,7 +154,7 @@ class ContrastiveObjective(nn.Module):
         return {"loss": loss + self.reftm_weight * reftm, "contrast": loss, "reftm": reftm}
 
 
-class PriorObjective(nn.Module):
+class PriorObjective(Objective):
     """Phase 2: Eq. 4, BiMixCo + delta prior + mu Reftm.
 
     MixCo mixes about half of the scans. A mixed scan has no keyframe of its own, so the prior and
@@ -173,23 +200,35 @@ class PriorObjective(nn.Module):
         self.prior_weight, self.reftm_weight = prior_weight, reftm_weight
         self.reftm_temperature = reftm_temperature or temperature
         self.softclip_epochs = softclip_epochs
-        self.epoch = 0
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``contrast``, ``prior``, ``reftm`` of ``fmri``, ``tokens``, ``text``."""
         share = 0.0 if self.softclip_epochs else 0.5
-        mix = draw_mix(len(batch["fmri"]), self.mixco_beta, batch["fmri"].device, share=share)
-        brain, contrastive = self.decode(mix_rows(batch["fmri"], mix))
+        total = len(batch["fmri"])
+        mix = draw_mix(total, self.mixco_beta, batch["fmri"].device, share=share)
+        rows = self.share.rows(total)
+        brain, contrastive = self.decode(mix_rows(batch["fmri"], mix)[rows])
+        contrastive = self.share.whole(contrastive, rows, total)
         tokens = batch["tokens"]
         contrast = self._contrast(flat_unit(contrastive), flat_unit(tokens), mix)
         pure = (~mix.selected).nonzero().flatten()
         if not len(pure):
             pure = mix.selected.nonzero().flatten()
-        prior, predicted = self.model.diffusion_prior(brain[pure], tokens[pure])
+        predicted = self._denoised(brain, tokens[pure], pure)
+        prior = F.mse_loss(predicted.float(), tokens[pure].float())
         image = self.projector(predicted.float())
         reftm = reftm_loss(image, batch["text"][pure], self.reftm_temperature)
         loss = contrast + self.prior_weight * prior + self.reftm_weight * reftm
         return {"loss": loss, "contrast": contrast, "prior": prior, "reftm": reftm}
+
+    def _denoised(self, brain: Tensor, tokens: Tensor, pure: Tensor) -> Tensor:
+        """Denoise the targets of the rows ``pure``; ``brain`` holds this process's rows only."""
+        drawn = self.model.diffusion_prior.draw(tokens)
+        places = self.share.places(pure)
+        own = {name: values[places] for name, values in drawn.items()}
+        condition = brain[pure[places] - self.share.own().start]
+        _, predicted = self.model.diffusion_prior(condition, tokens[places], **own)
+        return self.share.whole(predicted, places, len(pure))
 
     def _contrast(self, predictions: Tensor, targets: Tensor, mix: Mix) -> Tensor:
         if not self.softclip_epochs:

@@ -15,6 +15,8 @@ def make_optimiser(
     weight_decay: float,
     ridge_weight_decay: float,
     kind: str = "adamw",
+    *,
+    fused: bool = False,
 ) -> Optimizer:
     """AdamW or Adafactor over what learns in ``module``.
 
@@ -33,6 +35,8 @@ def make_optimiser(
     kind : str
         ``adamw``, or ``adafactor``: no first moment, and of a matrix's second one only the means
         of its rows and columns, at the same learning rate.
+    fused : bool
+        AdamW in one kernel, for weights that will lie on a GPU.
     """
     ridge, matrices, rest = [], [], []
     for name, parameter in module.named_parameters():
@@ -55,7 +59,8 @@ def make_optimiser(
 
         fixed: dict[str, Any] = {"scale_parameter": False, "relative_step": False}
         return Adafactor(groups, lr=learning_rate, **fixed)
-    return AdamW(groups, lr=learning_rate)
+    # One kernel for all weights instead of one for each of the formula's steps.
+    return AdamW(groups, lr=learning_rate, fused=fused or None)
 
 
 def make_schedule(
