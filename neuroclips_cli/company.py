@@ -67,7 +67,7 @@ def refuse_shards() -> None:
         if os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() in ("1", "true", "yes"):
             raise UserError(
                 f"the launcher asks for {what}, and checkpoints are not written from parts: start "
-                "it with accelerate launch --multi_gpu, and choose run.variant compact where a "
+                "it with accelerate launch --multi_gpu, and choose profile compact where a "
                 "network does not fit one GPU (docs/memory.md)"
             )
 

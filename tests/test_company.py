@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from neuroclips_cli.models.checkpoint import load_perception, load_semantics
 from neuroclips_cli.training.shares import Share, SharedDropout, share_dropout
 
 SETTINGS = """
@@ -92,14 +93,24 @@ def _copy(world: Path, folder: Path, *stages: str) -> Path:
     return folder
 
 
-def _weights_differ(one: Path, other: Path) -> float:
-    """Return the greatest difference of two files' weights, relative to each tensor's greatest."""
-    weights, others = load_file(one), load_file(other)
+def _assert_same_training(one: Path, other: Path) -> None:
+    """Compare what two runs of a training decode from the test scans, and their weights.
+
+    AdamW steps along rounding noise where a gradient is zero (the attention's key bias, which
+    changes nothing), so that weights are compared less closely than what they do.
+    """
+    load = load_perception if one.name == "train-pr" else load_semantics
+    fmri = torch.from_numpy(np.load(one.parent / "preprocess/fmri_test.npy"))
+    decoded = []
+    for folder in (one, other):
+        with torch.no_grad():
+            found = load(folder).eval()(fmri)
+        decoded.append(found if isinstance(found, tuple) else (found,))
+    for made, wanted in zip(*decoded, strict=True):
+        assert float((made - wanted).abs().max() / wanted.abs().max()) < 1e-5
+    weights, others = (load_file(folder / "model.safetensors") for folder in (one, other))
     assert weights.keys() == others.keys()
-    return max(
-        float((weights[k] - others[k]).abs().max() / weights[k].abs().max().clamp(min=1e-3))
-        for k in weights
-    )
+    assert max(float((weights[k] - others[k]).abs().max()) for k in weights) < 5e-5
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +132,11 @@ def test_two_processes_train_as_one(world: Path, tmp_path: Path):
     for stage in ("train-pr", "train-sr"):
         _run(two, stage, processes=2)
         alone, together = (f / "runs/sub-01" / stage for f in (world, two))
-        assert _weights_differ(alone / "model.safetensors", together / "model.safetensors") < 1e-5
+        _assert_same_training(alone, together)
         figures = [(f / "metrics.jsonl").read_text().splitlines() for f in (alone, together)]
         assert len(figures[0]) == len(figures[1])
         for line, other in zip(*(map(json.loads, lines) for lines in figures), strict=True):
+            assert line.pop("phase") == other.pop("phase")
             line.pop("seconds"), other.pop("seconds")
             assert other == pytest.approx(line, rel=1e-5, abs=1e-6)
 
@@ -158,13 +170,10 @@ def test_killed_with_two_processes_and_gone_on_with_one(world: Path, tmp_path: P
         time.sleep(0.02)
     assert last.exists()
     os.killpg(running.pid, signal.SIGKILL)
-    subprocess.run(["pkill", "-9", "-f", f"neuroclips_cli train-pr.*{two}"], check=False)
     running.communicate()
-    time.sleep(1)
     said = _run(two, "train-pr")
     assert "going on where it stopped" in said or "up to date" in said
-    alone, rescued = (f / "runs/sub-01/train-pr/model.safetensors" for f in (world, two))
-    assert _weights_differ(alone, rescued) < 1e-5
+    _assert_same_training(*(f / "runs/sub-01/train-pr" for f in (world, two)))
 
 
 @pytest.mark.slow

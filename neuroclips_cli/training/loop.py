@@ -87,10 +87,8 @@ def make_accelerator(device: str) -> Accelerator:
         mixed_precision="bf16" if half else "no",
         # A step takes one batch however many processes share it, so the schedule moves by one.
         dataloader_config=DataLoaderConfiguration(split_batches=True),
-        # The released trunk has blocks that never reach its output.
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
-        ],
+        # The released trunk has blocks that never reach its output; they are the same every step.
+        kwargs_handlers=[DistributedDataParallelKwargs(static_graph=True)],
     )
 
 
