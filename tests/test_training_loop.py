@@ -18,7 +18,7 @@ from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, repetition_mean
 from neuroclips_cli.training.split import split_segments
-from neuroclips_cli.training.targets import cached_rows, per_frame, target_key
+from neuroclips_cli.training.targets import cached_captions, cached_rows, per_frame, target_key
 from neuroclips_cli.training.validation import perception_figures
 
 SIZES = PerceptionSettings(
@@ -228,3 +228,25 @@ def test_target_name_follows_films_and_network(tmp_path):
     assert first != target_key("other films", "hub/x", tmp_path)
     (tmp_path / "a").write_text("2")
     assert first != target_key("films", "hub/x", tmp_path)
+
+
+def test_interrupted_captions_go_on_where_they_stopped(tmp_path):
+    frames = np.zeros((70, 3, 4, 4, 3), np.uint8)
+    frames[:, 1] = np.arange(70, dtype=np.uint8)[:, None, None, None]
+    asked: list[int] = []
+
+    def compute(some):
+        if len(asked) == 32:
+            raise KeyboardInterrupt
+        asked.extend(some[:, 0, 0, 0].tolist())
+        return [f"caption {number}" for number in some[:, 0, 0, 0]]
+
+    path = tmp_path / "runs" / "targets" / "captions.json"
+    with pytest.raises(KeyboardInterrupt):
+        cached_captions(path, frames, compute)
+    assert not path.exists() and len(asked) == 32
+    asked.append(-1)
+    captions = cached_captions(path, frames, compute)
+    assert captions == [f"caption {number}" for number in range(70)]
+    assert asked == [*range(32), -1, *range(32, 70)]
+    assert [p.name for p in path.parent.iterdir()] == ["captions.json"]

@@ -132,6 +132,8 @@ def cached_captions(
 ) -> list[str]:
     """Caption the middle frame of every clip, or read the captions of an earlier time.
 
+    One process at a time describes, and an interrupted one goes on, as with :func:`cached_rows`.
+
     Parameters
     ----------
     path : Path
@@ -142,10 +144,21 @@ def cached_captions(
         Frames ``(n, h, w, 3)`` to captions.
     """
     if not path.exists():
-        middle = frames.shape[1] // 2
-        captions: list[str] = []
-        for start in range(0, len(frames), CLIPS_AT_ONCE):
-            part = np.ascontiguousarray(frames[start : start + CLIPS_AT_ONCE, middle])
-            captions += compute(part)
-        disk.write_json(path, captions)
+        with in_turn(path):
+            if not path.exists():
+                _describe(path, frames, compute)
     return list(disk.read_json(path))
+
+
+def _describe(
+    path: Path, frames: np.ndarray, compute: Callable[[np.ndarray], Sequence[str]]
+) -> None:
+    part, middle = path.with_name(f".{path.name}.part"), frames.shape[1] // 2
+    captions: list[str] = disk.read_json(part) if part.exists() else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while len(captions) < len(frames):
+        some = frames[len(captions) : len(captions) + CLIPS_AT_ONCE, middle]
+        captions += compute(np.ascontiguousarray(some))
+        disk.write_json(part, captions)
+    part.replace(path)
+    disk.flush_folder(path.parent)
