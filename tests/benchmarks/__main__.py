@@ -9,7 +9,7 @@ import platform
 import time
 from pathlib import Path
 
-SUBJECTS = ("startup", "signal_part", "video", "metrics", "growth")
+SUBJECTS = ("startup", "signal_part", "video", "metrics", "train", "growth")
 """Modules beside this one; each has ``main(folder) -> [(what, number, ratio)]``."""
 
 parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
