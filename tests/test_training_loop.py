@@ -13,6 +13,7 @@ from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.schema import PerceptionSettings
 from neuroclips_cli.training.checkpoints import Checkpoints
 from neuroclips_cli.training.journal import Journal
+from neuroclips_cli.training.late import LateFigures
 from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
@@ -250,3 +251,22 @@ def test_interrupted_captions_go_on_where_they_stopped(tmp_path):
     assert captions == [f"caption {number}" for number in range(70)]
     assert asked == [*range(32), -1, *range(32, 70)]
     assert [p.name for p in path.parent.iterdir()] == ["captions.json"]
+
+
+def test_figures_come_one_step_later_each_once_and_in_order():
+    late, seen = LateFigures(), []
+    assert late.last() is None
+    for step in range(4):
+        late.add(torch.tensor([float(step), 0.5]))
+        seen.append(late.before())
+    assert seen == [None, [0.0, 0.5], [1.0, 0.5], [2.0, 0.5]]
+    assert late.last() == [3.0, 0.5]
+    assert late.last() is None
+
+
+def test_a_loss_that_fails_in_the_last_step_of_an_epoch_is_never_written(tmp_path):
+    fmri, latents = _linear_brain()
+    fmri[0] = np.nan
+    with pytest.raises(UserError, match="no longer a number in epoch 1"):
+        _train(tmp_path, fmri, latents, epochs=1)
+    assert not list((tmp_path / "checkpoints").glob("*"))

@@ -24,6 +24,7 @@ from neuroclips_cli import company
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.training.checkpoints import Checkpoints, Progress, seed_torch
 from neuroclips_cli.training.journal import Journal
+from neuroclips_cli.training.late import LateFigures
 from neuroclips_cli.training.memory import memory_used
 from neuroclips_cli.training.objectives import Objective
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
@@ -187,9 +188,23 @@ def _whole_batches(
     """Return a loader of whole batches on the device, the same ones in every process."""
     from accelerate.data_loader import prepare_data_loader
 
-    loader = DataLoader(samples, batch_size=size, sampler=order, drop_last=True, collate_fn=as_is)
+    gpu = accelerator.device.type == "cuda"
+    loader = DataLoader(
+        samples,
+        batch_size=size,
+        sampler=order,
+        drop_last=True,
+        collate_fn=as_is,
+        pin_memory=gpu,
+    )
+    # It reads the next batch before it hands one out, while a GPU still works on the one before.
     return prepare_data_loader(
-        loader, device=accelerator.device, num_processes=1, process_index=0, put_on_device=True
+        loader,
+        device=accelerator.device,
+        num_processes=1,
+        process_index=0,
+        put_on_device=True,
+        non_blocking=gpu,
     )
 
 
@@ -204,10 +219,12 @@ def _one_epoch(
 ) -> dict[str, float]:
     """Train on every batch once; return the mean losses.
 
-    ``check`` sees the loss and the size of its gradient before they reach the weights.
+    ``check`` sees the loss and the size of its gradient one step later, and all of them before
+    anything is written.
     """
     objective.train()
     sums: dict[str, torch.Tensor] = {}
+    late = LateFigures()
     batches, total = 0, 0.0
     for batch in loader:
         with accelerator.accumulate(objective):
@@ -215,18 +232,23 @@ def _one_epoch(
                 losses = objective(batch)
             # The processes' gradients are averaged, and each holds its own rows' part of the sum.
             accelerator.backward(losses["loss"] * accelerator.num_processes)
-            # Both figures are fetched at once: every fetch makes the host wait for the GPU.
             size = _gradient_size(objective).to(losses["loss"].device)
-            loss, gradient = torch.stack([losses["loss"].detach().float(), size.float()]).tolist()
-            check({"loss": loss, "gradient": gradient})
+            late.add(torch.stack([losses["loss"].detach().float(), size.float()]))
             optimiser.step()
             schedule.step()
             optimiser.zero_grad()
-        batches, total = batches + 1, total + loss
+        batches += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value.detach())) + value.detach()
+        shown: dict[str, float] = {}
+        if (before := late.before()) is not None:
+            check({"loss": before[0], "gradient": before[1]})
+            total += before[0]
+            shown["loss"] = total / (batches - 1)
         if advance is not None:
-            advance(1, loss=total / batches, memory=memory_used(losses["loss"].device))
+            advance(1, **shown, memory=memory_used(losses["loss"].device))
+    if (last := late.last()) is not None:
+        check({"loss": last[0], "gradient": last[1]})
     return {name: value.item() / batches for name, value in sums.items()}
 
 
