@@ -118,6 +118,7 @@ class TrainPRSettings:
     contrast: str = "frames"
     optimiser: str = "adamw"
     recompute: bool = False
+    rows_at_once: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ class TrainSRSettings:
     prior_trains: str = "all"
     optimiser: str = "adamw"
     recompute: bool = False
+    rows_at_once: int = 0
 
 
 @dataclass(frozen=True)
@@ -286,6 +288,8 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "train_pr.ridge_weight_decay": (0, None),
     "train_pr.contrast_weight": (0, None),
     "train_pr.noise": (0, None),
+    "train_pr.rows_at_once": (0, None),
+    "train_sr.rows_at_once": (0, None),
     "train_sr.noise": (0, None),
     "train_pr.average_share": (0, 1),
     "train_sr.average_share": (0, 1),

@@ -51,7 +51,7 @@ dropout = 0.2
 contrastive_epochs = 2
 prior_epochs = 2
 contrastive_batch_size = 25
-prior_batch_size = 25
+prior_batch_size = 17
 checkpoint_every = 1
 validation_segments = [4]
 

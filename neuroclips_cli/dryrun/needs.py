@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from neuroclips_cli.dryrun.live import DevicePrecision, LiveBytes, bytes_of
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.training.objectives import Objective
+from neuroclips_cli.training.pieces import PiecedShare, backward_in_pieces
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -114,11 +117,12 @@ def inference(networks: Iterable[nn.Module], run: Callable[[], T]) -> tuple[Need
 
 def training_step(
     stage: str,
-    objective: nn.Module,
+    objective: Objective,
     batch: Callable[[], dict[str, Tensor]],
     make_optimiser: Callable[[nn.Module], Optimizer],
     *,
     mixed: bool,
+    pieces: int = 1,
 ) -> Need:
     """Take one optimiser step on the meta device.
 
@@ -130,20 +134,29 @@ def training_step(
     ----------
     stage : str
         Whose, for the result.
-    objective : torch.nn.Module
-        ``objective(batch)["loss"]`` is minimised; on the meta device.
+    objective : Objective
+        On the meta device.
     batch : callable
         Makes a batch of true size.
     make_optimiser : callable
         Objective to an optimiser that can step on the meta device.
     mixed : bool
         Whether the device computes in bfloat16 under autocast.
+    pieces : int
+        Parts in which the batch goes through the network.
     """
     parameters, weights = size_of([objective])
     objective.train()
+    share = PiecedShare(pieces)
+    if pieces > 1:
+        objective.share = share
     with DevicePrecision(mixed), LiveBytes() as live:
         given = batch()
-        objective(given)["loss"].backward()
+        if pieces > 1:
+            backward_in_pieces(partial(objective, given), Tensor.backward, share)
+            share.begin()
+        else:
+            objective(given)["loss"].backward()
         passes = live.peak
         del given
         learned = [p for p in objective.parameters() if p.grad is not None]

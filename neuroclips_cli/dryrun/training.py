@@ -20,10 +20,12 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.training.objectives import (
     AuxiliaryObjective,
     ContrastiveObjective,
+    Objective,
     PerceptionObjective,
     PriorObjective,
 )
 from neuroclips_cli.training.optimiser import make_optimiser
+from neuroclips_cli.training.pieces import pieces_of
 
 
 def build_perception(
@@ -98,7 +100,14 @@ def train_perception(
             (1, frames, *latent_shape),
             "check perception.start_size and perception.decoder_channels",
         )
-        return training_step(stage, objective, given, _optimiser(options, device), mixed=mixed)
+        return training_step(
+            stage,
+            objective,
+            given,
+            _optimiser(options, device),
+            mixed=mixed,
+            pieces=pieces_of(batch, options.rows_at_once),
+        )
 
 
 def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[Need]:
@@ -130,12 +139,13 @@ def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool
                 lambda batch=batch: given(batch),  # type: ignore[misc]
                 _optimiser(options, device),
                 mixed=mixed,
+                pieces=pieces_of(batch, options.rows_at_once),
             )
 
 
 def contrastive_objective(
     settings: Settings, model: Semantics, projector: TokenProjector
-) -> nn.Module:
+) -> Objective:
     """Phase 1 as train-sr sets it up; what it does not train is frozen."""
     options = settings.train_sr
     model.diffusion_prior.requires_grad_(False)
@@ -150,7 +160,7 @@ def contrastive_objective(
     )
 
 
-def prior_objective(settings: Settings, model: Semantics, projector: TokenProjector) -> nn.Module:
+def prior_objective(settings: Settings, model: Semantics, projector: TokenProjector) -> Objective:
     """Phase 2 as train-sr sets it up; what it does not train is frozen."""
     options = settings.train_sr
     everything = options.prior_trains == "all"

@@ -189,15 +189,15 @@ class DiffusionPrior(nn.Module):
         brain, image : Tensor
             Condition and clean target, ``(batch, tokens, dim)``.
         times, noise, keep_brain, keep_image : Tensor, optional
-            See :meth:`draw`, which is called where times or noise are not given (masks in training
-            mode only).
+            See :meth:`draw`, which is called for what is not given (masks in training mode only).
 
         Returns
         -------
         tuple of Tensor
             Scalar mean squared error, and ``(batch, tokens, dim)``.
         """
-        if times is None or noise is None:
+        masked = keep_brain is not None and keep_image is not None
+        if times is None or noise is None or (self.training and not masked):
             drawn = self.draw(image)
             times = drawn["times"] if times is None else times
             noise = drawn["noise"] if noise is None else noise

@@ -84,11 +84,12 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             'train_pr.contrast = "convnext" compares a map that only the published network has: '
             'set perception.network = "published"'
         )
-    if company.size() > 1 and settings.perception.attention == "batch":
+    parts = company.size() > 1 or options.rows_at_once
+    if parts and settings.perception.attention == "batch":
         raise UserError(
             'perception.attention = "batch" compares the rows of a whole batch inside the network, '
-            "which several processes cannot share: start train-pr without a launcher, or set it to "
-            "clip"
+            "so that it cannot be cut: start one process with train_pr.rows_at_once=0, or set it "
+            "to clip"
         )
     device = choose_device(settings.run.device)
     clips = training_clips(preprocess, options.validation_segments)
@@ -144,6 +145,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         checkpoint_every=options.checkpoint_every,
         seed=settings.run.seed,
         optimiser=options.optimiser,
+        rows_at_once=options.rows_at_once,
     )
     steps = plan.epochs * plan.steps(len(samples))
     with (

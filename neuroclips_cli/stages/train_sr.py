@@ -307,6 +307,7 @@ class _Training:
             checkpoint_every=options.checkpoint_every,
             seed=self.settings.run.seed,
             optimiser=options.optimiser,
+            rows_at_once=options.rows_at_once,
         )
         steps = plan.epochs * plan.steps(len(samples))
         with (

@@ -28,8 +28,9 @@ from neuroclips_cli.training.late import LateFigures
 from neuroclips_cli.training.memory import memory_used
 from neuroclips_cli.training.objectives import Objective
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.training.pieces import PiecedShare, backward_in_pieces, pieces_of
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, as_is, derived_seed
-from neuroclips_cli.training.shares import share_dropout
+from neuroclips_cli.training.shares import Share, share_dropout
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -53,6 +54,8 @@ class Plan:
         Of the run.
     optimiser : str
         See :func:`make_optimiser`.
+    rows_at_once : int
+        Rows of a batch that go through the network together, 0 for all; the step is the same.
     """
 
     phase: str
@@ -64,6 +67,7 @@ class Plan:
     checkpoint_every: int
     seed: int
     optimiser: str = "adamw"
+    rows_at_once: int = 0
 
     def steps(self, samples: int) -> int:
         """Return the optimiser steps of one epoch; an incomplete last batch is left out."""
@@ -143,6 +147,9 @@ def train_phase(
     )
     schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
     steps = len(loader)
+    pieces = pieces_of(size, plan.rows_at_once)
+    if pieces > 1:
+        objective.share = PiecedShare(pieces)
     share_dropout(objective, objective.share)
     prepared, optimiser, schedule = accelerator.prepare(objective, optimiser, schedule)
     progress = checkpoints.load_last(model, optimiser, schedule)
@@ -155,7 +162,8 @@ def train_phase(
         order.epoch = objective.epoch = epoch
         seed_torch(derived_seed(plan.seed, plan.phase, epoch))
         check = partial(_refuse_nan, plan=plan, epoch=epoch)
-        figures = _one_epoch(prepared, loader, optimiser, schedule, accelerator, check, advance)
+        take = partial(_gradients, prepared, objective.share, accelerator)
+        figures = _one_epoch(prepared, take, loader, optimiser, schedule, check, advance)
         prepared.eval()
         held_out = validate()
         check({"validation loss": held_out["loss"]})
@@ -179,6 +187,11 @@ def _require_rows(size: int, plan: Plan) -> None:
         raise UserError(
             f"{company.size()} processes cannot share batches of {size} clips in the {plan.phase} "
             "phase: start fewer, or raise its batch size"
+        )
+    if company.size() > 1 and plan.rows_at_once:
+        raise UserError(
+            "rows_at_once cuts the batches of one process, and several share them already: set it "
+            "to 0, or start one process"
         )
 
 
@@ -208,17 +221,39 @@ def _whole_batches(
     )
 
 
+def _gradients(
+    objective: nn.Module, share: Share, accelerator: Accelerator, batch: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Send a batch forth and back; return its losses."""
+
+    def forward() -> dict[str, torch.Tensor]:
+        with accelerator.autocast():
+            losses: dict[str, torch.Tensor] = objective(batch)
+        return losses
+
+    def backward(loss: torch.Tensor) -> None:
+        # The processes' gradients are averaged, and each holds its own rows' part of the sum.
+        accelerator.backward(loss * accelerator.num_processes)
+
+    if isinstance(share, PiecedShare):
+        return backward_in_pieces(forward, backward, share)
+    losses = forward()
+    backward(losses["loss"])
+    return losses
+
+
 def _one_epoch(
     objective: nn.Module,
+    take: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
     loader: Any,
     optimiser: Any,
     schedule: Any,
-    accelerator: Accelerator,
     check: Callable[[dict[str, float]], None],
     advance: Advance | None,
 ) -> dict[str, float]:
     """Train on every batch once; return the mean losses.
 
+    ``take`` adds a batch's gradients to the weights' and returns its losses.
     ``check`` sees the loss and the size of its gradient one step later, and all of them before
     anything is written.
     """
@@ -227,16 +262,12 @@ def _one_epoch(
     late = LateFigures()
     batches, total = 0, 0.0
     for batch in loader:
-        with accelerator.accumulate(objective):
-            with accelerator.autocast():
-                losses = objective(batch)
-            # The processes' gradients are averaged, and each holds its own rows' part of the sum.
-            accelerator.backward(losses["loss"] * accelerator.num_processes)
-            size = _gradient_size(objective).to(losses["loss"].device)
-            late.add(torch.stack([losses["loss"].detach().float(), size.float()]))
-            optimiser.step()
-            schedule.step()
-            optimiser.zero_grad()
+        losses = take(batch)
+        size = _gradient_size(objective).to(losses["loss"].device)
+        late.add(torch.stack([losses["loss"].detach().float(), size.float()]))
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
         batches += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value.detach())) + value.detach()

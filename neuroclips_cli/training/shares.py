@@ -102,10 +102,13 @@ class SharedDropout(nn.Module):
 
 
 def share_dropout(model: nn.Module, share: Share) -> None:
-    """Replace every dropout layer, in place, by one that knows its process's rows."""
-    if share.size == 1:
-        return
+    """Let every dropout layer know its process's rows, in place.
+
+    Layers that did so in an earlier phase follow the new ``share``.
+    """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.Dropout):
+            if isinstance(child, SharedDropout):
+                child.share = share
+            elif isinstance(child, nn.Dropout) and share.size > 1:
                 setattr(module, name, SharedDropout(child.p, share))
