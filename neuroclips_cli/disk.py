@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.folders import walk
 
 MEBIBYTE = 2**20
 SMALL_FILE, SMALL_FOLDER = 8 * MEBIBYTE, 64 * MEBIBYTE
@@ -118,13 +119,8 @@ def tree_digest(path: Path) -> str:
 
 
 def visible_files(folder: Path) -> list[Path]:
-    """Return all files below a folder in order of name, without hidden files and folders."""
-    return sorted(
-        file
-        for file in folder.rglob("*")
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
+    """Return all files below a folder in order of name, behind links too, without hidden ones."""
+    return list(walk(folder).files)
 
 
 def reserve(path: Path, size: int) -> None:

@@ -36,6 +36,7 @@ class DataSettings:
     selection_p: float
     mask: str
     regions: tuple[str, ...]
+    space: str
 
 
 @dataclass(frozen=True)

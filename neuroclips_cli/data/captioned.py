@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from neuroclips_cli.data.pictures import Pictures
 from neuroclips_cli.data.probe import LARGEST_PICTURE
 from neuroclips_cli.disk import read_json
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.folders import walk
+from neuroclips_cli.io.placeholders import require_content
 
 
 @dataclass(frozen=True)
@@ -45,32 +48,31 @@ def read_captioned(folder: Path) -> CaptionedImages:
     Raises
     ------
     UserError
-        If there is no such file, it is of another layout, or an image is missing.
+        If there is no such file, it is of another layout, or an image is missing, was not
+        fetched, or bears the name of another one so that its captions could be either's.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}: give the folder of images with captions")
+    tree = walk(folder)
+    for path in tree.unreadable:
+        raise UserError(f"the folder {path} cannot be read: give yourself access to it")
     files = [
         path
-        for path in sorted(folder.rglob("*.json"))
-        if "caption" in path.stem.lower() and not path.name.startswith(".")
+        for path in sorted((*tree.files, *tree.dead_links))
+        if "caption" in path.stem.lower() and path.suffix.lower() == ".json"
     ]
+    for path in files:
+        require_content(path)
     if not files:
         raise UserError(
             f"{folder} holds no captions: COCO's layout has annotations/captions_*.json beside "
             "the folders of images"
         )
-    places = {
-        path.name: path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-    }
+    pictures = Pictures.of(tree)
     found: dict[Path, list[str]] = {}
     for file in files:
         for name, captions in _annotations(file).items():
-            path = folder / name if (folder / name).is_file() else places.get(Path(name).name)
-            if path is None:
-                raise UserError(f"{file} names the image {name}, which {folder} lacks: fetch it")
-            found.setdefault(path, []).extend(captions)
+            found.setdefault(pictures.find(name, file), []).extend(captions)
     if len(found) < 4:
         raise UserError(f"{folder} holds {len(found)} captioned images, at least 4 are needed")
     return CaptionedImages(list(found), list(found.values()))

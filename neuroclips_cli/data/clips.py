@@ -12,6 +12,8 @@ from neuroclips_cli.arrays import read_array
 from neuroclips_cli.data import panels
 from neuroclips_cli.data.probe import check_video
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.folders import is_leftover
+from neuroclips_cli.io.placeholders import require_content
 from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_indices, resize
 
 if TYPE_CHECKING:
@@ -51,8 +53,9 @@ def list_clips(path: Path, option: str) -> dict[str, Path | int]:
         )
     clips: dict[str, Path | int] = {}
     for entry in sorted(path.iterdir(), key=_natural):
-        if entry.name.startswith(".") or not _is_clip(entry):
+        if is_leftover(entry.name) or not _is_clip(entry):
             continue
+        require_content(entry)
         name = entry.stem if entry.is_file() else entry.name
         if name in clips:
             raise UserError(
@@ -67,8 +70,19 @@ def list_clips(path: Path, option: str) -> dict[str, Path | int]:
 
 def _is_clip(entry: Path) -> bool:
     if entry.is_dir():
-        return any(entry.glob("*.png"))
+        return bool(_pngs(entry))
     return entry.suffix.lower() in (*VIDEOS, ".gif")
+
+
+def _pngs(folder: Path) -> list[Path]:
+    """Return a folder's frames in natural order."""
+    try:
+        names = [path for path in folder.iterdir() if path.suffix.lower() == ".png"]
+    except PermissionError as error:
+        raise UserError(
+            f"the folder {folder} cannot be read: give yourself access to it, or move it away"
+        ) from error
+    return sorted((path for path in names if not is_leftover(path.name)), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, int | str]]:
@@ -148,7 +162,8 @@ def _read_folder(path: Path) -> np.ndarray:
     from PIL import Image as pillow
 
     images: list[np.ndarray] = []
-    for file in sorted(path.glob("*.png"), key=_natural):
+    for file in _pngs(path):
+        require_content(file)
         with pillow.open(file) as image:
             _check_size(path, image.width * image.height * 3 * (len(images) + 1))
             images.append(_as_rgb(image, file))

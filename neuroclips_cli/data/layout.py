@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuroclips_cli.disk import sha256
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.folders import Tree, walk
+from neuroclips_cli.io.placeholders import what_to_fetch
 
 FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v")
 SPLITS = {"seg": "train", "test": "test"}
@@ -15,6 +19,10 @@ _FILM = re.compile(r"^(seg|test)0*(\d+)$", re.IGNORECASE)
 _CIFTI_RUN = re.compile(r"^(seg|test)0*(\d+)_0*(\d+)(_.*)?\.dtseries\.nii$", re.IGNORECASE)
 _VOLUME_RUN = re.compile(r"^(seg|test)0*(\d+)_0*(\d+)([_.].*)?\.nii(\.gz)?$", re.IGNORECASE)
 _SUBJECT = re.compile(r"^(?:subject|subj|sub)[-_]?0*(\d+)$", re.IGNORECASE)
+_ARCHIVES = (".zip", ".7z", ".tar", ".tgz", ".tar.gz")
+
+Key = tuple[str, int]
+"""``("seg", 3)`` or ``("test", 3)``."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,14 @@ class Layout:
     missing: tuple[str, ...]
 
 
-def find_layout(dataset: Path, subject: int, *, volumetric: bool = False) -> Layout:
+def find_layout(
+    dataset: Path, subject: int, *, volumetric: bool = False, space: str = ""
+) -> Layout:
     """Discover a subject's segments.
 
-    Runs are searched by name under the subject's folder (``subject1``, ``sub-01`` ...), films
-    under the whole data set. The number of segments and repetitions is what the files say.
+    Runs are searched by name under folders of the subject (``subject1``, ``sub-01`` ...) at any
+    depth, films under the whole data set: archives may lie as they were unpacked, side by side.
+    The number of segments and repetitions is what the files say.
 
     Parameters
     ----------
@@ -73,24 +84,33 @@ def find_layout(dataset: Path, subject: int, *, volumetric: bool = False) -> Lay
         Subject's number.
     volumetric
         Look for NIfTI volumes (``seg1_1_mni.nii.gz``) instead of ``*.dtseries.nii``.
+    space
+        Which of several copies of the runs to take: part of a folder's or a file's name, such as
+        ``mni`` or ``raw``. Empty: MNI volumes before others, and raw ones last.
 
     Raises
     ------
     UserError
-        If the folder, the subject, a film, or a training run is missing, or a run is there twice.
+        If the folder, the subject, a film, or a training run is missing or was not fetched, or a
+        run is there twice.
     """
     if not str(dataset) or not dataset.is_dir():
         raise UserError(
             f"no dataset folder at {dataset}: give --dataset, or write one with neuroclips simulate"
         )
-    folder = _subject_folder(dataset, subject)
-    films = _films(dataset)
-    runs = _runs(folder, volumetric)
+    tree = walk(dataset)
+    folder = _subject_folder(tree, subject)
+    _require_readable(tree, subject)
+    films = _films(tree)
     kind = "NIfTI volumes" if volumetric else "*.dtseries.nii"
+    runs, elsewhere = _runs(tree, subject, volumetric, space)
     if not runs:
-        raise UserError(f"{folder} holds no runs such as seg1_1 ({kind}): check --dataset")
+        raise UserError(_no_runs(tree, subject, folder, volumetric))
     if not films:
-        raise UserError(f"{dataset} holds no films such as stimuli/seg1.mp4: put the stimuli there")
+        raise UserError(
+            f"{dataset} holds no films such as stimuli/seg1.mp4: put the stimuli there, or give "
+            "the folder that holds their archive's folder too"
+        )
     _check_pairs(films, runs, folder, kind)
     segments = {
         split: tuple(
@@ -106,7 +126,7 @@ def find_layout(dataset: Path, subject: int, *, volumetric: bool = False) -> Lay
         if not found:
             raise UserError(f"{folder} holds no {split} segments: the data set is incomplete")
     train_repetitions = max(max(s.runs) for s in segments["train"])
-    _check_train(segments["train"], max(2, train_repetitions), folder)
+    _check_train(segments["train"], max(2, train_repetitions), folder, elsewhere)
     test_repetitions = max(max(s.runs) for s in segments["test"])
     missing = tuple(
         f"{s.name}_{repetition}"
@@ -117,60 +137,150 @@ def find_layout(dataset: Path, subject: int, *, volumetric: bool = False) -> Lay
     return Layout(segments["train"], segments["test"], train_repetitions, test_repetitions, missing)
 
 
-def _subject_folder(dataset: Path, subject: int) -> Path:
-    candidates = [dataset, *_folders(dataset), *(g for f in _folders(dataset) for g in _folders(f))]
+def _subject_of(path: Path, root: Path) -> int | None:
+    """Return the subject whose folder a path lies in, the innermost one; None if there is none."""
+    names = (*reversed(path.relative_to(root).parts), Path(os.path.abspath(root)).name)
+    return next((int(match[1]) for name in names if (match := _SUBJECT.match(name))), None)
+
+
+def _subject_folder(tree: Tree, subject: int) -> Path:
+    """Return the outermost folder of a subject."""
     found: dict[int, Path] = {}
-    for folder in candidates:
-        match = _SUBJECT.match(folder.name)
+    for folder in sorted((tree.root, *tree.folders), key=lambda path: len(path.parts)):
+        match = _SUBJECT.match(Path(os.path.abspath(folder)).name)
         if match:
             found.setdefault(int(match[1]), folder)
     if subject in found:
         return found[subject]
     known = ", ".join(str(number) for number in sorted(found)) or "none"
     raise UserError(
-        f"{dataset} holds no folder of subject {subject} such as subject{subject} "
-        f"(subjects found: {known}): check --dataset and --subject"
+        f"{tree.root} holds no folder of subject {subject} such as subject{subject} "
+        f"(subjects found: {known}{_packed(tree)}): check --dataset and --subject"
     )
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+def _packed(tree: Tree) -> str:
+    """Name an archive that was not unpacked, for a message about what is missing."""
+    packed = [path for path in tree.files if path.name.lower().endswith(_ARCHIVES)]
+    return f"; {packed[0]} is not unpacked" if packed else ""
 
 
-def _visible(folder: Path) -> Iterable[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+def _require_readable(tree: Tree, subject: int) -> None:
+    """Refuse folders that may hold the subject's runs, or films, but cannot be listed."""
+    for folder in tree.unreadable:
+        if _subject_of(folder, tree.root) in (subject, None):
+            raise UserError(
+                f"the folder {folder} cannot be read: give yourself access to it, or move it away"
+            )
 
 
-def _films(dataset: Path) -> dict[tuple[str, int], Path]:
-    films: dict[tuple[str, int], Path] = {}
-    for path in _visible(dataset):
-        match = _FILM.match(path.stem)
-        if not match or path.suffix.lower() not in FILM_SUFFIXES:
+def _require_fetched(links: Iterable[Path]) -> None:
+    """Refuse links to nothing that bear the name of a film or run."""
+    dead = list(links)
+    if dead:
+        more = f" ({len(dead)} files are missing so)" if len(dead) > 1 else ""
+        raise UserError(what_to_fetch(dead[0]) + more)
+
+
+def _film_key(path: Path) -> Key | None:
+    match = _FILM.match(path.stem)
+    if not match or path.suffix.lower() not in FILM_SUFFIXES:
+        return None
+    return match[1].lower(), int(match[2])
+
+
+def _films(tree: Tree) -> dict[Key, Path]:
+    """Return the films; those in a folder ``stimuli`` before others."""
+    _require_fetched(path for path in tree.dead_links if _film_key(path))
+    films: dict[Key, Path] = {}
+    for path in tree.files:
+        key = _film_key(path)
+        if key is None:
             continue
-        key = (match[1].lower(), int(match[2]))
-        before = films.get(key)
-        if before is None or path.parent.name == "stimuli" != before.parent.name:
+        before = films.setdefault(key, path)
+        mine, theirs = (p.parent.name.lower() == "stimuli" for p in (path, before))
+        if mine and not theirs:
             films[key] = path
-        elif before.parent.name != "stimuli" or path.parent.name == "stimuli":
+        elif mine == theirs and not _same_file(before, path):
             raise UserError(f"two films are called alike, {before} and {path}: remove one")
     return films
 
 
-def _runs(folder: Path, volumetric: bool) -> dict[tuple[str, int], dict[int, Path]]:
-    runs: dict[tuple[str, int], dict[int, Path]] = {}
-    for path in _visible(folder):
-        match = (_VOLUME_RUN if volumetric else _CIFTI_RUN).match(path.name)
-        if not match or (volumetric and ".dtseries." in path.name):
-            continue
-        repetitions = runs.setdefault((match[1].lower(), int(match[2])), {})
-        repetition = int(match[3])
-        if repetition in repetitions:
+def _same_file(one: Path, other: Path) -> bool:
+    """Tell whether two paths lead to one file, or to copies of it."""
+    if one.samefile(other):
+        return True
+    return one.stat().st_size == other.stat().st_size and sha256(one) == sha256(other)
+
+
+def _run_key(path: Path, volumetric: bool) -> tuple[Key, int] | None:
+    match = (_VOLUME_RUN if volumetric else _CIFTI_RUN).match(path.name)
+    if not match or (volumetric and ".dtseries." in path.name.lower()):
+        return None
+    return (match[1].lower(), int(match[2])), int(match[3])
+
+
+def _words(path: Path, root: Path) -> set[str]:
+    """Return the words that may tell a run's space: of the file's ending, and the folders'."""
+    ending = re.split(r"[_.]", path.name.lower())[2:]
+    return {*ending, *(part.lower() for part in path.relative_to(root).parent.parts)}
+
+
+def _rank(words: set[str]) -> int:
+    """Order copies of a run: MNI volumes, then unknown ones, then raw ones."""
+    if any(word.startswith("mni") for word in words):
+        return 0
+    return 2 if "raw" in words else 1
+
+
+def _runs(
+    tree: Tree, subject: int, volumetric: bool, space: str
+) -> tuple[dict[Key, dict[int, Path]], dict[tuple[Key, int], Path]]:
+    """Return the subject's runs by segment and repetition, all of one space, and other copies."""
+
+    def is_run(path: Path) -> bool:
+        return bool(_run_key(path, volumetric)) and _subject_of(path, tree.root) == subject
+
+    copies = {
+        path: _words(path, tree.root) for path in (*tree.files, *tree.dead_links) if is_run(path)
+    }
+    if space:
+        chosen = [path for path, words in copies.items() if space.lower() in words]
+        if copies and not chosen:
             raise UserError(
-                f"the same run is there twice, {repetitions[repetition]} and {path}: "
-                f"keep only one of them under {folder}"
+                f"no run under {tree.root} has {space} in its folder's or its own name, such as "
+                f"{next(iter(copies))}: correct data.space"
             )
-        repetitions[repetition] = path
-    return runs
+    else:
+        best = min(map(_rank, copies.values()), default=0)
+        chosen = [path for path, words in copies.items() if _rank(words) == best]
+    _require_fetched(path for path in chosen if not path.exists())
+    runs: dict[Key, dict[int, Path]] = {}
+    for path in chosen:
+        key, repetition = _run_key(path, volumetric) or (("", 0), 0)
+        before = runs.setdefault(key, {}).setdefault(repetition, path)
+        if before != path and not before.samefile(path):
+            raise UserError(
+                f"the same run is there twice, {before} and {path}: keep only one of them, or "
+                "name its folder as data.space"
+            )
+    others = {_run_key(path, volumetric): path for path in copies if path not in chosen}
+    return runs, {key: path for key, path in others.items() if key is not None}
+
+
+def _no_runs(tree: Tree, subject: int, folder: Path, volumetric: bool) -> str:
+    """Say that a subject has no runs of one kind, and what there is instead."""
+    wanted, other = "NIfTI volumes", "*.dtseries.nii"
+    advice = "leave data.mask empty, or give a mask of the cortical surface"
+    if not volumetric:
+        wanted, other = other, wanted
+        advice = "give a volume mask on their grid with --mask"
+    if any(
+        _run_key(path, not volumetric) and _subject_of(path, tree.root) == subject
+        for path in tree.files
+    ):
+        return f"{folder} holds no runs such as seg1_1 as {wanted}, but as {other}: {advice}"
+    return f"{folder} holds no runs such as seg1_1 ({wanted}{_packed(tree)}): check --dataset"
 
 
 def _check_pairs(
@@ -195,11 +305,18 @@ def _check_pairs(
                 )
 
 
-def _check_train(segments: Iterable[Segment], repetitions: int, folder: Path) -> None:
+def _check_train(
+    segments: Iterable[Segment],
+    repetitions: int,
+    folder: Path,
+    elsewhere: Mapping[tuple[Key, int], Path],
+) -> None:
     for segment in segments:
         for repetition in range(1, repetitions + 1):
             if repetition not in segment.runs:
+                other = elsewhere.get((("seg", segment.number), repetition))
+                where = f", in the other runs' space ({other} is in another one)" if other else ""
                 raise UserError(
-                    f"the training run {segment.name}_{repetition} is missing under {folder}: "
-                    f"every training segment needs {repetitions} repetitions"
+                    f"the training run {segment.name}_{repetition} is missing under {folder}"
+                    f"{where}: every training segment needs {repetitions} repetitions"
                 )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.known_header import KnownHeader
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.placeholders import require_content
 from neuroclips_cli.signal.quality import Findings, inspect
 
 CORTEX = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
@@ -239,16 +240,19 @@ def load(path: Path) -> Any:
     """Open an image file with nibabel; a damaged one is a :class:`UserError` that names it."""
     import nibabel as nib
 
+    require_content(path)
     # Slices of a compressed file are read in order: keep it open instead of starting over.
-    return guarded(path, lambda: nib.load(path, keep_file_open=path.suffix == ".gz"))
+    more = {"keep_file_open": True} if path.suffix.lower() == ".gz" else {}
+    return guarded(path, lambda: nib.load(path, **more))
 
 
 def _check_length(path: Path, data: Any) -> None:
     """Refuse a file that cannot hold the data that its header claims, before they get memory."""
     whole = data.offset + data.dtype.itemsize * math.prod(map(int, data.shape))
-    size = path.stat().st_size * (_LARGEST_RATIO if path.suffix == ".gz" else 1)
+    packed = path.suffix.lower() == ".gz"
+    size = path.stat().st_size * (_LARGEST_RATIO if packed else 1)
     if size < whole:
-        held = f"{size} of {whole} bytes" if path.suffix != ".gz" else f"{whole} bytes claimed"
+        held = f"{whole} bytes claimed" if packed else f"{size} of {whole} bytes"
         raise UserError(f"{path} is cut short ({held}): copy or download it again")
 
 

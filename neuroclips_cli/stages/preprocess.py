@@ -89,7 +89,7 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
         )
     data = settings.data
     volumetric = bool(data.mask) and not _is_label_file(data.mask)
-    layout = find_layout(dataset, settings.run.subject, volumetric=volumetric)
+    layout = find_layout(dataset, settings.run.subject, volumetric=volumetric, space=data.space)
     inputs = _inputs(dataset, layout, data)
     with open_stage(
         settings, "preprocess", sections=("data",), inputs=inputs, overwrite=overwrite
@@ -114,13 +114,18 @@ def _inputs(dataset: Path, layout: Layout, data: DataSettings) -> dict[str, Path
         for repetition, path in segment.runs.items():
             inputs[f"{segment.name}_{repetition}"] = path
     side = {
-        "scenes": dataset / "stimuli" / "scenes.csv",
+        "scenes": _scenes(layout),
         "captions": dataset / "captions.csv",
         **({"mask": Path(data.mask)} if data.mask else {}),
     }
     if data.mask and not Path(data.mask).exists():
         raise UserError(f"the mask {data.mask} does not exist: correct data.mask")
     return inputs | {name: path for name, path in side.items() if path.exists()}
+
+
+def _scenes(layout: Layout) -> Path:
+    """Return the table of film cuts, which lies beside the films."""
+    return layout.train[0].film.parent / "scenes.csv"
 
 
 def _open_source(layout: Layout, data: DataSettings, volumetric: bool) -> _Source:
@@ -445,7 +450,7 @@ def _decode_films(
 
 
 def _write_clip_table(stage: Stage, source: _Source, dataset: Path, delay: int) -> None:
-    scenes = clip_table.read_scenes(dataset / "stimuli" / "scenes.csv")
+    scenes = clip_table.read_scenes(_scenes(source.layout))
     captions = clip_table.read_captions(dataset / "captions.csv")
     rows: list[Sequence[str]] = []
     for split in SPLITS:

@@ -188,4 +188,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # Under its own name, so that its classes are those that the generators import.
+    sys.exit(importlib.import_module("variants").main())

@@ -1,0 +1,105 @@
+"""Walk folders as users have them: links followed, loops noticed, systems' leftovers left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuroclips_cli.errors import UserError
+
+LEFTOVERS = frozenset(
+    ("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found")
+    + ("thumbs.db", "desktop.ini")
+)
+"""What macOS, Windows, Synology and ext4 leave beside people's files, in small letters."""
+MOST_FOLDERS = 200_000
+"""More is no data set, or links that lead in circles through many folders."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Everything below a folder, in order of the paths.
+
+    Attributes
+    ----------
+    root : Path
+    files, folders : tuple of Path
+        Paths below ``root``, as they are reached; links are followed.
+    dead_links : tuple of Path
+        Links to nothing: content that was moved, or that was never fetched.
+    unreadable : tuple of Path
+        Folders that the system does not let us list.
+    """
+
+    root: Path
+    files: tuple[Path, ...]
+    folders: tuple[Path, ...]
+    dead_links: tuple[Path, ...]
+    unreadable: tuple[Path, ...]
+
+
+def is_leftover(name: str) -> bool:
+    """Tell whether a file or folder is hidden (``._seg1.mp4``) or belongs to a system."""
+    return name.startswith(".") or name.lower() in LEFTOVERS
+
+
+def walk(root: Path) -> Tree:
+    """List everything below a folder.
+
+    A folder that is its own ancestor by way of a link is not entered again.
+
+    Raises
+    ------
+    UserError
+        If there are more than `MOST_FOLDERS` folders.
+    """
+    files: list[Path] = []
+    folders: list[Path] = []
+    dead: list[Path] = []
+    unreadable: list[Path] = []
+    waiting: list[tuple[Path, frozenset[tuple[int, int]]]] = [(root, _identity(root))]
+    while waiting:
+        folder, ancestors = waiting.pop()
+        try:
+            entries = list(_entries(folder))
+        except OSError:
+            unreadable.append(folder)
+            continue
+        for entry in entries:
+            path = folder / entry.name
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link to itself
+                dead.append(path)
+                continue
+            if is_folder:
+                own = _identity(path)
+                if not own <= ancestors:
+                    folders.append(path)
+                    waiting.append((path, ancestors | own))
+            elif entry.is_symlink() and not path.exists():
+                dead.append(path)
+            elif path.is_file():
+                files.append(path)
+        if len(folders) > MOST_FOLDERS:
+            raise UserError(
+                f"{root} holds more than {MOST_FOLDERS} folders, or links that lead in circles: "
+                "give a folder that holds nothing but the data"
+            )
+    return Tree(root, *(tuple(sorted(paths)) for paths in (files, folders, dead, unreadable)))
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        yield from (entry for entry in entries if not is_leftover(entry.name))
+
+
+def _identity(folder: Path) -> frozenset[tuple[int, int]]:
+    """Return device and number of a folder, whatever path leads to it; empty if unknown."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return frozenset()
+    return frozenset({(status.st_dev, status.st_ino)})

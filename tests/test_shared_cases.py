@@ -1,0 +1,113 @@
+"""The small makers of shared/cases: each input is read as its README says, or refused so."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from neuroclips_cli.cli import main as cli
+
+STUB = """#!{python}
+import shutil, sys
+if sys.argv[1] != "simulate":
+    sys.exit(f"only simulate is expected of a maker, not {{sys.argv[1:]}}")
+shutil.copytree({data!r}, sys.argv[2], dirs_exist_ok=True)
+"""
+"""Stands for ``neuroclips simulate`` in the makers: all of them simulate the same data set."""
+
+
+@pytest.fixture(scope="session")
+def simulated(shared, tmp_path_factory) -> Path:
+    """Simulate the makers' data set once; return a folder with a ``neuroclips`` that copies it."""
+    root = tmp_path_factory.mktemp("cases")
+    sys.path.insert(0, str(shared / "cases"))
+    from common import SIZES
+
+    sys.path.remove(str(shared / "cases"))
+    assert cli.run(["simulate", str(root / "data"), *SIZES]) == 0
+    command = root / "bin" / "neuroclips"
+    command.parent.mkdir()
+    command.write_text(STUB.format(python=sys.executable, data=str(root / "data")))
+    command.chmod(0o755)
+    return command.parent
+
+
+@pytest.fixture
+def make(shared, simulated, tmp_path):
+    """Run a case's maker in the test's folder; return what it wrote."""
+
+    def made(case: str) -> Path:
+        path = f"{simulated}{os.pathsep}{os.environ['PATH']}"
+        script = shared / "cases" / case / "make.py"
+        target = tmp_path / "made"
+        subprocess.run(
+            [sys.executable, str(script), str(target)],
+            check=True,
+            env={**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        return target
+
+    return made
+
+
+@pytest.fixture
+def preprocess(tmp_path, capsys):
+    """Run ``preprocess`` on a data set; return exit code, messages and the stage folder."""
+
+    def run(dataset: Path, *more: str) -> tuple[int, str, Path]:
+        runs = tmp_path / f"runs-{dataset.name}"
+        words = ["preprocess", "--profile", "tiny", "--dataset", str(dataset)]
+        capsys.readouterr()
+        code = cli.run([*words, "--workdir", str(runs), *more])
+        return code, capsys.readouterr().err, runs / "sub-01" / "preprocess"
+
+    return run
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem: np.load(path) for path in folder.glob("*.npy")}
+
+
+def same_results(one: Path, other: Path) -> bool:
+    ours, theirs = arrays(one), arrays(other)
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(ours[name], theirs[name], equal_nan=True) for name in ours
+    )
+
+
+def test_bundles_as_unpacked(make, preprocess):
+    root = make("bundles-as-unpacked")
+    code, _, found = preprocess(root / "as_unpacked")
+    assert code == 0
+    assert same_results(found, preprocess(root / "base")[2])
+
+
+def test_captions_of_pictures_with_equal_names(make):
+    from neuroclips_cli.data.captioned import read_captioned
+
+    root = make("captions-of-pictures-with-equal-names")
+    images = read_captioned(root)
+    assert len(images.paths) == 24
+    words = {"train": "a red picture", "val": "a blue picture"}
+    for path, captions in zip(images.paths, images.captions, strict=True):
+        assert captions == [words[path.parent.name]]
+    command = ["train-projector", str(root), "--workdir", "w", "--profile", "tiny"]
+    assert cli.run([*command, "--set", "train_projector.epochs=1"]) == 0
+
+
+def test_folders_behind_links(make, preprocess):
+    root = make("folders-behind-links")
+    plain = preprocess(root / "far")[2]
+    for name in ("films_linked", "runs_linked"):
+        code, _, found = preprocess(root / name)
+        assert code == 0 and same_results(found, plain), name
+    code, said, _ = preprocess(root / "not_fetched")
+    link = root / "not_fetched/subject1/fmri/test1/cifti/test1_2_Atlas.dtseries.nii"
+    assert code == 2 and str(link) in said.replace("\n", "") and "fetch it" in said
+    command = ["train-projector", str(root / "coco"), "--workdir", "w", "--profile", "tiny"]
+    assert cli.run([*command, "--set", "train_projector.epochs=1"]) == 0
