@@ -119,6 +119,8 @@ def test_a_scene_model_of_one_file_becomes_unet_vae_and_text_encoder(nets, tmp_p
     state = {**names.sgm_unet(unet), **names.ldm_vae(vae)}
     prefix = "cond_stage_model.transformer.text_model."
     state |= {prefix + k.removeprefix("text_model."): v for k, v in text.state_dict().items()}
+    # Some merged models keep CLIP's projection, which Stable Diffusion does not use.
+    state["cond_stage_model.transformer.text_projection.weight"] = torch.ones(2, 2)
     path = tmp_path / "scene.safetensors"
     save_file({k: v.contiguous() for k, v in state.items()}, path)
     config = overrides(

@@ -18,11 +18,14 @@ from transformers import ConvNextConfig, ConvNextModel
 
 from neuroclips_cli.backbones.loading import freeze
 from neuroclips_cli.backbones.pixels import batches, resize_frames, unit_pixels
-from neuroclips_cli.backbones.published.files import plain_state, read_torch
+from neuroclips_cli.backbones.published.files import read_weights
+from neuroclips_cli.backbones.published.unwrap import from_common_prefix
 from neuroclips_cli.errors import UserError
 
 REDUCTION = 32
 """Pixels of a frame per position of its map."""
+FIRST_NORM = "backbone.norm.weight"
+"""An entry that every VICRegL checkpoint has."""
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.228, 0.224, 0.225)  # the released code's figures
 _NAMES = (
     (r"^backbone\.downsample_layers\.0\.0\.", "backbone.embeddings.patch_embeddings."),
@@ -129,10 +132,7 @@ def load_convnext(ref: str, device: str = "cpu") -> ConvNextMaps:
             "convnext in [backbones] (MindEye2's convnext_xlarge_alpha0.75_fullckpt.pth)"
         )
     path = Path(ref).expanduser()
-    content = read_torch(path)
-    weights = plain_state(
-        content.get("model", content) if isinstance(content, Mapping) else content
-    )
+    weights = from_common_prefix(read_weights(path), lambda inner: FIRST_NORM in inner)
     network = from_published(weights, str(path))
     freeze(network, device)
     return network
@@ -170,10 +170,10 @@ def _renamed(name: str) -> str:
 
 def _sizes(weights: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     """Read depths and widths off the names and shapes."""
-    if not {"backbone.norm.weight", "backbone.downsample_layers.0.0.weight"} <= weights.keys():
+    if not {FIRST_NORM, "backbone.downsample_layers.0.0.weight"} <= weights.keys():
         first = next(iter(weights), "nothing")
         raise UserError(
-            f"{source} is no VICRegL ConvNeXt: it lacks 'backbone.norm.weight' (its first entry is "
+            f"{source} is no VICRegL ConvNeXt: it lacks '{FIRST_NORM}' (its first entry is "
             f"'{first}'); check which file it is"
         )
     blocks = [re.match(r"backbone\.stages\.(\d)\.(\d+)\.norm\.weight", n) for n in weights]

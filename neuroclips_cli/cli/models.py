@@ -49,9 +49,13 @@ def register(app: typer.Typer) -> None:
         network: Annotated[
             Path | None, typer.Option("--config", help="JSON with the network's configuration.")
         ] = None,
+        entry: Annotated[
+            str,
+            typer.Option("--entry", help="Which entry of the file holds the weights."),
+        ] = "",
         overwrite: bool = False,
     ) -> None:
         """Convert a published file to safetensors; nothing in it is run."""
         from neuroclips_cli.stages import convert as stage
 
-        stage.run(file, out=out, kind=kind, config=network, overwrite=overwrite)
+        stage.run(file, out=out, kind=kind, config=network, entry=entry, overwrite=overwrite)

@@ -35,6 +35,7 @@ def run(
     out: Path | None = None,
     kind: str = "",
     config: Path | None = None,
+    entry: str = "",
     overwrite: bool = False,
 ) -> Path:
     """Convert one published file.
@@ -49,6 +50,8 @@ def run(
         A key of :data:`FOLDERS`; told from the file where empty.
     config : Path, optional
         JSON that overrides what the shapes say about the network (``config.json`` of diffusers).
+    entry : str
+        Keys that lead to the weights, joined by dots, where the file's wrapping is unknown.
     overwrite : bool
         Replace a folder that is there.
 
@@ -63,14 +66,13 @@ def run(
         If the file is damaged, refused or of another kind, or the folder exists.
     """
     from neuroclips_cli.backbones.loading import quiet_libraries
-    from neuroclips_cli.backbones.published.files import read_weights
     from neuroclips_cli.backbones.published.kinds import convert, guess
 
     if kind and kind not in FOLDERS:
         raise UserError(f"--kind '{kind}' is unknown: choose one of {', '.join(FOLDERS)}")
     if path.is_dir():
         raise UserError(f"{path} is a folder, which needs no conversion: name it in [backbones]")
-    weights = read_weights(path)
+    weights = trained_weights(path, entry)
     kind = kind or guess(weights, str(path))
     if kind not in BARE:
         quiet_libraries()
@@ -84,6 +86,21 @@ def run(
     tensors = sum(len(part.weights) for part in parts.values())
     console.info(f"{path.name} is a file of kind {kind}: {tensors} tensors written to {folder}")
     return folder
+
+
+def trained_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
+    """Read a checkpoint's weights, and say from which of its entries where that was a choice."""
+    from neuroclips_cli.backbones.published.files import find_weights
+
+    found = find_weights(path, entry)
+    if found.averaged:
+        console.info(
+            f"{path.name}: weights averaged over the training steps (EMA) are taken"
+            + (f", from its entry '{found.entry}'" if found.entry else "")
+        )
+    elif found.entry:
+        console.detail(f"{path.name}: weights are taken from its entry '{found.entry}'")
+    return found.weights
 
 
 def _overrides(config: Path | None) -> dict[str, Any]:

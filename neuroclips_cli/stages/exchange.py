@@ -113,10 +113,10 @@ def begin_from(model: nn.Module, path: Path) -> None:
     UserError
         If the file is unreadable, or of another kind or size above the ridge layer.
     """
-    from neuroclips_cli.backbones.published.files import read_weights
     from neuroclips_cli.models.published import import_published, published_names
+    from neuroclips_cli.stages.convert import trained_weights
 
-    weights = read_weights(path)
+    weights = trained_weights(path)
     ridge = next(n for n in published_names(model).values() if n.endswith("linears.0.weight"))
     own = next(v for n, v in model.state_dict().items() if n.endswith("linears.0.weight"))
     same = ridge in weights and weights[ridge].shape == own.shape

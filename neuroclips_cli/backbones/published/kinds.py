@@ -15,6 +15,7 @@ from neuroclips_cli.backbones.published.latent import (
 )
 from neuroclips_cli.backbones.published.parts import Part
 from neuroclips_cli.backbones.published.small import converter_part, projector_part
+from neuroclips_cli.backbones.published.unwrap import from_common_prefix
 from neuroclips_cli.backbones.published.video import adapter_part, motion_part, sparsectrl_part
 from neuroclips_cli.errors import UserError
 
@@ -89,26 +90,35 @@ def convert(weights: Weights, kind: str, config: Mapping[str, Any], source: str)
     UserError
         If the file is of another kind or size; the first name or shape that differs is given.
     """
+    weights = from_common_prefix(weights, lambda inner: bool(_fits(inner, kind)))
     return CONVERTERS[kind or guess(weights, source)](weights, config, source)
 
 
 def guess(weights: Weights, source: str) -> str:
     """Tell the kind of a published file from its tensors' names."""
+    inner = from_common_prefix(weights, lambda names: bool(_fits(names)))
+    found = _fits(inner)
+    if found:
+        return found[0]
+    raise UserError(
+        f"{source} is no file that neuroclips converts, its first tensors are "
+        f"{', '.join(repr(name) for name in list(weights)[:3])}: give one of "
+        f"{', '.join(CONVERTERS)}"
+    )
+
+
+def _fits(weights: Weights, kind: str = "") -> list[str]:
+    """Return the kinds whose marks the names bear, or the one asked for where it does."""
     names = list(weights)
+    blocks = [n for n in names if n.startswith(("down_blocks.", "mid_block.", "up_blocks."))]
     marks = (
         ("sparsectrl", any(n.startswith("controlnet_cond_embedding.") for n in names)),
-        ("motion", any(".motion_modules." in n for n in names)),
-        ("adapter", any("_lora.down." in n for n in names)),
+        ("motion", any(".motion_modules." in n for n in blocks)),
+        ("adapter", any("_lora.down." in n for n in blocks)),
         ("unclip", f"{PREFIX}label_emb.0.0.weight" in weights),
         ("scene", any(n.startswith(PREFIX) for n in names)),
         ("vae", any(n.startswith(("encoder.conv_in.", FIRST_STAGE)) for n in names)),
         ("projector", names == ["proj"]),
         ("git-tokens", "linear1.weight" in weights and "linear2.weight" in weights),
     )
-    for kind, found in marks:
-        if found:
-            return kind
-    raise UserError(
-        f"{source} is no file that neuroclips converts, its first tensor is '{names[0]}': give "
-        f"one of {', '.join(CONVERTERS)}"
-    )
+    return [name for name, found in marks if found and kind in ("", name)]

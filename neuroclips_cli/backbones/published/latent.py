@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FIRST_STAGE = "first_stage_model."
 TEXT_STAGE = "cond_stage_model.transformer."
 SDXL_SCALING = 0.13025
+BESIDE_TEXT = ("position_ids", "text_projection", "text_projection.weight", "logit_scale")
+"""What merged scene models keep of CLIP beside the text encoder; Stable Diffusion never uses it."""
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Names of the VAE's attention in diffusers before 0.18."""
 
@@ -110,7 +112,7 @@ def text_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: 
     state = {
         name.removeprefix(TEXT_STAGE): value
         for name, value in weights.items()
-        if name.startswith(TEXT_STAGE) and not name.endswith("position_ids")
+        if name.startswith(TEXT_STAGE) and not name.endswith(BESIDE_TEXT)
     }
     words = need(state, "text_model.embeddings.token_embedding.weight", source, "CLIP text encoder")
     layers = {n.split(".")[3] for n in state if n.startswith("text_model.encoder.layers.")}
