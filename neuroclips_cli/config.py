@@ -29,8 +29,8 @@ FILE_NAME = "neuroclips.toml"
 LARGEST_FILE = 2**20
 PREFIX = "NEUROCLIPS_"
 RELEASED = "released"
-NOT_SETTINGS = ("NEUROCLIPS_SHARED", "NEUROCLIPS_FIXTURES")
-"""Variables with our prefix that are no setting: the tests' material."""
+NOT_SETTINGS = ("NEUROCLIPS_SHARED", "NEUROCLIPS_FIXTURES", "NEUROCLIPS_GPU_TEST_DEVICE")
+"""Variables with our prefix that are no setting: the tests' material and device."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class ConvNextMaps(nn.Module):
             pixels = unit_pixels(resize_frames(frames[piece], side), device)
             views = torch.stack([augment(image) for image in pixels])
             pair = torch.stack([self(pixels), self(views)], dim=1)
-            parts.append(pair.cpu().numpy())
+            parts.append(pair.float().cpu().numpy())
         return np.concatenate(parts)
 
 

@@ -69,7 +69,7 @@ def encode_frames(
     def encode(piece: slice) -> np.ndarray:
         pixels = unit_pixels(frames[piece], device) * 2 - 1
         mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
-        return (mean * vae.config.scaling_factor).contiguous().cpu().numpy()
+        return (mean.float() * vae.config.scaling_factor).contiguous().cpu().numpy()
 
     return np.concatenate(_pieces(vae, len(frames), batch_size, encode, advance))
 

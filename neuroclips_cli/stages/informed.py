@@ -89,7 +89,7 @@ class FromThePrior(Reconstruction):
 
         def compute(piece: slice) -> np.ndarray:
             generators = clip_generators(self.settings.run.seed, self.numbers[piece], "tokens")
-            return sample_without_scans(semantics, generators).cpu().numpy()
+            return sample_without_scans(semantics, generators).float().cpu().numpy()
 
         return fill_rows(
             self.stage, "tokens_unguided.npy", shape, "float16", self.batch, compute, "Prior"

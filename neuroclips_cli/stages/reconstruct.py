@@ -189,11 +189,11 @@ class Reconstruction:
 
         @torch.inference_mode()
         def contrastive(piece: slice) -> np.ndarray:
-            return semantics(self._scans(piece))[1].cpu().numpy()
+            return semantics(self._scans(piece))[1].float().cpu().numpy()
 
         def prior(piece: slice) -> np.ndarray:
             generators = clip_generators(self.settings.run.seed, self.numbers[piece], "tokens")
-            return sample_tokens(semantics, self._scans(piece), generators).cpu().numpy()
+            return sample_tokens(semantics, self._scans(piece), generators).float().cpu().numpy()
 
         fill_rows(
             self.stage, "tokens_brain.npy", shape, "float16", self.batch, contrastive, "Tokens"
