@@ -1,4 +1,4 @@
-"""What the two reconstructors minimise (paper equations 1, 8, 9, 10)."""
+"""What is minimised: the reconstructors' losses (paper equations 1, 8, 9, 10), the matcher's."""
 
 from neuroclips_cli.losses.contrastive import (
     frame_info_nce,
@@ -7,17 +7,23 @@ from neuroclips_cli.losses.contrastive import (
     soft_clip_loss,
     soft_contrastive_loss,
 )
+from neuroclips_cli.losses.matching import matching_loss
 from neuroclips_cli.losses.mixco import Mix, bimixco_loss, draw_mix, mix_rows
-from neuroclips_cli.losses.perception import perception_loss
+from neuroclips_cli.losses.perception import auxiliary_loss, latent_error, perception_loss
+from neuroclips_cli.losses.prior import prior_loss
 
 __all__ = [
     "Mix",
+    "auxiliary_loss",
     "bimixco_loss",
     "draw_mix",
     "frame_info_nce",
     "info_nce",
+    "latent_error",
+    "matching_loss",
     "mix_rows",
     "perception_loss",
+    "prior_loss",
     "reftm_loss",
     "soft_clip_loss",
     "soft_contrastive_loss",

@@ -1,7 +1,8 @@
 """Contrastive losses: InfoNCE in its plain, per-clip, text and soft forms.
 
 Rows are samples. None of these functions normalises its input unless it says so: the caller
-decides what the similarity is (unit rows make it the cosine).
+decides what the similarity is (unit rows make it the cosine). All compute in float32, whatever
+autocast does around them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neuroclips_cli.precision import in_float32
 
+
+@in_float32
 def info_nce(
     predictions: Tensor, targets: Tensor, temperature: float, *, bidirectional: bool = True
 ) -> Tensor:
@@ -40,6 +44,7 @@ def info_nce(
     return loss
 
 
+@in_float32
 def frame_info_nce(predictions: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """Bidirectional InfoNCE among the frames of each clip, the second half of Eq. 1.
 
@@ -65,6 +70,7 @@ def frame_info_nce(predictions: Tensor, targets: Tensor, temperature: float) -> 
     return (F.cross_entropy(logits.transpose(1, 2), labels) + F.cross_entropy(logits, labels)) / 2
 
 
+@in_float32
 def reftm_loss(image: Tensor, text: Tensor, temperature: float) -> Tensor:
     """Eq. 10: the projected reconstruction embedding against its caption's embedding.
 
@@ -93,6 +99,7 @@ def reftm_loss(image: Tensor, text: Tensor, temperature: float) -> Tensor:
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
+@in_float32
 def soft_clip_loss(predictions: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """SoftCLIP: cross-entropy to the softmax of the target-target similarities (MindEye).
 
@@ -113,6 +120,7 @@ def soft_clip_loss(predictions: Tensor, targets: Tensor, temperature: float) -> 
     return (F.cross_entropy(logits, teacher) + F.cross_entropy(logits.T, teacher)) / 2
 
 
+@in_float32
 def soft_contrastive_loss(
     predictions: Tensor, targets: Tensor, views: Tensor, temperature: float
 ) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from neuroclips_cli.precision import in_float32
+
 
 @dataclass(frozen=True)
 class Mix:
@@ -76,6 +78,7 @@ def mix_targets(mix: Mix) -> Tensor:
     return matrix
 
 
+@in_float32
 def bimixco_loss(
     predictions: Tensor,
     targets: Tensor,

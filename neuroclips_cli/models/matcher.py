@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
+
+from neuroclips_cli.losses import matching_loss
 
 
 class Matcher(nn.Module):
@@ -158,7 +159,7 @@ def _train(
     for _ in range(epochs):
         for rows in torch.randperm(len(same)).split(256):
             logits = matcher(table[first[rows]], table[second[rows]])
-            loss = functional.binary_cross_entropy_with_logits(logits, same[rows])
+            loss = matching_loss(logits, same[rows])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

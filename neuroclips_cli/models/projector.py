@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from neuroclips_cli.precision import in_float32
+
 
 class TokenProjector(nn.Module):
     """Token mean times a fixed matrix.
@@ -21,6 +23,7 @@ class TokenProjector(nn.Module):
         super().__init__()
         self.register_buffer("weight", weight.detach().clone().to(torch.float32), persistent=False)
 
+    @in_float32
     def forward(self, tokens: Tensor) -> Tensor:
         """Map ``(batch, tokens, token_dim)`` to ``(batch, embed_dim)``, not normalised."""
         return tokens.mean(dim=1) @ self.weight

@@ -10,17 +10,19 @@ from torch import Tensor, nn
 
 from neuroclips_cli.losses import (
     Mix,
+    auxiliary_loss,
     bimixco_loss,
     draw_mix,
     mix_rows,
     perception_loss,
+    prior_loss,
     reftm_loss,
     soft_clip_loss,
-    soft_contrastive_loss,
 )
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.precision import in_float32
 from neuroclips_cli.training.shares import Share
 
 if TYPE_CHECKING:
@@ -30,9 +32,10 @@ Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From the samples' ``fmri`` to the prior's condition and the contrastive tokens."""
 
 
+@in_float32
 def flat_unit(tokens: Tensor) -> Tensor:
     """Tokens ``(batch, tokens, dim)`` as one unit row per sample."""
-    return F.normalize(tokens.flatten(1).float(), dim=-1)
+    return F.normalize(tokens.flatten(1), dim=-1)
 
 
 class Objective(nn.Module):
@@ -81,12 +84,7 @@ class PerceptionObjective(Objective):
 
 
 class AuxiliaryObjective(PerceptionObjective):
-    """The released loss: mean absolute error, and the auxiliary map against ConvNeXt maps.
-
-    The contrast runs over all positions of all frames of the batch; its teacher is how similar
-    the maps of the frames are to those of an augmented view. The released code halves the sum,
-    which AdamW does not notice.
-    """
+    """The released loss, see :func:`auxiliary_loss`."""
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``error``, ``contrast`` of ``fmri``, ``latents`` and ``maps``."""
@@ -95,11 +93,14 @@ class AuxiliaryObjective(PerceptionObjective):
         rows = self.share.rows(total)
         decoded = model.with_auxiliary(batch["fmri"][rows])
         predicted, auxiliary = (self.share.whole(x.float(), rows, total) for x in decoded)
-        error = (predicted - batch["latents"]).abs().mean()
-        plain, view = batch["maps"].unbind(2)
-        maps = [F.normalize(x.float().flatten(0, -2), dim=-1) for x in (auxiliary, plain, view)]
-        contrast = soft_contrastive_loss(maps[0], maps[1], maps[2], self.temperature)
-        loss = error + self.contrast_weight * contrast
+        loss, error, contrast = auxiliary_loss(
+            predicted,
+            batch["latents"],
+            auxiliary,
+            batch["maps"],
+            self.temperature,
+            self.contrast_weight,
+        )
         return {"loss": loss, "error": error, "contrast": contrast}
 
 
@@ -149,7 +150,7 @@ class ContrastiveObjective(Objective):
         )
         if self.projector is None:
             return {"loss": loss}
-        image = self.projector(contrastive.float())
+        image = self.projector(contrastive)
         reftm = reftm_loss(image, batch["text"], self.reftm_temperature)
         return {"loss": loss + self.reftm_weight * reftm, "contrast": loss, "reftm": reftm}
 
@@ -215,8 +216,8 @@ class PriorObjective(Objective):
         if not len(pure):
             pure = mix.selected.nonzero().flatten()
         predicted = self._denoised(brain, tokens[pure], pure)
-        prior = F.mse_loss(predicted.float(), tokens[pure].float())
-        image = self.projector(predicted.float())
+        prior = prior_loss(predicted, tokens[pure])
+        image = self.projector(predicted)
         reftm = reftm_loss(image, batch["text"][pure], self.reftm_temperature)
         loss = contrast + self.prior_weight * prior + self.reftm_weight * reftm
         return {"loss": loss, "contrast": contrast, "prior": prior, "reftm": reftm}

@@ -10,6 +10,7 @@ from torch import nn
 
 from neuroclips_cli.losses.contrastive import reftm_loss
 from neuroclips_cli.metrics.retrieval import cosine_matrix, hits, random_parts, ranks
+from neuroclips_cli.precision import in_float32
 from neuroclips_cli.schema import TrainProjectorSettings
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import derived_seed
@@ -28,6 +29,7 @@ class Projection(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(start.detach().clone().float())
 
+    @in_float32
     def forward(self, means: torch.Tensor) -> torch.Tensor:
         """Map ``(batch, token_dim)`` to ``(batch, embed_dim)``, not normalised."""
         return means @ self.weight

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from neuroclips_cli.losses import info_nce, perception_loss, reftm_loss
+from neuroclips_cli.losses import info_nce, latent_error, perception_loss, reftm_loss
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.precision import in_float32
 from neuroclips_cli.training.objectives import flat_unit
 
 _BATCH = 64
@@ -43,7 +44,7 @@ def perception_figures(
     """
     predicted = _in_batches(lambda x: model(x).float(), fmri)
     loss, error, contrast = perception_loss(predicted, latents, temperature, contrast_weight)
-    shuffled = (predicted.roll(len(fmri) // 2, 0) - latents).abs().mean()
+    shuffled = latent_error(predicted.roll(len(fmri) // 2, 0), latents)
     named = {"loss": loss, "error": error, "contrast": contrast, "shuffled_error": shuffled}
     return {name: value.item() for name, value in named.items()}
 
@@ -72,13 +73,18 @@ def contrastive_figures(
     """
     predicted = flat_unit(_in_batches(lambda x: model(x)[1], fmri))
     targets = flat_unit(tokens)
-    similarity = predicted @ targets.T
+    similarity = _similarity(predicted, targets)
     own = torch.arange(len(fmri), device=fmri.device)
     return {
         "loss": info_nce(predicted, targets, temperature).item(),
         "fmri_to_image": (similarity.argmax(1) == own).float().mean().item(),
         "image_to_fmri": (similarity.argmax(0) == own).float().mean().item(),
     }
+
+
+@in_float32
+def _similarity(predicted: Tensor, targets: Tensor) -> Tensor:
+    return predicted @ targets.T
 
 
 @torch.no_grad()
@@ -122,7 +128,7 @@ def prior_figures(
         given = {"times": times[part].to(fmri.device), "noise": noise[part].to(fmri.device)}
         error, clean = model.diffusion_prior(brain, tokens[part], **given)
         errors.append(error * len(part))
-        predicted.append(clean.float())
+        predicted.append(clean)
     prior = (sum(errors) / len(fmri)).item()
     image = projector(torch.cat(predicted))
     reftm = reftm_loss(image, text, reftm_temperature or temperature).item()
