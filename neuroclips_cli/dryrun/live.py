@@ -84,15 +84,17 @@ class _Fused(torch.autograd.Function):
     """Attention as fused kernels keep it: inputs and output, never the matrix of scores."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         out = query.new_empty((*query.shape[:-1], value.shape[-1]))
-        ctx.save_for_backward(query, key, value, out)
+        ctx.save_for_backward(query, key, value, bias, out)
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        query, key, value, _ = ctx.saved_tensors
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, bias, _ = ctx.saved_tensors
+        # What was expanded over the batch or the heads gets a gradient of full size first.
+        made = [x.new_empty(x.shape) for x in inputs]
+        return *made, None if bias is None else bias.new_empty(bias.shape)
 
 
 _HALF = (
@@ -116,12 +118,28 @@ class DevicePrecision(TorchFunctionMode):
     ----------
     mixed : bool
         Cast as ``torch.autocast`` to bfloat16 does: products of matrices and filters in 16 bits,
-        normalisations, softmax and losses in 32.
+        normalisations, softmax and losses in 32. The meta device has no autocast, so that the
+        CPU's stands for it: what switches that off computes in 32 bits.
     """
 
     def __init__(self, mixed: bool) -> None:
         super().__init__()
-        self.mixed = mixed
+        self._autocast = torch.autocast("cpu", torch.bfloat16, enabled=mixed)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether products are in 16 bits at this moment."""
+        return torch.is_autocast_enabled("cpu")
+
+    def __enter__(self) -> DevicePrecision:
+        """Begin to cast."""
+        self._autocast.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *problem: Any) -> None:
+        """End casting."""
+        super().__exit__(*problem)
+        self._autocast.__exit__(*problem)
 
     def __torch_function__(
         self,
@@ -133,16 +151,28 @@ class DevicePrecision(TorchFunctionMode):
         """Run one function of torch."""
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
-            three = [kwargs.pop(name, None) for name in ("query", "key", "value")]
-            three = [*args[:3], *(x for x in three if x is not None)]
-            if self.mixed:
-                three = [x.to(torch.bfloat16) for x in three]
-            return _Fused.apply(*three)
+            return self._attend(*args, **kwargs)
         if self.mixed and func in (*_HALF, Tensor.__matmul__, Tensor.matmul):
             args, kwargs = _cast((args, kwargs), torch.bfloat16)
         elif self.mixed and func in (*_FULL, *_FULL_METHODS):
             args, kwargs = _cast((args, kwargs), torch.float32)
         return func(*args, **kwargs)
+
+    def _attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        **options: Any,
+    ) -> Tensor:
+        bias = attn_mask
+        if self.mixed:
+            query, key, value, bias = _cast((query, key, value, bias), torch.bfloat16)
+        if bias is not None:
+            bias = bias.expand(*query.shape[:-1], key.shape[-2])
+        out: Tensor = _Fused.apply(query, key, value, bias)
+        return out
 
 
 def twice(mixed: bool) -> Callable[[], tuple[Any, Any]]:

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroclips_cli.models.prior_transformer import TokenTransformer
+from neuroclips_cli.losses import prior_loss
+from neuroclips_cli.models.prior_transformer import EPSILON, TokenTransformer
 
 
 class NoiseSchedule(nn.Module):
@@ -90,15 +91,25 @@ class PriorNetwork(nn.Module):
         Width and number of image (and brain) tokens.
     depth, heads, head_dim : int
         Of the transformer.
+    epsilon : float
+        As :class:`TokenTransformer`'s.
     """
 
-    def __init__(self, dim: int, tokens: int, depth: int, heads: int, head_dim: int) -> None:
+    def __init__(
+        self,
+        dim: int,
+        tokens: int,
+        depth: int,
+        heads: int,
+        head_dim: int,
+        epsilon: float = EPSILON,
+    ) -> None:
         super().__init__()
         self.learned_query = nn.Parameter(torch.randn(tokens, dim) * dim**-0.5)
         self.null_brain_embeds = nn.Parameter(torch.randn(tokens, dim))
         self.null_image_embed = nn.Parameter(torch.randn(tokens, dim))
         self.to_time_embeds = nn.Sequential(nn.Sequential(_SinusoidalStep(dim), _TimeMLP(dim)))
-        self.causal_transformer = TokenTransformer(dim, depth, heads, head_dim)
+        self.causal_transformer = TokenTransformer(dim, depth, heads, head_dim, epsilon)
 
     def forward(
         self,
@@ -109,7 +120,7 @@ class PriorNetwork(nn.Module):
         keep_brain: Tensor | None = None,
         keep_image: Tensor | None = None,
     ) -> Tensor:
-        """Return the predicted clean tokens.
+        """Return the predicted clean tokens, float32 also under autocast.
 
         Parameters
         ----------
@@ -126,7 +137,7 @@ class PriorNetwork(nn.Module):
             noisy = torch.where(keep_image[:, None, None], noisy, self.null_image_embed)
         step = self.to_time_embeds(times.to(noisy.dtype))[:, None]
         sequence = torch.cat((brain, step, noisy + self.learned_query), dim=1)
-        return self.causal_transformer(sequence)[:, -noisy.shape[1] :]
+        return self.causal_transformer(sequence)[:, -noisy.shape[1] :].float()
 
 
 class DiffusionPrior(nn.Module):
@@ -143,6 +154,8 @@ class DiffusionPrior(nn.Module):
     drop_probability : float
         Chance per sample that the condition (and, independently, the noisy input) is replaced by
         the learned null tokens in training.
+    epsilon : float
+        As :class:`TokenTransformer`'s.
     """
 
     def __init__(
@@ -155,9 +168,10 @@ class DiffusionPrior(nn.Module):
         head_dim: int = 52,
         timesteps: int = 100,
         drop_probability: float = 0.2,
+        epsilon: float = EPSILON,
     ) -> None:
         super().__init__()
-        self.net = PriorNetwork(dim, tokens, depth, heads, head_dim)
+        self.net = PriorNetwork(dim, tokens, depth, heads, head_dim, epsilon)
         self.noise_scheduler = NoiseSchedule(timesteps)
         self.drop_probability = drop_probability
 
@@ -206,7 +220,7 @@ class DiffusionPrior(nn.Module):
                 keep_image = drawn["keep_image"] if keep_image is None else keep_image
         noisy = self.noise_scheduler.add_noise(image, times, noise)
         predicted = self.net(noisy, times, brain, keep_brain=keep_brain, keep_image=keep_image)
-        return F.mse_loss(predicted.float(), image.float()), predicted
+        return prior_loss(predicted, image), predicted
 
     def draw(self, image: Tensor) -> dict[str, Tensor]:
         """Draw what :meth:`forward` takes for targets ``(batch, tokens, dim)``.

@@ -128,6 +128,7 @@ class Semantics(nn.Module):
             head_dim=settings.prior_head_dim,
             timesteps=settings.prior_timesteps,
             drop_probability=settings.prior_drop_probability,
+            epsilon=settings.prior_norm_epsilon,
         )
         self.token_subspace: nn.Module = nn.Identity()
         if settings.token_rank:

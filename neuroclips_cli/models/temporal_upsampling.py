@@ -58,7 +58,9 @@ class SpatialAttention(nn.Module):
         """Map ``(images, channels, h, w)`` to the same shape."""
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         query, key, value = self.to_qkv(tokens).chunk(3, dim=-1)
-        attended = self.to_out(F.scaled_dot_product_attention(query, key, value))
+        # Four axes, the heads among them: on CUDA no fused kernel takes three.
+        heads = (x[:, None] for x in (query, key, value))
+        attended = self.to_out(F.scaled_dot_product_attention(*heads)[:, 0])
         return x + attended.transpose(1, 2).unflatten(-1, x.shape[-2:])
 
 
@@ -79,7 +81,11 @@ class TemporalAttention(nn.Module):
         self.to_k = nn.Linear(channels, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(sequences, frames, channels)`` to the same shape."""
+        """Map ``(clips, positions, frames, channels)`` to the same shape.
+
+        Positions stand where attention has heads: four axes, as CUDA's fused kernels take them,
+        and neither of the first two beyond the 65535 that their grids allow.
+        """
         return F.scaled_dot_product_attention(self.to_q(x), self.to_k(x), x)
 
 
@@ -135,13 +141,12 @@ class TemporalUpsampling(nn.Module):
         return self.upsampling(self.as_images(sequences, x))
 
     def as_sequences(self, x: Tensor) -> Tensor:
-        """``(clips * frames, c, h, w)`` to ``(clips * h * w, frames, c)``."""
+        """``(clips * frames, c, h, w)`` to ``(clips, h * w, frames, c)``."""
         clips = x.unflatten(0, (-1, self.frames or len(x)))
-        return clips.permute(0, 3, 4, 1, 2).flatten(0, 2)
+        return clips.permute(0, 3, 4, 1, 2).flatten(1, 2)
 
     def as_images(self, sequences: Tensor, like: Tensor) -> Tensor:
         """Undo :meth:`as_sequences`; ``like`` has the shape to return."""
-        _, _, height, width = like.shape
-        clips = sequences.unflatten(0, (-1, height, width))
+        clips = sequences.unflatten(1, like.shape[-2:])
         images = clips.permute(0, 3, 4, 1, 2).flatten(0, 1)
         return images.contiguous(memory_format=torch.channels_last)
