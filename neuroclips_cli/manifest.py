@@ -89,6 +89,7 @@ def new(
             "python": platform.python_version(),
             "cpus": os.cpu_count(),
             "device": settings.run.device,
+            "precision": settings.run.precision,
         },
         "facts": {},
     }

@@ -19,6 +19,7 @@ class RunSettings:
     workdir: str = "runs"
     dataset: str = ""
     device: str = "auto"
+    precision: str = "auto"
     seed: int = 0
 
 
@@ -139,6 +140,7 @@ class SemanticsSettings:
     token_rank: int
     backbone: str = "mixing"
     prior_condition: str = "backbone"
+    prior_norm_epsilon: float = 1e-5
     head_rank: int = 0
 
 
@@ -246,6 +248,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "run.profile": PROFILES,
     "run.variant": VARIANTS,
     "run.device": ("auto", "cpu", "cuda", "mps"),
+    "run.precision": ("auto", "bfloat16", "float32", "highest"),
     "simulate.grayordinates": ("small", "91k"),
     "perception.network": ("paper", "published"),
     "perception.backbone": ("mixing", "released"),

@@ -67,7 +67,7 @@ def _train(folder, fmri, latents, *, epochs=6, stop_after=None, learning_rate=3e
             ClipSamples(fmri, train, {"latents": latents}, average_share=0.5),
             validate,
             plan,
-            accelerator=make_accelerator("cpu"),
+            accelerator=make_accelerator("cpu", "float32"),
             checkpoints=Checkpoints(folder / "checkpoints", plan.phase),
             journal=journal,
         )

@@ -21,7 +21,7 @@ class Captioner:
     Attributes
     ----------
     model : transformers.Blip2ForConditionalGeneration
-        float32, evaluation mode.
+        Evaluation mode.
     processor : transformers.Blip2Processor
         Image processor and tokenizer.
     device : str
@@ -75,7 +75,7 @@ class Captioner:
         return captions
 
 
-def load_captioner(ref: str, device: str = "cpu") -> Captioner:
+def load_captioner(ref: str, device: str = "cpu", precision: str = "float32") -> Captioner:
     """Load BLIP-2 and its processor.
 
     Parameters
@@ -84,6 +84,8 @@ def load_captioner(ref: str, device: str = "cpu") -> Captioner:
         ``assets:<name>``, a folder or a hub id.
     device : str
         A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``.
 
     Returns
     -------
@@ -94,5 +96,7 @@ def load_captioner(ref: str, device: str = "cpu") -> Captioner:
     UserError
         If it cannot be found.
     """
-    model = load_network(Blip2ForConditionalGeneration, ref, device)
+    model = load_network(
+        Blip2ForConditionalGeneration, ref, device, precision=precision, methods=("generate",)
+    )
     return Captioner(model=model, processor=load_pretrained(Blip2Processor, ref), device=device)

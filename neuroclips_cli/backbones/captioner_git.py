@@ -17,6 +17,7 @@ from neuroclips_cli.backbones.loading import freeze, load_network, load_pretrain
 from neuroclips_cli.backbones.needs import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.pixels import batches
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.precision import compute_in
 
 
 class TokenConverter(nn.Module):
@@ -66,7 +67,7 @@ class GitCaptioner:
     Attributes
     ----------
     model : transformers.GitForCausalLM
-        float32, evaluation mode, its image encoder taken out.
+        Evaluation mode, its image encoder taken out.
     tokenizer : transformers tokenizer
         Of the captions.
     converter : TokenConverter
@@ -132,7 +133,9 @@ class GitCaptioner:
         return captions
 
 
-def load_git_captioner(ref: str, tokens_ref: str, device: str = "cpu") -> GitCaptioner:
+def load_git_captioner(
+    ref: str, tokens_ref: str, device: str = "cpu", precision: str = "float32"
+) -> GitCaptioner:
     """Load GIT and the map from the decoded tokens to its own.
 
     Parameters
@@ -143,6 +146,8 @@ def load_git_captioner(ref: str, tokens_ref: str, device: str = "cpu") -> GitCap
         Folder with ``tokens.safetensors``, converted from ``bigG_to_L_epoch8.pth``.
     device : str
         A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``.
 
     Raises
     ------
@@ -161,9 +166,9 @@ def load_git_captioner(ref: str, tokens_ref: str, device: str = "cpu") -> GitCap
         )
     model.git.image_encoder = _GivenStates()
     return GitCaptioner(
-        model=freeze(model, device),
+        model=compute_in(precision, freeze(model, device), ("generate",)),
         tokenizer=load_pretrained(AutoTokenizer, ref),
-        converter=freeze(converter, device),  # type: ignore[arg-type]
+        converter=compute_in(precision, freeze(converter, device)),
         device=device,
     )
 

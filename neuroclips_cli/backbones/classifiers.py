@@ -104,7 +104,9 @@ class VideoClassifier(_Classifier):
         return torch.cat(parts).numpy()
 
 
-def load_image_classifier(ref: str, device: str = "cpu") -> ImageClassifier:
+def load_image_classifier(
+    ref: str, device: str = "cpu", precision: str = "float32"
+) -> ImageClassifier:
     """Load a ``ViTForImageClassification`` with its image processor's preprocessing.
 
     Raises
@@ -113,11 +115,13 @@ def load_image_classifier(ref: str, device: str = "cpu") -> ImageClassifier:
         If it cannot be found.
     """
     processor = load_pretrained(AutoImageProcessor, ref)
-    model = load_network(ViTForImageClassification, ref, device)
+    model = load_network(ViTForImageClassification, ref, device, precision=precision)
     return ImageClassifier(model, from_image_processor(processor), device)
 
 
-def load_video_classifier(ref: str, device: str = "cpu") -> VideoClassifier:
+def load_video_classifier(
+    ref: str, device: str = "cpu", precision: str = "float32"
+) -> VideoClassifier:
     """Load a ``VideoMAEForVideoClassification`` with its image processor's preprocessing.
 
     Raises
@@ -126,5 +130,5 @@ def load_video_classifier(ref: str, device: str = "cpu") -> VideoClassifier:
         If it cannot be found.
     """
     processor = load_pretrained(AutoImageProcessor, ref)
-    model = load_network(VideoMAEForVideoClassification, ref, device)
+    model = load_network(VideoMAEForVideoClassification, ref, device, precision=precision)
     return VideoClassifier(model, from_image_processor(processor), device)

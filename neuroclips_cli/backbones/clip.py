@@ -14,6 +14,7 @@ from torch.nn import functional
 from neuroclips_cli.backbones.loading import freeze, resolve, unavailable
 from neuroclips_cli.backbones.pixels import Preprocess, batches
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.precision import compute_in
 from neuroclips_cli.tensors import read_tensors
 
 PROJECTOR_FILE = "projector.safetensors"
@@ -26,7 +27,7 @@ class ClipBackbone:
     Attributes
     ----------
     model : open_clip.CLIP
-        float32, evaluation mode.
+        Evaluation mode; what it takes and gives is float32.
     tokenizer : callable
         List of str -> int64 (N, context).
     preprocess : Preprocess
@@ -113,7 +114,7 @@ class ClipBackbone:
         return functional.normalize(torch.cat(parts), dim=-1).numpy()
 
 
-def load_clip(ref: str, device: str = "cpu") -> ClipBackbone:
+def load_clip(ref: str, device: str = "cpu", precision: str = "float32") -> ClipBackbone:
     """Load an OpenCLIP model through its own factory.
 
     Parameters
@@ -122,6 +123,8 @@ def load_clip(ref: str, device: str = "cpu") -> ClipBackbone:
         ``assets:<name>``, a folder with ``open_clip_config.json``, or a hub id.
     device : str
         A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``.
 
     Returns
     -------
@@ -149,8 +152,11 @@ def load_clip(ref: str, device: str = "cpu") -> ClipBackbone:
             "vision transformer, such as laion/CLIP-ViT-bigG-14-laion2B-39B-b160k."
         )
     model.visual.output_tokens = True
+    freeze(model, device)
+    compute_in(precision, model.visual, store=False)
+    compute_in(precision, model, ("encode_text",), store=False)
     return ClipBackbone(
-        model=freeze(model, device),
+        model=model,
         tokenizer=tokenizer,
         preprocess=_preprocess(model.visual.preprocess_cfg),
         device=device,

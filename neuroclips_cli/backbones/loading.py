@@ -1,7 +1,8 @@
-"""Find a backbone's folder or hub id and load it in float32, without running foreign code."""
+"""Find a backbone's folder or hub id and load it, without running foreign code."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,8 +126,16 @@ def load_pretrained(kind: Any, ref: str, **options: Any) -> Any:
         raise unavailable(ref, problem) from problem
 
 
-def load_network(kind: Any, ref: str, device: str, **options: Any) -> torch.nn.Module:
-    """Load a frozen diffusers or transformers network from safetensors, in float32, for inference.
+def load_network(
+    kind: Any,
+    ref: str,
+    device: str,
+    *,
+    precision: str = "float32",
+    methods: Sequence[str] = ("forward",),
+    **options: Any,
+) -> torch.nn.Module:
+    """Load a frozen diffusers or transformers network from safetensors, for inference.
 
     Parameters
     ----------
@@ -136,21 +145,25 @@ def load_network(kind: Any, ref: str, device: str, **options: Any) -> torch.nn.M
         See :func:`locate`.
     device : str
         A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``, see :func:`precision.compute_in`.
+    methods : sequence of str
+        By which the network is called.
     **options
         Passed on to ``from_pretrained``.
 
     Returns
     -------
     torch.nn.Module
-        In evaluation mode, without gradients.
+        In evaluation mode, without gradients; what it takes and gives is float32.
     """
     import torch
 
-    precision = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
-    network = load_pretrained(
-        kind, ref, use_safetensors=True, **{precision: torch.float32}, **options
-    )
-    return freeze(network, device)
+    from neuroclips_cli.precision import compute_in
+
+    word = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
+    network = load_pretrained(kind, ref, use_safetensors=True, **{word: torch.float32}, **options)
+    return compute_in(precision, freeze(network, device), methods)
 
 
 def freeze(network: torch.nn.Module, device: str) -> torch.nn.Module:

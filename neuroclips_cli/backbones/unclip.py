@@ -7,7 +7,7 @@ from diffusers import UNet2DConditionModel
 from neuroclips_cli.backbones.loading import channels_last, load_network
 
 
-def load_unclip(ref: str, device: str = "cpu") -> UNet2DConditionModel:
+def load_unclip(ref: str, device: str = "cpu", precision: str = "float32") -> UNet2DConditionModel:
     """Load the unCLIP denoiser.
 
     Parameters
@@ -16,6 +16,8 @@ def load_unclip(ref: str, device: str = "cpu") -> UNet2DConditionModel:
         ``assets:<name>``, a folder or a hub id.
     device : str
         A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``.
 
     Returns
     -------
@@ -29,4 +31,4 @@ def load_unclip(ref: str, device: str = "cpu") -> UNet2DConditionModel:
     UserError
         If it cannot be found.
     """
-    return channels_last(load_network(UNet2DConditionModel, ref, device))
+    return channels_last(load_network(UNet2DConditionModel, ref, device, precision=precision))

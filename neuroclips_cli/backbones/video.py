@@ -31,6 +31,7 @@ from neuroclips_cli.backbones.needs import ADAPTER_FILE
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.precision import compute_in
 from neuroclips_cli.schema import BackboneSettings
 
 
@@ -159,7 +160,9 @@ def add_domain_adapter(scene: nn.Module, ref: str, scale: float = 1.0) -> nn.Mod
     return scene
 
 
-def load_video_models(backbones: BackboneSettings, device: str = "cpu") -> VideoModels:
+def load_video_models(
+    backbones: BackboneSettings, device: str = "cpu", precision: str = "float32"
+) -> VideoModels:
     """Load the text-to-video networks.
 
     Parameters
@@ -169,6 +172,8 @@ def load_video_models(backbones: BackboneSettings, device: str = "cpu") -> Video
         ``motion_adapter`` and ``sparsectrl`` are read.
     device : str
         A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``; the VAE is float32 always.
 
     Returns
     -------
@@ -184,12 +189,16 @@ def load_video_models(backbones: BackboneSettings, device: str = "cpu") -> Video
         add_domain_adapter(scene, backbones.domain_adapter)
     adapter: Any = load_network(MotionAdapter, backbones.motion_adapter, "cpu")
     unet = freeze(combine(scene, adapter), device)
-    sparsectrl = load_network(SparseControlNetModel, backbones.sparsectrl, device)
+    sparsectrl = load_network(
+        SparseControlNetModel, backbones.sparsectrl, device, precision=precision
+    )
     return VideoModels(
-        unet=channels_last(unet),
+        unet=channels_last(compute_in(precision, unet)),
         sparsectrl=channels_last(normalise_per_frame(sparsectrl)),
         vae=load_vae(backbones.vae, device),
-        text_encoder=load_network(CLIPTextModel, backbones.text_encoder, device),
+        text_encoder=load_network(
+            CLIPTextModel, backbones.text_encoder, device, precision=precision
+        ),
         tokenizer=load_pretrained(CLIPTokenizer, backbones.tokenizer),
         scheduler=load_scheduler(backbones.scene_unet, animatediff_scheduler()),
     )

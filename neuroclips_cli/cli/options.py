@@ -54,6 +54,11 @@ def _signature(
         _shared("--device", help="auto, cpu, cuda or mps; default auto."),
         Key("run.device"),
     ] = None,
+    precision: Annotated[
+        str | None,
+        _shared("--precision", help="auto, bfloat16, float32 or highest; default auto."),
+        Key("run.precision"),
+    ] = None,
     seed: Annotated[
         int | None,
         _shared("--seed", help="Seed of all random numbers; default 0."),

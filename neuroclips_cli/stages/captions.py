@@ -43,17 +43,21 @@ def load_describer(settings: Settings, device: str, desk: Desk | None = None) ->
     callable
         ``describe(keyframes, tokens)``; only GIT calls ``tokens``.
     """
+    from neuroclips_cli.precision import choose_precision
+
     backbones = settings.backbones
+    precision = choose_precision(settings.run.precision, device)
     if settings.reconstruct.captioner == "git":
         from neuroclips_cli.backbones.captioner_git import load_git_captioner
 
-        git = load_git_captioner(backbones.git, backbones.git_tokens, device)
+        git = load_git_captioner(backbones.git, backbones.git_tokens, device, precision)
         return lambda keyframes, tokens: git.caption(tokens())
     from neuroclips_cli.backbones.captioner import load_captioner
     from neuroclips_cli.backbones.desk import Desk
 
     desk = desk or Desk(device, offload=False)
-    blip2 = replace(load_captioner(backbones.captioner, desk.waiting), device=device)
+    captioner = load_captioner(backbones.captioner, desk.waiting, precision)
+    blip2 = replace(captioner, device=device)
 
     def describe(keyframes: np.ndarray, tokens: Callable[[], np.ndarray]) -> list[str]:
         desk.bring(blip2.model)

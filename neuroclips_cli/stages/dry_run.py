@@ -11,7 +11,8 @@ from neuroclips_cli.dryrun.training import train_perception, train_semantics
 from neuroclips_cli.dryrun.walk import generate, walk
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.published import VOXELS
-from neuroclips_cli.training.memory import computes_in_bfloat16, device_memory, require_peak
+from neuroclips_cli.precision import BFLOAT16, choose_precision
+from neuroclips_cli.training.memory import device_memory, require_peak
 
 STAGES = 13
 HEADER = ("stage", "parameters", "weights", "gradients", "optimiser", "activations", "peak", "fits")
@@ -35,7 +36,7 @@ def run(settings: Settings) -> bool:
     except UserError:  # the check of the device has said so
         device = "cpu"
     voxels, source = voxels_of(settings)
-    memory, mixed = device_memory(device), computes_in_bfloat16(device)
+    memory, mixed = device_memory(device), _mixed(settings, device)
     found: list[Need] = []
     stopped = ""
     try:
@@ -88,7 +89,7 @@ def require_training_memory(
     """
     if not device.startswith("cuda"):
         return
-    mixed = computes_in_bfloat16(device)
+    mixed = _mixed(settings, device)
     section = stage.replace("-", "_")
     advice = f"set {section}.recompute=true, a smaller batch or {section}.optimiser=adafactor"
     if latent_shape is not None:
@@ -107,6 +108,10 @@ def require_generation_memory(settings: Settings, device: str, voxels: int) -> N
     for need in generate(settings, voxels):
         if need.stage.startswith("reconstruct"):
             require_peak(device, need.peak, need.stage, advice)
+
+
+def _mixed(settings: Settings, device: str) -> bool:
+    return choose_precision(settings.run.precision, device) == BFLOAT16
 
 
 def voxels_of(settings: Settings) -> tuple[int, str]:

@@ -73,7 +73,8 @@ def run(settings: Settings, *, run: str = "reconstruct", overwrite: bool = False
         sections=["evaluate"],
         inputs={"reconstruct": made, "preprocess": data},
         overwrite=overwrite,
-        extra={judge: getattr(settings.backbones, judge) for judge in JUDGES},
+        extra={judge: getattr(settings.backbones, judge) for judge in JUDGES}
+        | {"precision": settings.run.precision},
     ) as stage:
         if not stage.up_to_date:
             result, header, rows = _measure_run(settings, made, data)

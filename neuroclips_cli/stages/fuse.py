@@ -66,7 +66,7 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
         sections=("fuse", "reconstruct", "backbones", "data"),
         inputs=inputs,
         overwrite=overwrite,
-        extra={"clips": clips or ""},
+        extra={"clips": clips or "", "precision": settings.run.precision},
     ) as stage:
         if not stage.up_to_date:
             stage.need_space(space.of_fuse(settings, len(rows)))
@@ -88,12 +88,17 @@ class _Fusion:
         from neuroclips_cli.backbones.clip import load_clip
         from neuroclips_cli.backbones.desk import Desk
         from neuroclips_cli.backbones.loading import choose_device
+        from neuroclips_cli.precision import choose_precision
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.rows, self.numbers = rows, [int(number) for number in numbers]
         self.device = choose_device(settings.run.device)
         self.desk = Desk(self.device, settings.reconstruct.offload)
-        self.clip = load_clip(settings.backbones.clip, self.device)
+        self.clip = load_clip(
+            settings.backbones.clip,
+            self.device,
+            choose_precision(settings.run.precision, self.device),
+        )
         self.desk.bring(self.clip.model)
         self.table = read_csv(inputs["preprocess"] / "clips.csv")
 
@@ -158,8 +163,13 @@ class _Fusion:
         if all(row["scene"] for row in train):
             return np.array([row["scene"] for row in train])
         from neuroclips_cli.backbones.classifiers import load_image_classifier
+        from neuroclips_cli.precision import choose_precision
 
-        classifier = load_image_classifier(self.settings.backbones.image_classifier, self.device)
+        classifier = load_image_classifier(
+            self.settings.backbones.image_classifier,
+            self.device,
+            choose_precision(self.settings.run.precision, self.device),
+        )
         best = classifier.probabilities(middle).argmax(1)
         return np.array([str(number) for number in best])
 

@@ -30,13 +30,18 @@ class GuidedVideo:
         from neuroclips_cli.backbones.video import load_video_models
         from neuroclips_cli.generation.fast import fast_scheduler, fewer
         from neuroclips_cli.generation.video import VideoOptions
+        from neuroclips_cli.precision import choose_precision
 
         self.settings = settings
         self.chosen = settings.reconstruct
         size = settings.data.frame_size
         self.shape = (self.chosen.frames, size, size, 3)
         self.desk = desk or Desk(device, self.chosen.offload)
-        self.models = load_video_models(settings.backbones, self.desk.waiting)
+        self.models = load_video_models(
+            settings.backbones,
+            self.desk.waiting,
+            choose_precision(settings.run.precision, device),
+        )
         if self.chosen.fast:
             self.models = replace(self.models, scheduler=fast_scheduler(self.models.scheduler))
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)

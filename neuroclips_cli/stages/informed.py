@@ -47,7 +47,7 @@ class FromTheFilm(Reconstruction):
         from neuroclips_cli.backbones.clip import load_clip
 
         backbones = self.settings.backbones
-        clip = load_clip(backbones.clip, self.device)
+        clip = load_clip(backbones.clip, self.device, self.precision)
         shape = (len(self.numbers), backbones.tokens, backbones.token_dim)
         return fill_rows(
             self.stage,
@@ -81,10 +81,9 @@ class FromThePrior(Reconstruction):
         """Return unconditioned draws of the prior, float16 (clips, tokens, dim)."""
         from neuroclips_cli.generation.seeds import clip_generators
         from neuroclips_cli.generation.tokens import sample_without_scans
-        from neuroclips_cli.models.checkpoint import load_semantics
 
         backbones = self.settings.backbones
-        semantics = load_semantics(self.inputs["train-sr"]).to(self.device).eval()
+        semantics = self.semantics()
         shape = (len(self.numbers), backbones.tokens, backbones.token_dim)
 
         def compute(piece: slice) -> np.ndarray:

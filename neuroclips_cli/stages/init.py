@@ -21,6 +21,7 @@ dataset = {dataset}   # folder of the data set
 workdir = {workdir}   # folder of all results
 # variant = {variant}   # paper, or released: as the authors' code (profiles paper and compact)
 # device = {device}   # auto, cpu, cuda or mps
+# precision = {precision}   # auto, bfloat16, float32, or highest: float32 without TF32
 # seed = {seed}
 
 """
@@ -67,6 +68,7 @@ def text(settings: Settings) -> str:
         workdir=json.dumps(run_.workdir, ensure_ascii=False),
         variant=json.dumps(run_.variant),
         device=json.dumps(run_.device),
+        precision=json.dumps(run_.precision),
         seed=run_.seed,
     )
     lines = []

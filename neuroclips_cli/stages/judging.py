@@ -32,10 +32,12 @@ def load_judges(settings: Settings) -> suite.Judges:
     from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
     from neuroclips_cli.backbones.clip import load_clip
     from neuroclips_cli.backbones.loading import choose_device
+    from neuroclips_cli.precision import choose_precision
 
     device, names = choose_device(settings.run.device), _judge_names(settings)
-    image = load_image_classifier(names["image_classifier"], device)
-    video = load_video_classifier(names["video_classifier"], device)
+    precision = choose_precision(settings.run.precision, device)
+    image = load_image_classifier(names["image_classifier"], device, precision)
+    video = load_video_classifier(names["video_classifier"], device, precision)
     most = max(settings.evaluate.ways)
     known = load_protocol(settings.evaluate.protocol).rules.truth_classes
     for key, classifier in (("image_classifier", image), ("video_classifier", video)):
@@ -44,7 +46,7 @@ def load_judges(settings: Settings) -> suite.Judges:
                 f"the classifier '{names[key]}' knows {classifier.classes} classes, too few for a "
                 f"{most}-way test: lower ways in [evaluate] of neuroclips.toml"
             )
-    return suite.Judges(image=image, video=video, clip=load_clip(names["clip"], device))
+    return suite.Judges(image=image, video=video, clip=load_clip(names["clip"], device, precision))
 
 
 def _judge_names(settings: Settings) -> dict[str, str]:
@@ -125,8 +127,11 @@ def retrieval(
     if settings.evaluate.clip:  # the tokens were decoded for this one, whoever judges the frames
         from neuroclips_cli.backbones.clip import load_clip
         from neuroclips_cli.backbones.loading import choose_device
+        from neuroclips_cli.precision import choose_precision
 
-        clip = load_clip(settings.backbones.clip, choose_device(settings.run.device))
+        device = choose_device(settings.run.device)
+        precision = choose_precision(settings.run.precision, device)
+        clip = load_clip(settings.backbones.clip, device, precision)
     try:
         with console.progress("measuring retrieval", len(index)) as advance:
             return retrieve(

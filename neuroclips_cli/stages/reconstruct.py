@@ -23,6 +23,8 @@ from neuroclips_cli.stages.streamed import fill_rows, fill_texts, finished
 if TYPE_CHECKING:
     import torch
 
+    from neuroclips_cli.models.semantics import Semantics
+
 NAME = "reconstruct"
 WITHOUT = ("keyframe", "blurry")
 
@@ -77,7 +79,11 @@ def run(
         if not (without == "blurry" and stage == "train-pr")
     }
     fmri = read_array(inputs["preprocess"] / "fmri_test.npy")
-    extra = {"without": without or "", "clips": clips or ""}
+    extra = {
+        "without": without or "",
+        "clips": clips or "",
+        "precision": settings.run.precision,
+    }
     if instead is not None:
         extra["instead"], fmri = instead
         name = f"{name}-control-{instead[0]}"
@@ -112,10 +118,13 @@ class Reconstruction:
         numbers: list[int],
     ) -> None:
         from neuroclips_cli.backbones.loading import choose_device
+        from neuroclips_cli.precision import choose_precision
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.fmri, self.numbers = fmri, numbers
         self.device = choose_device(settings.run.device)
+        self.precision = choose_precision(settings.run.precision, self.device)
+        stage.fact("precision", self.precision)
         if self.device.startswith("cuda"):
             from neuroclips_cli.stages.dry_run import require_generation_memory
 
@@ -155,10 +164,12 @@ class Reconstruction:
         from neuroclips_cli.backbones.pixels import resize_frames
         from neuroclips_cli.backbones.vae import decode_latents, load_vae
         from neuroclips_cli.models.checkpoint import load_perception
+        from neuroclips_cli.precision import compute_in
 
         data = self.settings.data
         frames, size = data.frames_per_clip, data.frame_size
         perception = load_perception(self.inputs["train-pr"]).to(self.device).eval()
+        compute_in(self.precision, perception)
         vae = load_vae(self.settings.backbones.vae, self.device)
 
         @torch.inference_mode()
@@ -181,10 +192,9 @@ class Reconstruction:
 
         from neuroclips_cli.generation.seeds import clip_generators
         from neuroclips_cli.generation.tokens import sample_tokens
-        from neuroclips_cli.models.checkpoint import load_semantics
 
         backbones = self.settings.backbones
-        semantics = load_semantics(self.inputs["train-sr"]).to(self.device).eval()
+        semantics = self.semantics()
         shape = (len(self.fmri), backbones.tokens, backbones.token_dim)
 
         @torch.inference_mode()
@@ -201,6 +211,16 @@ class Reconstruction:
         return fill_rows(
             self.stage, "tokens_prior.npy", shape, "float16", self.batch, prior, "Prior"
         )
+
+    def semantics(self) -> Semantics:
+        """Load the Semantics Reconstructor, to be called by itself or by its prior."""
+        from neuroclips_cli.models.checkpoint import load_semantics
+        from neuroclips_cli.precision import compute_in
+
+        semantics = load_semantics(self.inputs["train-sr"]).to(self.device).eval()
+        compute_in(self.precision, semantics.diffusion_prior.net)
+        compute_in(self.precision, semantics)
+        return semantics
 
     def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
         """Generate keyframes, uint8 (clips, h, w, 3), from tokens (beta guidance)."""
@@ -230,7 +250,7 @@ class Reconstruction:
             contrast=chosen.keyframe_contrast,
         )
         from_blurry = options.strength() is not None and blurry is not None
-        unet = load_unclip(self.settings.backbones.unclip, self.device)
+        unet = load_unclip(self.settings.backbones.unclip, self.device, self.precision)
         scheduler = load_scheduler(self.settings.backbones.unclip, keyframe_scheduler())
         vae = load_vae(self.settings.backbones.keyframe_vae, self.device)
         inner = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)

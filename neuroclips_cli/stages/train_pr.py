@@ -46,7 +46,14 @@ def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool =
     if checkpoint:
         inputs["checkpoint"] = checkpoint
     sections = ("perception", "train_pr")
-    with open_stage(settings, NAME, sections=sections, inputs=inputs, overwrite=overwrite) as stage:
+    with open_stage(
+        settings,
+        NAME,
+        sections=sections,
+        inputs=inputs,
+        overwrite=overwrite,
+        extra={"precision": settings.run.precision},
+    ) as stage:
         if not stage.up_to_date:
             _train(settings, preprocess, stage, checkpoint)
         return stage.folder
@@ -61,6 +68,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     from neuroclips_cli.backbones.loading import choose_device
     from neuroclips_cli.models.perception import make_perception
     from neuroclips_cli.models.recompute import recompute_activations
+    from neuroclips_cli.precision import choose_precision
     from neuroclips_cli.stages.dry_run import require_training_memory
     from neuroclips_cli.stages.exchange import begin_from
     from neuroclips_cli.stages.training_inputs import (
@@ -92,6 +100,8 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             "to clip"
         )
     device = choose_device(settings.run.device)
+    precision = choose_precision(settings.run.precision, device)
+    stage.fact("precision", precision)
     clips = training_clips(preprocess, options.validation_segments)
     latents = latent_targets(settings, clips, device)
 
@@ -158,7 +168,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             samples,
             validate,
             plan,
-            accelerator=make_accelerator(device),
+            accelerator=make_accelerator(device, precision),
             checkpoints=Checkpoints(stage.folder / "checkpoints", plan.phase),
             journal=journal,
             advance=advance,

@@ -48,7 +48,12 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
         "clip": resolve(settings.backbones.clip),
     }
     with open_stage(
-        settings, NAME, sections=("train_projector",), inputs=inputs, overwrite=overwrite
+        settings,
+        NAME,
+        sections=("train_projector",),
+        inputs=inputs,
+        overwrite=overwrite,
+        extra={"precision": settings.run.precision},
     ) as stage:
         if not stage.up_to_date:
             _train(stage, settings, images)
@@ -67,14 +72,17 @@ def projector_reference(settings: Settings) -> str:
 def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
     from neuroclips_cli.backbones.clip import PROJECTOR_FILE, load_clip
     from neuroclips_cli.backbones.loading import choose_device
+    from neuroclips_cli.precision import choose_precision
     from neuroclips_cli.training.projector import retrieval, train_projector
     from neuroclips_cli.training.samples import derived_seed
 
     options, seed = settings.train_projector, settings.run.seed
     device = choose_device(settings.run.device)
-    clip = load_clip(settings.backbones.clip, device)
+    precision = choose_precision(settings.run.precision, device)
+    stage.fact("precision", precision)
+    clip = load_clip(settings.backbones.clip, device, precision)
     start = clip.token_projection()
-    means, text, owned = _features(settings, images, clip)
+    means, text, owned = _features(settings, images, clip, precision)
     rng = np.random.default_rng(derived_seed(seed, NAME, "held out"))
     order = rng.permutation(len(means))
     held = np.sort(order[: max(round(len(means) * options.validation_share), 2)])
@@ -111,7 +119,7 @@ def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
 
 
 def _features(
-    settings: Settings, images: CaptionedImages, clip: ClipBackbone
+    settings: Settings, images: CaptionedImages, clip: ClipBackbone, precision: str
 ) -> tuple[np.ndarray, np.ndarray, list[slice]]:
     """Token means of all images, embeddings of all captions, and whose captions are whose.
 
@@ -127,7 +135,7 @@ def _features(
     owned = [slice(int(e) - len(own), int(e)) for e, own in zip(ends, images.captions, strict=True)]
 
     def place(name: str, content: Any) -> Path:
-        key = target_key(text_digest(content), settings.backbones.clip, known)
+        key = target_key(text_digest(content), settings.backbones.clip, known, precision)
         return workdir_folder(settings) / "targets" / f"{name}-{key}.npy"
 
     def image_means(rows: np.ndarray) -> np.ndarray:

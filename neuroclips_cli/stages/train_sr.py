@@ -78,6 +78,7 @@ def run(
             sections=("semantics", "train_sr"),
             inputs=inputs,
             overwrite=overwrite,
+            extra={"precision": settings.run.precision},
         ) as stage:
             if not stage.up_to_date:
                 _Training(settings, preprocess, stage, checkpoint).run(phase)
@@ -101,6 +102,7 @@ class _Training:
         from neuroclips_cli.models.recompute import recompute_activations
         from neuroclips_cli.models.semantics import Semantics
         from neuroclips_cli.models.token_subspace import TokenSubspace
+        from neuroclips_cli.precision import choose_precision
         from neuroclips_cli.stages import training_inputs as inputs
         from neuroclips_cli.stages.exchange import begin_from
         from neuroclips_cli.stages.train_projector import projector_reference
@@ -110,6 +112,8 @@ class _Training:
 
         self.settings, self.stage, self.options = settings, stage, settings.train_sr
         self.device = choose_device(settings.run.device)
+        precision = choose_precision(settings.run.precision, self.device)
+        stage.fact("precision", precision)
         self.clips = inputs.training_clips(preprocess, self.options.validation_segments)
         self._require_memory()
         self.tokens = inputs.token_targets(settings, self.clips, self.device)
@@ -140,7 +144,7 @@ class _Training:
             self.model.token_subspace.fit(torch.from_numpy(shown))
         projector = TokenProjector(load_projector(projector_reference(settings)))
         self.projector = projector.to(self.device)
-        self.accelerator = make_accelerator(self.device)
+        self.accelerator = make_accelerator(self.device, precision)
 
         held = self.clips.validation
         middle = self.tokens[held, self.tokens.shape[1] // 2]

@@ -86,12 +86,19 @@ def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> Trai
     )
 
 
-def _target_path(settings: Settings, name: str, digest: str, reference: str, suffix: str) -> Path:
+def _target_path(
+    settings: Settings,
+    name: str,
+    digest: str,
+    reference: str,
+    suffix: str,
+    precision: str = "float32",
+) -> Path:
     from neuroclips_cli.backbones.loading import resolve
     from neuroclips_cli.training.targets import target_key
 
     folder = Path(resolve(reference))
-    key = target_key(digest, reference, folder if folder.is_dir() else None)
+    key = target_key(digest, reference, folder if folder.is_dir() else None, precision)
     return Path(settings.run.workdir) / "targets" / f"{name}-{key}{suffix}"
 
 
@@ -137,11 +144,15 @@ def map_targets(
 def token_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
     """CLIP image tokens of all frames, float16 (clips, Nf, tokens, dim)."""
     from neuroclips_cli.backbones.clip import load_clip
+    from neuroclips_cli.precision import choose_precision
+
+    reference = settings.backbones.clip
+    precision = choose_precision(settings.run.precision, device)
 
     def encoder() -> Callable[[np.ndarray], np.ndarray]:
-        return load_clip(settings.backbones.clip, device).tokens
+        return load_clip(reference, device, precision).tokens
 
-    path = _target_path(settings, "tokens", clips.frames_digest, settings.backbones.clip, ".npy")
+    path = _target_path(settings, "tokens", clips.frames_digest, reference, ".npy", precision)
     return _frame_targets(path, clips.frames, encoder, "CLIP tokens")
 
 
@@ -171,28 +182,32 @@ def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.nd
     Captions come from the data set; where it has none, from the captioner on the middle frame.
     """
     from neuroclips_cli.backbones.clip import load_clip
+    from neuroclips_cli.precision import choose_precision
     from neuroclips_cli.training.targets import cached_captions, cached_rows
 
+    precision = choose_precision(settings.run.precision, device)
     captions = list(clips.captions)
     if not all(captions):
         reference = settings.backbones.captioner
-        path = _target_path(settings, "captions", clips.frames_digest, reference, ".json")
+        path = _target_path(
+            settings, "captions", clips.frames_digest, reference, ".json", precision
+        )
 
         def describe(frames: np.ndarray) -> Sequence[str]:
             from neuroclips_cli.backbones.captioner import load_captioner
 
             if not captioner:
-                captioner.append(load_captioner(reference, device))
+                captioner.append(load_captioner(reference, device, precision))
             return captioner[0].caption(frames)
 
         captioner: list[Any] = []
         described = cached_captions(path, clips.frames, describe)
         captions = [own or made for own, made in zip(captions, described, strict=True)]
     reference = settings.backbones.clip
-    path = _target_path(settings, "text", text_digest(captions), reference, ".npy")
+    path = _target_path(settings, "text", text_digest(captions), reference, ".npy", precision)
     if path.exists():
         return read_array(path)
-    clip = load_clip(reference, device)
+    clip = load_clip(reference, device, precision)
     order = np.arange(len(captions))
     return cached_rows(
         path, order, lambda rows: clip.text_embeddings([captions[row] for row in rows])

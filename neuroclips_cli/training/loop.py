@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from neuroclips_cli import company
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.precision import BFLOAT16
 from neuroclips_cli.training.checkpoints import Checkpoints, Progress, seed_torch
 from neuroclips_cli.training.journal import Journal
 from neuroclips_cli.training.late import LateFigures
@@ -74,22 +75,23 @@ class Plan:
         return max(samples // self.batch_size, 1)
 
 
-def make_accelerator(device: str) -> Accelerator:
-    """Accelerate's entry point: bfloat16 on GPUs that have it, float32 elsewhere.
+def make_accelerator(device: str, precision: str) -> Accelerator:
+    """Accelerate's entry point.
 
     Parameters
     ----------
     device : str
         ``cpu``, ``cuda`` or ``mps``.
+    precision : str
+        ``bfloat16`` (under autocast) or ``float32``.
     """
     from accelerate import Accelerator
     from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 
     company.join()
-    half = device.startswith("cuda") and torch.cuda.is_bf16_supported()
     return Accelerator(
         cpu=device == "cpu",
-        mixed_precision="bf16" if half else "no",
+        mixed_precision="bf16" if precision == BFLOAT16 else "no",
         # A step takes one batch however many processes share it, so the schedule moves by one.
         dataloader_config=DataLoaderConfiguration(split_batches=True),
         # The released trunk has blocks that never reach its output; they are the same every step.
@@ -165,7 +167,8 @@ def train_phase(
         take = partial(_gradients, prepared, objective.share, accelerator)
         figures = _one_epoch(prepared, take, loader, optimiser, schedule, check, advance)
         prepared.eval()
-        held_out = validate()
+        with accelerator.autocast():  # the function that is trained, not another one
+            held_out = validate()
         check({"validation loss": held_out["loss"]})
         prepared.train()
         _note_best(progress, held_out, epoch + 1, checkpoints, model, accelerator)

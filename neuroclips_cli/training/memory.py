@@ -33,11 +33,6 @@ def device_memory(device: str) -> int | None:
         return None
 
 
-def computes_in_bfloat16(device: str) -> bool:
-    """Whether training runs under autocast to bfloat16 on a device."""
-    return device.startswith("cuda") and torch.cuda.is_bf16_supported()
-
-
 def training_bytes(build: Callable[[int], nn.Module], hidden: int, optimiser: str = "adamw") -> int:
     """Return the memory that training needs for its parameters alone; nothing is allocated.
 

@@ -14,8 +14,10 @@ from neuroclips_cli.lock import in_turn
 CLIPS_AT_ONCE = 32
 
 
-def target_key(frames_digest: str, reference: str, folder: Path | None) -> str:
-    """Name part that changes when the films or the network change.
+def target_key(
+    frames_digest: str, reference: str, folder: Path | None, precision: str = "float32"
+) -> str:
+    """Name part that changes when the films, the network or its precision change.
 
     Parameters
     ----------
@@ -25,6 +27,8 @@ def target_key(frames_digest: str, reference: str, folder: Path | None) -> str:
         The backbone's reference; decides where it is a hub id.
     folder : Path or None
         The backbone's folder where it lies on this machine; its weights decide then.
+    precision : str
+        In which the network computes.
 
     Returns
     -------
@@ -32,7 +36,8 @@ def target_key(frames_digest: str, reference: str, folder: Path | None) -> str:
         16 hexadecimal digits.
     """
     network = disk.tree_digest(folder) if folder is not None else f"name:{reference}"
-    return disk.text_digest([frames_digest, network])[:16]
+    rounded = [] if precision == "float32" else [precision]
+    return disk.text_digest([frames_digest, network, *rounded])[:16]
 
 
 def cached_rows(
