@@ -128,12 +128,13 @@ def decode(settings: Settings) -> None:
 
 
 def copied(settings: Settings, workdir: Path, device: str, *stages: str, **more: Any) -> Settings:
-    """Begin another run from finished stages of one; ``preprocess`` is among them."""
+    """Begin another run from a run's targets and finished stages, ``preprocess`` among them."""
     given = {"run.workdir": str(workdir), "run.device": device}
     given |= {key.replace("__", "."): value for key, value in more.items()}
     new = replace_settings(settings, given)
     for stage in ("preprocess", *stages):
         shutil.copytree(run_folder(settings) / stage, run_folder(new) / stage)
+    shutil.copytree(Path(settings.run.workdir) / "targets", workdir / "targets")
     return new
 
 

@@ -22,12 +22,15 @@ if [ -f .whl/site.tar.xz ] && [ "${SITE:-}" != none ]; then
 fi
 "$python" tests/gpu/machine.py "$device" | tee -a "$results/machine.txt"
 [ "${PIPESTATUS[0]}" = 0 ] || { echo "this machine cannot run the tests (above)" >&2; exit 3; }
+"$python" -m neuroclips_cli --help >/dev/null || { echo "neuroclips does not start (above)" >&2; exit 3; }
 echo "ready after $(($(date +%s) - began)) s"
 
+keep() { mkdir -p "$out" && tar -C "$results" -czf "$out/gpu-tests.tar.gz" .; }
 compare() {
   local start=$SECONDS
   timeout -k 5 "${TEST_SECONDS:-150}" "$python" -m pytest -m gpu tests/gpu -q -n 0 -p no:cacheprovider --durations=10 >"$results/pytest.log" 2>&1
   echo "comparison: exit code $?, $((SECONDS - start)) s" >"$results/comparison.txt"
+  keep
 }
 demo() {
   local start=$SECONDS
@@ -46,5 +49,5 @@ cat "$results/gpu-tests.md" 2>/dev/null
 "$python" tests/gpu/machine.py --stages "$work/demo" "$results" | tee "$results/stages.md"
 tail -n 1 "$results/pytest.log"
 cat "$results/comparison.txt" "$results/demo.txt"
-mkdir -p "$out" && tar -C "$results" -czf "$out/gpu-tests.tar.gz" . && echo "kept in $out/gpu-tests.tar.gz, after $(($(date +%s) - began)) s"
+keep && echo "kept in $out/gpu-tests.tar.gz, after $(($(date +%s) - began)) s"
 rm -rf "$work"
