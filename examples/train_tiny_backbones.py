@@ -5,17 +5,19 @@
 The films are drawn from seeds of their own: no scene of a simulated data set, of the demo or
 of the held-out films that the backbones are scored on is ever among them. Each part can be
 trained by itself (``--only``), in the order below, because later parts read earlier ones.
+``--minutes`` are for all parts together, from the start of the script; each gets its share of
+what is left. A run that was ended goes on with ``--resume``.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from tiny_backbones import (
@@ -29,102 +31,203 @@ from tiny_backbones import (
     vae,
     video,
 )
+from tiny_backbones.clock import Budget, Clock
+from tiny_backbones.files import save_half
 from tiny_backbones.films import Pool, load_pool
+from tiny_backbones.loop import read_facts
 
-STEPS = {
-    "vae": 4000,
-    "clip": 2200,
-    "unclip": 12000,
-    "captioner": 2400,
-    "image": 600,
-    "video": 1000,
-    "text-to-video": 4000,
+SHARES = {
+    "vae": 25.0,
+    "clip": 30.0,
+    "perceptual": 10.0,
+    "unclip": 50.0,
+    "captioner": 20.0,
+    "image": 30.0,
+    "video": 30.0,
+    "text-to-video": 120.0,
 }
-PERCEPTUAL_STEPS = 1200
-TRAINING_CLIPS, LATENT_CLIPS, HELD_OUT_CLIPS = 6000, 4000, 512
+BATCHES = {
+    "cpu": {
+        "vae": 16,
+        "clip": 128,
+        "perceptual": 64,
+        "unclip": 64,
+        "captioner": 64,
+        "image": 64,
+        "video": 48,
+        "text-to-video": 8,
+    },
+    "cuda": {
+        "vae": 256,
+        "clip": 512,
+        "perceptual": 512,
+        "unclip": 512,
+        "captioner": 256,
+        "image": 512,
+        "video": 256,
+        "text-to-video": 64,
+    },
+}
+NEED_THE_EYE = {"unclip", "text-to-video"}
+NEED_LATENTS = {"perceptual", *NEED_THE_EYE}
+LATENT_CLIPS, HELD_OUT_CLIPS = 16000, 512
 
 
 def main() -> None:
     """Train what is asked for, then print and write the table of scores."""
+    options = _options()
+    wanted = options.only or [*SHARES, "scores"]
+    parts = [name for name in SHARES if name in wanted]
+    if NEED_THE_EYE & set(parts) and "perceptual" not in parts:
+        parts = [name for name in SHARES if name in {*parts, "perceptual"}]
+    budget = Budget(
+        options.minutes,
+        {name: SHARES[name] for name in parts},
+        options.every,
+        not options.no_graphs,
+    )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    # Before the first use of the GPU: processes that share one cannot be forked.
+    pool = load_pool(options.cache, "train", options.clips, 1, torch.device(options.device))
+    training = Training(pool, budget, options)
+    for name in parts:
+        began = time.monotonic()
+        training.run(name)
+        print(f"{name}: done after {time.monotonic() - began:.0f} s", flush=True)
+    if "scores" in wanted:
+        device = torch.device(options.device)
+        held_out = load_pool(options.cache, "held-out", HELD_OUT_CLIPS, 2, device)
+        count = 64 if options.device == "cpu" else 256
+        generated_only = options.only is not None
+        table = scores.table(held_out, options.out, count, options.device, generated_only)
+        (options.out / "SCORES.md").write_text(table)
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("neuroclips_cli/assets/tiny"))
     parser.add_argument("--cache", type=Path, default=Path("build/tiny-backbones"))
-    parser.add_argument("--only", choices=[*STEPS, "scores"], nargs="*")
-    parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps")
+    parser.add_argument("--only", choices=[*SHARES, "scores"], nargs="*")
+    parser.add_argument("--minutes", type=float, default=600.0, help="for all parts together")
+    parser.add_argument("--device", choices=list(BATCHES), default="cpu")
+    parser.add_argument("--clips", type=int, default=6000, help="training clips to render")
+    parser.add_argument("--every", type=float, default=60.0, help="seconds between checkpoints")
+    parser.add_argument("--no-graphs", action="store_true", help="no CUDA graphs")
+    parser.add_argument("--resume", action="store_true", help="go on where a run was ended")
     parser.add_argument(
         "--continue", dest="go_on", action="store_true", help="start from the weights in --out"
     )
-    options = parser.parse_args()
-    wanted = options.only or [*STEPS, "scores"]
-    pool = load_pool(options.cache, "train", TRAINING_CLIPS, seed=1)
-    parts = _parts(pool, options.out, options.cache, options.scale, options.go_on)
-    for name in STEPS:
-        if name in wanted:
-            began = time.time()
-            parts[name]()
-            print(f"{name}: {(time.time() - began) / 60:.1f} min", flush=True)
-    if "scores" in wanted:
-        held_out = load_pool(options.cache, "held-out", HELD_OUT_CLIPS, seed=2)
-        table = scores.table(held_out, options.out)
-        (options.cache / "SCORES.md").write_text(table)
+    return parser.parse_args()
 
 
-def _parts(
-    pool: Pool, out: Path, cache: Path, scale: float, go_on: bool
-) -> dict[str, Callable[[], object]]:
-    """Return what trains each part, by name."""
-    steps = {name: max(1, round(count * scale)) for name, count in STEPS.items()}
+class Training:
+    """The parts, each trained with what the earlier ones left in the folder.
 
-    def clip_latents() -> np.ndarray:
-        return latents.clip_latents(pool, out / "vae", cache, LATENT_CLIPS)
+    Parameters
+    ----------
+    pool : Pool
+        Training films.
+    budget : Budget
+        Deals out the minutes.
+    options : argparse.Namespace
+        The command line.
+    """
 
-    def frame_tokens() -> np.ndarray:
-        return latents.frame_tokens(pool, out / "clip", cache, LATENT_CLIPS)
+    def __init__(self, pool: Pool, budget: Budget, options: argparse.Namespace) -> None:
+        self.pool, self.budget, self.options = pool, budget, options
+        self.out: Path = options.out
+        self.states: Path = options.cache / "state"
+        if not options.resume:
+            shutil.rmtree(self.states, ignore_errors=True)
+        self.batches = BATCHES[options.device]
 
-    @functools.cache
-    def perceptual_loss() -> perceptual.LatentPerceptualLoss:
-        return perceptual.train(
-            clip_latents(),
-            frame_tokens(),
-            pool.labels[:LATENT_CLIPS],
-            max(1, round(PERCEPTUAL_STEPS * scale)),
+    def run(self, name: str) -> None:
+        """Train a part, unless an ended run has finished it."""
+        if name in NEED_LATENTS:
+            _ = self.latents
+        clock, state = self.budget.clock(name), self.states / f"{name}.safetensors"
+        if name != "perceptual" and state.exists() and _finished(state):
+            return
+        todo: dict[str, Callable[[Clock, Path], object]] = {
+            "vae": self._vae,
+            "clip": self._clip,
+            "perceptual": self._eye,
+            "unclip": self._unclip,
+            "captioner": self._captioner,
+            "image": self._image,
+            "video": self._video,
+            "text-to-video": self._text_to_video,
+        }
+        todo[name](clock, state)
+
+    @functools.cached_property
+    def latents(self) -> latents.Latents:
+        """Latents and tokens of the training films."""
+        return latents.compute(self.pool, self.out, min(len(self.pool.frames), LATENT_CLIPS))
+
+    def _vae(self, clock: Clock, state: Path) -> None:
+        start = AutoencoderKL.from_pretrained(self.out / "vae") if self.options.go_on else None
+        made = vae.train(self.pool, clock, state, self.batches["vae"], start=start)
+        save_half(made, self.out / "vae")
+
+    def _clip(self, clock: Clock, state: Path) -> None:
+        clip.train(
+            self.pool, self.out, clock, state, self.batches["clip"], go_on=self.options.go_on
         )
 
-    def train_vae() -> None:
-        start = AutoencoderKL.from_pretrained(out / "vae") if go_on else None
-        vae.train(pool, steps["vae"], start=start).half().save_pretrained(out / "vae")
+    def _eye(self, clock: Clock, state: Path) -> None:
+        self.eye = perceptual.train(self.latents, clock, state, self.batches["perceptual"])
 
-    def train_unclip() -> None:
+    def _unclip(self, clock: Clock, state: Path) -> None:
         start = None
-        if go_on:
-            start = UNet2DConditionModel.from_pretrained(out / "unclip", torch_dtype=torch.float32)
+        if self.options.go_on:
+            start = UNet2DConditionModel.from_pretrained(
+                self.out / "unclip", torch_dtype=torch.float32
+            )
         unclip.train(
-            clip_latents(),
-            frame_tokens(),
-            perceptual_loss(),
-            out / "unclip",
-            steps["unclip"],
+            self.latents,
+            self.eye,
+            self.out / "unclip",
+            clock,
+            state,
+            self.batches["unclip"],
             start=start,
         )
 
-    own = {"clip_folder": out / "clip", "go_on": go_on}
-    return {
-        "vae": train_vae,
-        "clip": lambda: clip.train(pool, out, steps["clip"], go_on=go_on),
-        "unclip": train_unclip,
-        "captioner": lambda: captioner.train(
-            pool, out / "captioner", steps=steps["captioner"], **own
-        ),
-        "image": lambda: classifiers.train_image(
-            pool, out / "image_classifier", steps=steps["image"], **own
-        ),
-        "video": lambda: classifiers.train_video(
-            pool, out / "video_classifier", steps=steps["video"], **own
-        ),
-        "text-to-video": lambda: video.train(
-            clip_latents(), pool, perceptual_loss(), out, steps["text-to-video"], go_on=go_on
-        ),
-    }
+    def _captioner(self, clock: Clock, state: Path) -> None:
+        captioner.train(
+            self.pool,
+            self.out / "captioner",
+            self.out / "clip",
+            clock,
+            state,
+            self.batches["captioner"],
+            go_on=self.options.go_on,
+        )
+
+    def _image(self, clock: Clock, state: Path) -> None:
+        folder, batch = self.out / "image_classifier", self.batches["image"]
+        classifiers.train_image(self.pool, folder, clock, state, batch, go_on=self.options.go_on)
+
+    def _video(self, clock: Clock, state: Path) -> None:
+        folder, batch = self.out / "video_classifier", self.batches["video"]
+        classifiers.train_video(self.pool, folder, clock, state, batch, go_on=self.options.go_on)
+
+    def _text_to_video(self, clock: Clock, state: Path) -> None:
+        video.train(
+            self.latents,
+            self.eye,
+            self.out,
+            clock,
+            state,
+            self.batches["text-to-video"],
+            go_on=self.options.go_on,
+        )
+
+
+def _finished(state: Path) -> bool:
+    facts = read_facts(state)
+    return float(facts["spent"]) >= float(facts["seconds"])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import (
@@ -22,7 +21,8 @@ from neuroclips_cli.simulation import world
 
 from . import tokenizer as words
 from .clip import VISION
-from .films import Pool, frame_batches
+from .clock import Clock
+from .films import Pool, frame_sampler
 from .loop import fit
 from .tower import BLIP2, start_from_clip, zero_patch_bias
 
@@ -77,7 +77,10 @@ def train(
     pool: Pool,
     folder: Path,
     clip_folder: Path,
-    steps: int,
+    clock: Clock,
+    state: Path | None,
+    batch: int,
+    *,
     seed: int = 5,
     go_on: bool = False,
 ) -> None:
@@ -92,12 +95,14 @@ def train(
     else:
         start_from_clip(model.vision_model, BLIP2, clip_folder)
         zero_patch_bias(model.vision_model)
-    queries = torch.full((1, QUERIES), model.config.image_token_index)
+    model.to(pool.device)
+    queries = torch.full((1, QUERIES), model.config.image_token_index, device=pool.device)
+    sample = frame_sampler(pool, batch)
 
-    def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:
-        images, index = batch
-        texts = [world.caption(scene) for scene in pool.scenes(index)]
-        encoded = tokenizer(texts, padding=True, return_tensors="pt")
+    def loss_of() -> Tensor:
+        images, index = sample()
+        texts = [world.caption(scene) for scene in pool.scenes(index.cpu().numpy())]
+        encoded = tokenizer(texts, padding=True, return_tensors="pt").to(pool.device)
         images_first = queries.expand(len(texts), -1)
         ids = torch.cat([images_first, encoded.input_ids], dim=1)
         mask = torch.cat([torch.ones_like(images_first), encoded.attention_mask], dim=1)
@@ -105,8 +110,7 @@ def train(
         labels[:, : QUERIES + 1] = -100
         return model(pixel_values=images, input_ids=ids, attention_mask=mask, labels=labels).loss
 
-    batches = frame_batches(pool, 64, steps, seed)
-    fit("captioner", model, batches, loss_of, steps=steps, learning_rate=1e-3)
+    fit("captioner", model, loss_of, clock, learning_rate=1e-3, state=state, graph=False)
     model.half().save_pretrained(folder)
     images = BlipImageProcessor(size={"height": 64, "width": 64}, image_mean=HALF, image_std=HALF)
     Blip2Processor(images, tokenizer, num_query_tokens=QUERIES).save_pretrained(folder)

@@ -1,8 +1,12 @@
-"""The judges: a ViT for frames (kind x colour) and a VideoMAE for clips (kind x setting)."""
+"""The judges: a ViT for frames (kind x color) and a VideoMAE for clips (kind x setting).
+
+They are trained from nothing, so that they share no start with the CLIP whose tokens are decoded,
+and see patches of 8 pixels: finer than CLIP's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +25,19 @@ from transformers import (
 
 from neuroclips_cli.simulation import world
 
-from .clip import VISION
-from .films import FPS, FRAMES, Pool, frame_batches, to_tensor
+from .clock import Clock
+from .files import save_half
+from .films import FPS, FRAMES, Pool, frame_sampler, to_unit
 from .loop import fit
-from .tower import VIDEOMAE, VIT, start_from_clip, zero_patch_bias
 
 HALF = [0.5, 0.5, 0.5]
 SHAPE = {
-    "image_size": VISION["image_size"],
-    "patch_size": VISION["patch_size"],
-    "hidden_size": VISION["width"],
-    "intermediate_size": 4 * VISION["width"],
-    "num_hidden_layers": VISION["layers"],
-    "num_attention_heads": VISION["width"] // VISION["head_width"],
+    "image_size": 64,
+    "patch_size": 8,
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
 }
 _BEND = transforms.ElasticTransform(alpha=30.0, sigma=5.0)
 _TINT = transforms.ColorJitter(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.01)
@@ -46,7 +50,7 @@ def _spoil(images: Tensor) -> Tensor:
     The judges must see what a reconstruction shows, not how finely it is drawn.
     """
     flat = images.flatten(0, -4)
-    chosen = torch.rand(len(flat)) < 0.5
+    chosen = torch.rand(len(flat), device=flat.device) < 0.5
     some = (flat[chosen] + 1) / 2
     some = _BEND(_TINT(some))
     if torch.rand(()) < 0.5:
@@ -76,16 +80,17 @@ def _names(names: list[str]) -> dict[str, dict]:
 
 
 def _save(model: nn.Module, processor: object, folder: Path) -> None:
-    model.half().save_pretrained(folder)
+    save_half(model, folder)
     processor.save_pretrained(folder)
-    model.float()
 
 
 def train_image(
     pool: Pool,
     folder: Path,
-    clip_folder: Path,
-    steps: int,
+    clock: Clock,
+    state: Path | None,
+    batch: int,
+    *,
     seed: int = 3,
     go_on: bool = False,
 ) -> None:
@@ -99,42 +104,31 @@ def train_image(
     model = ViTForImageClassification(config)
     if go_on:
         model = ViTForImageClassification.from_pretrained(folder, dtype=torch.float32)
-    else:
-        start_from_clip(model, VIT, clip_folder)
-        zero_patch_bias(model)
-    labels = torch.from_numpy(pool.labels)
+    model.to(pool.device)
+    labels = torch.from_numpy(pool.labels).to(pool.device)
+    sample = frame_sampler(pool, batch)
 
-    def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:
-        images, index = batch
-        logits = model(pixel_values=_spoil(images)).logits
+    def loss_of() -> Tensor:
+        images, index = sample()
+        logits = model(pixel_values=_spoil(images)).logits.float()
         return _loss(logits, labels[index, 0], labels[index, 1], len(world.COLOURS))
 
-    batches = frame_batches(pool, 64, steps, seed)
-    fit("image classifier", model, batches, loss_of, steps=steps, learning_rate=1e-3)
     size = {"height": 64, "width": 64}
-    _save(model, ViTImageProcessor(size=size, image_mean=HALF, image_std=HALF), folder)
-
-
-def clip_batches(
-    pool: Pool, batch: int, steps: int, seed: int
-) -> Iterator[tuple[Tensor, np.ndarray]]:
-    """Yield clips of 6 frames at 3 fps, jittered by a frame, with the index of their clips."""
-    rng = np.random.default_rng(seed)
-    for _ in range(steps):
-        index = rng.integers(len(pool.frames), size=batch)
-        times = np.clip(FRAMES_3FPS + rng.integers(0, 2, size=(batch, 6)), 0, FRAMES - 1)
-        yield to_tensor(pool.frames[index[:, None], times]), index
+    processor = ViTImageProcessor(size=size, image_mean=HALF, image_std=HALF)
+    _fit("image classifier", model, loss_of, clock, state, lambda: _save(model, processor, folder))
 
 
 def train_video(
     pool: Pool,
     folder: Path,
-    clip_folder: Path,
-    steps: int,
+    clock: Clock,
+    state: Path | None,
+    batch: int,
+    *,
     seed: int = 4,
     go_on: bool = False,
 ) -> None:
-    """Train the clip classifier and write it."""
+    """Train the clip classifier, on 6 frames at 3 per second jittered by one, and write it."""
     torch.manual_seed(seed)
     config = VideoMAEConfig(
         **SHAPE,
@@ -146,22 +140,33 @@ def train_video(
     model = VideoMAEForVideoClassification(config)
     if go_on:
         model = VideoMAEForVideoClassification.from_pretrained(folder, dtype=torch.float32)
-    else:
-        start_from_clip(model, VIDEOMAE, clip_folder)
-        zero_patch_bias(model)
-    labels = torch.from_numpy(pool.labels)
+    model.to(pool.device)
+    labels = torch.from_numpy(pool.labels).to(pool.device)
+    frames, at = pool.resident(), torch.from_numpy(FRAMES_3FPS).to(pool.device)
 
-    def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:
-        clips, index = batch
-        logits = model(pixel_values=_spoil(clips)).logits
+    def loss_of() -> Tensor:
+        index = torch.randint(len(frames), (batch,), device=pool.device)
+        jitter = torch.randint(2, (batch, 6), device=pool.device)
+        clips = to_unit(frames[index[:, None], (at + jitter).clamp(0, FRAMES - 1)])
+        logits = model(pixel_values=_spoil(clips)).logits.float()
         return _loss(logits, labels[index, 0], labels[index, 3], len(world.SETTINGS))
 
-    batches = clip_batches(pool, 48, steps, seed)
-    fit("video classifier", model, batches, loss_of, steps=steps, learning_rate=1e-3)
     processor = VideoMAEImageProcessor(
         size={"shortest_edge": 64},
         crop_size={"height": 64, "width": 64},
         image_mean=HALF,
         image_std=HALF,
     )
-    _save(model, processor, folder)
+    _fit("video classifier", model, loss_of, clock, state, lambda: _save(model, processor, folder))
+
+
+def _fit(
+    name: str,
+    model: nn.Module,
+    loss_of: Callable[[], Tensor],
+    clock: Clock,
+    state: Path | None,
+    write: Callable[[], object],
+) -> None:
+    fit(name, model, loss_of, clock, learning_rate=1e-3, state=state, write=write, graph=False)
+    write()

@@ -16,7 +16,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from neuroclips_cli.simulation import world
 
 from . import tokenizer as words
-from .films import Pool, frame_batches
+from .clock import Clock
+from .films import Pool, frame_sampler
 from .loop import fit
 
 WIDTH, EMBED, TEXT_LAYERS, HEADS = 128, 128, 3, 4
@@ -84,7 +85,16 @@ class ClipTraining(nn.Module):
         return total / 4 + named / 3 + functional.l1_loss(self.patch_head(tokens), patches)
 
 
-def train(pool: Pool, folder: Path, steps: int, seed: int = 2, go_on: bool = False) -> None:
+def train(
+    pool: Pool,
+    folder: Path,
+    clock: Clock,
+    state: Path | None,
+    batch: int,
+    *,
+    seed: int = 2,
+    go_on: bool = False,
+) -> None:
     """Train on frames with captions and write ``clip``, ``projector``, ``text_encoder``."""
     torch.manual_seed(seed)
     tokenizer = words.save(folder / "clip")
@@ -92,17 +102,30 @@ def train(pool: Pool, folder: Path, steps: int, seed: int = 2, go_on: bool = Fal
     training = ClipTraining(len(tokenizer))
     if go_on:
         training.go_on_from(folder)
-    labels = torch.from_numpy(pool.labels[:, [0, 1, 3]])
+    training.to(pool.device)
+    labels = torch.from_numpy(pool.labels[:, [0, 1, 3]]).to(pool.device)
     rng = np.random.default_rng(seed)
 
-    def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:
-        images, index = batch
-        texts = [world.caption(s, rng.random() < MOTION_CAPTIONS) for s in pool.scenes(index)]
-        ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
-        return training.loss(images, ids, labels[index])
+    sample = frame_sampler(pool, batch)
 
-    batches = frame_batches(pool, 128, steps, seed)
-    fit("clip", training, batches, loss_of, steps=steps, learning_rate=1e-3, weight_decay=0.05)
+    def loss_of() -> Tensor:
+        images, index = sample()
+        scenes = pool.scenes(index.cpu().numpy())
+        texts = [world.caption(s, rng.random() < MOTION_CAPTIONS) for s in scenes]
+        ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
+        return training.loss(images, ids.to(pool.device), labels[index])
+
+    fit(
+        "clip",
+        training,
+        loss_of,
+        clock,
+        learning_rate=1e-3,
+        weight_decay=0.05,
+        state=state,
+        graph=False,
+    )
+    training.cpu()
     _save_clip(training.clip, folder / "clip", len(tokenizer))
     (folder / "projector").mkdir(exist_ok=True)
     save_file(

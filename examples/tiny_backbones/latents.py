@@ -1,11 +1,12 @@
-"""Latents and tokens of the training films, computed once."""
+"""Latents and tokens of the training films, computed once and kept on the device."""
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import torch
+from torch import Tensor
 
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
@@ -13,37 +14,57 @@ from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from .films import Pool
 
 FRAMES_WITH_TOKENS = (0, 5, 10, 15)
+AT_ONCE = 64
 
 
-def clip_latents(pool: Pool, vae_folder: Path, cache: Path, clips: int) -> np.ndarray:
-    """Return scaled latents (clips, 16, 4, 8, 8) of the first clips of a pool."""
-    file = cache / f"latents-{clips}-{_digest(vae_folder)}.npy"
-    if not file.exists():
-        vae = load_vae(str(vae_folder), "cpu")
-        parts = [
-            encode_frames(vae, np.concatenate(pool.frames[i : i + 50])) for i in range(0, clips, 50)
-        ]
-        latents = np.concatenate(parts)
-        np.save(file, latents.reshape(clips, -1, *latents.shape[1:]).astype(np.float16))
-    return np.load(file, mmap_mode="r")
+@dataclass(frozen=True)
+class Latents:
+    """What the denoisers learn from.
+
+    Attributes
+    ----------
+    clips : Tensor of float16, shape (clips, 16, 4, 8, 8)
+        Scaled latents.
+    tokens : Tensor of float16, shape (clips, 4, 16, dim)
+        Image tokens of the frames :data:`FRAMES_WITH_TOKENS`.
+    labels : Tensor of int64, shape (clips, 4)
+        Kind, color, motion and setting.
+    """
+
+    clips: Tensor
+    tokens: Tensor
+    labels: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+        return self.clips.device
 
 
-def frame_tokens(pool: Pool, clip_folder: Path, cache: Path, clips: int) -> np.ndarray:
-    """Return image tokens (clips, 4, 16, 128) of four frames of the first clips of a pool."""
-    file = cache / f"tokens-{clips}-{_digest(clip_folder)}.npy"
-    if not file.exists():
-        clip = load_clip(str(clip_folder), "cpu")
-        parts = [
-            clip.tokens(np.concatenate(pool.frames[i : i + 50, list(FRAMES_WITH_TOKENS)]))
-            for i in range(0, clips, 50)
-        ]
-        tokens = np.concatenate(parts)
-        shape = (clips, len(FRAMES_WITH_TOKENS), *tokens.shape[1:])
-        np.save(file, tokens.reshape(shape).astype(np.float16))
-    return np.load(file, mmap_mode="r")
+def compute(pool: Pool, folder: Path, clips: int) -> Latents:
+    """Encode the first clips of a pool.
 
-
-def _digest(folder: Path) -> str:
-    """Tell weights apart, so that other weights never meet results of the former ones."""
-    weights = sorted(folder.glob("*.safetensors"))
-    return hashlib.sha256(b"".join(w.read_bytes() for w in weights)).hexdigest()[:12]
+    Parameters
+    ----------
+    pool : Pool
+        Films.
+    folder : Path
+        Holds ``vae`` and ``clip``.
+    clips : int
+        How many.
+    """
+    device = str(pool.device)
+    vae, clip = load_vae(str(folder / "vae"), device), load_clip(str(folder / "clip"), device)
+    latents, tokens = [], []
+    for begin in range(0, clips, AT_ONCE):
+        frames = pool.frames[begin : min(begin + AT_ONCE, clips)]
+        encoded = encode_frames(vae, frames.reshape(-1, *frames.shape[2:]), 16 * AT_ONCE)
+        latents.append(torch.from_numpy(encoded).half().unflatten(0, frames.shape[:2]))
+        some = frames[:, list(FRAMES_WITH_TOKENS)]
+        said = torch.from_numpy(clip.tokens(some.reshape(-1, *some.shape[2:]), 4 * AT_ONCE))
+        tokens.append(said.half().unflatten(0, some.shape[:2]))
+    return Latents(
+        torch.cat(latents).to(pool.device),
+        torch.cat(tokens).to(pool.device),
+        torch.from_numpy(pool.labels[:clips]).to(pool.device),
+    )

@@ -9,20 +9,20 @@ alone and is no part of what judges a reconstruction: the two classifiers see pi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neuroclips_cli.simulation import world
 
-from .films import FRAMES
-from .latents import FRAMES_WITH_TOKENS
+from .clock import Clock
+from .latents import FRAMES_WITH_TOKENS, Latents
 from .loop import fit
 
 WIDTH = 96
+ATTRIBUTES = [0, 1, 3]
 DISTURBED = 0.4
 CLASSES = (len(world.KINDS), len(world.COLOURS), len(world.SETTINGS))
 
@@ -64,7 +64,9 @@ class LatentEye(nn.Module):
 
 
 class LatentPerceptualLoss(nn.Module):
-    """Squared distance of two latents' features, each scale by its own spread.
+    """How far predicted latents look from the true ones, and whether they show their class.
+
+    The distance is the squared one of features, each scale by its own spread.
 
     Parameters
     ----------
@@ -80,61 +82,55 @@ class LatentPerceptualLoss(nn.Module):
         with torch.no_grad():
             self.spread = [f.var(dim=0).mean() for f in eye.features(latents)]
 
-    def forward(self, predicted: Tensor, clean: Tensor) -> Tensor:
-        """Return the loss of every sample, shape (batch,); both see the same disturbance."""
-        noise = DISTURBED * torch.rand(len(clean), 1, 1, 1) * torch.randn_like(clean)
+    def forward(self, predicted: Tensor, clean: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return distance and cross entropy of every sample, shape (batch,) each.
+
+        Both pictures see the same disturbance; ``labels`` holds kind, color and setting.
+        """
+        level = DISTURBED * torch.rand(len(clean), 1, 1, 1, device=clean.device)
+        noise = level * torch.randn_like(clean)
         with torch.no_grad():
             wanted = self.eye.features(clean + noise)
         got = self.eye.features(predicted + noise)
         parts = [
-            (g - w).square().flatten(1).mean(dim=1) / spread
+            (g.float() - w.float()).square().flatten(1).mean(dim=1) / spread
             for g, w, spread in zip(got, wanted, self.spread, strict=True)
         ]
-        return torch.stack(parts).mean(dim=0)
+        said = self.eye.answer(got[-1]).float().split(CLASSES, dim=-1)
+        named = [
+            functional.cross_entropy(logits, labels[:, i], reduction="none")
+            for i, logits in enumerate(said)
+        ]
+        return torch.stack(parts).mean(dim=0), torch.stack(named).mean(dim=0)
 
-
-def _batches(
-    latents: np.ndarray, tokens: np.ndarray, labels: np.ndarray, batch: int, steps: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    rng = np.random.default_rng(seed)
-    attributes = labels[:, [0, 1, 3]]
-    for _ in range(steps):
-        clip = rng.integers(len(tokens), size=batch)
-        frame = rng.integers(len(FRAMES_WITH_TOKENS), size=batch)
-        image = np.asarray(latents[clip, np.array(FRAMES_WITH_TOKENS)[frame]], dtype=np.float32)
-        wanted = np.asarray(tokens[clip, frame], dtype=np.float32)
-        yield torch.from_numpy(image), torch.from_numpy(wanted), torch.from_numpy(attributes[clip])
+    @torch.no_grad()
+    def read(self, latents: Tensor) -> Tensor:
+        """Return kind, color and setting that latents show, int64 (batch, 3)."""
+        return torch.stack([logits.argmax(-1) for logits in self.eye(latents)[1]], dim=1)
 
 
 def train(
-    latents: np.ndarray, tokens: np.ndarray, labels: np.ndarray, steps: int, seed: int = 9
+    latents: Latents, clock: Clock, state: Path | None, batch: int, seed: int = 9
 ) -> LatentPerceptualLoss:
-    """Train the network on disturbed latents and return the loss made of it.
-
-    Parameters
-    ----------
-    latents : array of shape (clips, 16, 4, 8, 8)
-        Of the training films.
-    tokens : array of shape (clips, 4, 16, dim)
-        Image tokens of the frames :data:`FRAMES_WITH_TOKENS`.
-    labels : array of shape (clips, 4)
-        Kind, colour, motion and setting of every clip.
-    """
+    """Train the network on disturbed latents and return the loss made of it."""
     torch.manual_seed(seed)
-    eye = LatentEye(tokens.shape[-1])
-    spread = float(np.asarray(tokens[:200], dtype=np.float32).std())
+    device = latents.device
+    eye = LatentEye(latents.tokens.shape[-1]).to(device)
+    spread = float(latents.tokens[:200].float().std())
+    frames = torch.tensor(FRAMES_WITH_TOKENS, device=device)
+    attributes = latents.labels[:, ATTRIBUTES]
 
-    def loss_of(batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        image, wanted, attributes = batch
-        level = DISTURBED * torch.rand(len(image), 1, 1, 1)
+    def loss_of() -> Tensor:
+        clip = torch.randint(len(latents.clips), (batch,), device=device)
+        frame = torch.randint(len(frames), (batch,), device=device)
+        image = latents.clips[clip, frames[frame]].float()
+        level = DISTURBED * torch.rand(batch, 1, 1, 1, device=device)
         read, logits = eye(image + level * torch.randn_like(image))
-        loss = functional.mse_loss(read, wanted) / spread**2
+        loss = functional.mse_loss(read.float(), latents.tokens[clip, frame].float()) / spread**2
         for i, answer in enumerate(logits):
-            loss = loss + 0.3 * functional.cross_entropy(answer, attributes[:, i])
+            loss = loss + 0.3 * functional.cross_entropy(answer.float(), attributes[clip, i])
         return loss
 
-    batches = _batches(latents, tokens, labels, 64, steps, seed)
-    fit("latent eye", eye, batches, loss_of, steps=steps, learning_rate=2e-3)
-    some = np.random.default_rng(seed).integers(FRAMES, size=512)
-    sample = np.asarray(latents[np.arange(512), some], dtype=np.float32)
-    return LatentPerceptualLoss(eye, torch.from_numpy(sample))
+    fit("latent eye", eye, loss_of, clock, learning_rate=2e-3, state=state)
+    some = latents.clips[:512, 7].float()
+    return LatentPerceptualLoss(eye, some)

@@ -1,7 +1,7 @@
-"""Start other vision transformers from CLIP's image tower.
+"""Start the captioner's vision transformer from CLIP's image tower.
 
-Published BLIP-2 models and classifiers start from trained vision transformers as well; here it
-saves most of their training. The tower's layer norm before the first block has no counterpart in
+Published BLIP-2 models start from trained vision transformers as well; here it saves most of
+their training. The tower's layer norm before the first block has no counterpart in
 the other architectures and is left out; their own training makes up for it.
 """
 
@@ -26,32 +26,6 @@ BLIP2 = {
     "encoder.layers.{i}.self_attn.projection": "attn.out_proj",
     "encoder.layers.{i}.mlp.fc1": "mlp.c_fc",
     "encoder.layers.{i}.mlp.fc2": "mlp.c_proj",
-}
-VIT = {
-    "vit.embeddings.patch_embeddings.projection.weight": "conv1.weight",
-    "vit.embeddings.cls_token": "class_embedding",
-    "vit.embeddings.position_embeddings": "positional_embedding",
-    "vit.layernorm": "ln_post",
-    "vit.layers.{i}.attention.q_proj": "attn.q",
-    "vit.layers.{i}.attention.k_proj": "attn.k",
-    "vit.layers.{i}.attention.v_proj": "attn.v",
-    "vit.layers.{i}.attention.o_proj": "attn.out_proj",
-    "vit.layers.{i}.layernorm_before": "ln_1",
-    "vit.layers.{i}.layernorm_after": "ln_2",
-    "vit.layers.{i}.mlp.fc1": "mlp.c_fc",
-    "vit.layers.{i}.mlp.fc2": "mlp.c_proj",
-}
-VIDEOMAE = {
-    "videomae.embeddings.patch_embeddings.projection.weight": "conv1.weight",
-    "fc_norm": "ln_post",
-    "videomae.encoder.layer.{i}.attention.attention.query": "attn.q",
-    "videomae.encoder.layer.{i}.attention.attention.key": "attn.k",
-    "videomae.encoder.layer.{i}.attention.attention.value": "attn.v",
-    "videomae.encoder.layer.{i}.attention.output.dense": "attn.out_proj",
-    "videomae.encoder.layer.{i}.layernorm_before": "ln_1",
-    "videomae.encoder.layer.{i}.layernorm_after": "ln_2",
-    "videomae.encoder.layer.{i}.intermediate.dense": "mlp.c_fc",
-    "videomae.encoder.layer.{i}.output.dense": "mlp.c_proj",
 }
 
 

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
 
-from .latents import FRAMES_WITH_TOKENS
+from neuroclips_cli.generation.keyframe import KeyframeOptions, keyframe_timesteps
+
+from .clock import Clock
+from .decoded import DecodedLike
+from .files import save_half
+from .latents import FRAMES_WITH_TOKENS, Latents
 from .loop import fit
-from .perceptual import LatentPerceptualLoss
+from .path import SamplingPath, Slots, clean_from_velocity, noised
+from .perceptual import ATTRIBUTES, LatentPerceptualLoss
 
 CONDITION = 128
+CHANNELS = (96, 160)
 UNCONDITIONAL = 0.1
 TOKEN_NOISE = 0.4
-DECODED = 0.6
-DECODED_RANK = (12, 24)
-DECODED_SHARE = (0.3, 1.0)
-DECODED_SPREAD = 0.15
-PERCEPTUAL = 0.4
+DECODED = 0.75
+STEPS, FROM_BLURRY = 8, 6
+OPTIONS = KeyframeOptions(STEPS, guidance_scale=1.0, start=f"blurry:{FROM_BLURRY / STEPS}")
+STARTS_FROM_NOISE = 0.2
+PERCEPTUAL, NAMED = 0.4, 0.1
 
 
 def build() -> UNet2DConditionModel:
     """Return an untrained image denoiser; the scene model of the video has the same shape."""
     return UNet2DConditionModel(
         sample_size=8,
-        block_out_channels=(48, 80),
+        block_out_channels=CHANNELS,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         layers_per_block=1,
@@ -39,108 +44,180 @@ def build() -> UNet2DConditionModel:
     )
 
 
-def _batches(
-    latents: np.ndarray, tokens: np.ndarray, batch: int, steps: int, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    rng = np.random.default_rng(seed)
-    for _ in range(steps):
-        clip = rng.integers(len(tokens), size=batch)
-        frame = rng.integers(len(FRAMES_WITH_TOKENS), size=batch)
-        image = latents[clip, np.array(FRAMES_WITH_TOKENS)[frame]]
-        yield (
-            torch.from_numpy(np.asarray(image, dtype=np.float32)),
-            torch.from_numpy(np.asarray(tokens[clip, frame], dtype=np.float32)),
-        )
-
-
-class DecodedLike:
-    """Makes of true tokens what a decoder of brain scans would know of them.
-
-    A decoder's expected tokens keep a few principal components, and lie nearer to the mean the
-    less it knows. With share b of a component's variance v known, they are b times the true
-    deviation from the mean plus noise of variance ``b (1 - b) v``. Number of components and
-    shares are drawn for every sample.
-
-    Parameters
-    ----------
-    tokens : array of shape (clips, frames, tokens, dim)
-        Of the training films.
-    """
-
-    def __init__(self, tokens: np.ndarray) -> None:
-        rows = np.asarray(tokens[:, 0], dtype=np.float64).reshape(len(tokens), -1)
-        variance, axes = np.linalg.eigh(np.cov(rows.T))
-        kept = slice(None, -DECODED_RANK[1] - 1, -1)
-        self.mean = torch.from_numpy(rows.mean(axis=0)).float()
-        self.variance = torch.from_numpy(variance[kept].copy()).float()
-        self.axes = torch.from_numpy(axes[:, kept].copy()).float()
-
-    def __call__(self, tokens: Tensor) -> Tensor:
-        """Degrade ``(batch, tokens, dim)``."""
-        shape = len(tokens), len(self.variance)
-        low, high = DECODED_SHARE
-        typical = torch.empty(len(tokens), 1).uniform_(low, high)
-        known = (typical + DECODED_SPREAD * torch.randn(shape)).clamp(0.0, 1.0)
-        rank = torch.randint(DECODED_RANK[0], DECODED_RANK[1] + 1, (len(tokens), 1))
-        known = torch.where(torch.arange(shape[1]) < rank, known, 0.0)
-        components = (tokens.flatten(1) - self.mean) @ self.axes
-        noise = (known * (1 - known) * self.variance).sqrt() * torch.randn(shape)
-        decoded = (known * components + noise) @ self.axes.T + self.mean
-        return decoded.unflatten(1, tokens.shape[1:])
-
-
-def train(
-    latents: np.ndarray,
-    tokens: np.ndarray,
-    perceptual: LatentPerceptualLoss,
-    folder: Path,
-    steps: int,
-    seed: int = 6,
-    start: UNet2DConditionModel | None = None,
-) -> None:
-    """Train with velocity prediction and decoded, disturbed or, at times, no tokens.
-
-    Where almost all is noise the velocity is the clean image itself; a small network learns
-    that, and with it to follow its tokens, much sooner than the noise to within a hundredth.
-    Decoded tokens are never exact, so most conditions are what a decoder would know of them
-    (:class:`DecodedLike`), the others are disturbed by up to 0.4 of their own deviation;
-    Gaussian tokens are the unconditional case, as in the published unCLIP. The clean image that
-    follows from the prediction must also look right (:class:`LatentPerceptualLoss`).
-    """
-    torch.manual_seed(seed)
-    unet = (start or build()).to(memory_format=torch.channels_last)
-    scheduler = EulerDiscreteScheduler(
+def scheduler() -> EulerDiscreteScheduler:
+    """Return the released noise schedule, for velocities."""
+    return EulerDiscreteScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
         prediction_type="v_prediction",
     )
-    noise_schedule = scheduler.alphas_cumprod
-    decoded_like = DecodedLike(tokens)
-    spread = float(np.asarray(tokens[:200], dtype=np.float32).std())
 
-    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
-        clean, condition = batch
-        level = TOKEN_NOISE * spread * torch.rand(len(condition), 1, 1)
-        disturbed = condition + level * torch.randn_like(condition)
-        as_decoded = torch.rand(len(condition), 1, 1) < DECODED
-        condition = torch.where(as_decoded, decoded_like(condition), disturbed)
-        dropped = torch.rand(len(condition), 1, 1) < UNCONDITIONAL
-        condition = torch.where(dropped, torch.randn_like(condition), condition)
-        times = torch.randint(1000, (len(clean),))
-        noise = torch.randn_like(clean)
-        kept = noise_schedule[times].view(-1, 1, 1, 1)
-        noisy = (kept.sqrt() * clean + (1 - kept).sqrt() * noise).contiguous(
-            memory_format=torch.channels_last
-        )
-        velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
-        predicted = unet(noisy, times, condition).sample
-        image = kept.sqrt() * noisy - (1 - kept).sqrt() * predicted
-        return (
-            functional.mse_loss(predicted, velocity) + PERCEPTUAL * perceptual(image, clean).mean()
-        )
 
-    batches = _batches(latents, tokens, 64, steps, seed)
-    fit("unclip", unet, batches, loss_of, steps=steps, learning_rate=2e-3, average=0.998)
-    unet.half().save_pretrained(folder)
-    scheduler.save_pretrained(folder)
+def decoded_tokens(latents: Latents) -> DecodedLike:
+    """Return what makes image tokens as a decoder knows them."""
+    return DecodedLike(latents.tokens[:, 0], rank=(12, 24), share=(0.2, 1.0))
+
+
+def decoded_clips(latents: Latents) -> DecodedLike:
+    """Return what makes clips as the Perception Reconstructor knows them."""
+    rows = latents.clips[:4000]
+    return DecodedLike(rows, rank=(4, 20), share=(0.4, 1.0), fall=0.93, elsewhere=0.3)
+
+
+class Examples:
+    """Draws what the denoiser learns from, all on the device.
+
+    Parameters
+    ----------
+    latents : Latents
+        Of the training films.
+    """
+
+    def __init__(self, latents: Latents) -> None:
+        self.latents, self.device = latents, latents.device
+        self.frames = torch.tensor(FRAMES_WITH_TOKENS, device=self.device)
+        self.tokens_like, self.clips_like = decoded_tokens(latents), decoded_clips(latents)
+        self.spread = float(latents.tokens[:200].float().std())
+        self.attributes = latents.labels[:, ATTRIBUTES]
+
+    def draw(self, count: int, decoded: float = DECODED) -> dict[str, Tensor]:
+        """Return ``clean``, ``tokens``, ``labels`` and the ``blurry`` picture beside them."""
+        device, latents = self.device, self.latents
+        clip = torch.randint(len(latents.clips), (count,), device=device)
+        frame = torch.randint(len(self.frames), (count,), device=device)
+        true = latents.tokens[clip, frame].float()
+        level = TOKEN_NOISE * self.spread * torch.rand(count, 1, 1, device=device)
+        disturbed = true + level * torch.randn_like(true)
+        as_decoded = torch.rand(count, 1, 1, device=device) < decoded
+        blurry = self.clips_like(latents.clips[clip].float())[:, 0]
+        return {
+            "clean": latents.clips[clip, self.frames[frame]].float(),
+            "tokens": torch.where(as_decoded, self.tokens_like(true), disturbed),
+            "labels": self.attributes[clip],
+            "blurry": blurry,
+        }
+
+
+def train(
+    latents: Latents,
+    perceptual: LatentPerceptualLoss,
+    folder: Path,
+    clock: Clock,
+    state: Path | None,
+    batch: int,
+    *,
+    seed: int = 6,
+    start: UNet2DConditionModel | None = None,
+) -> None:
+    """Train with velocity prediction and decoded, disturbed or, at times, no tokens.
+
+    Half of a batch are noised true pictures, as ever. The other half lie on the path of the
+    sampler itself (:mod:`path`), which mostly starts from a blurry picture as decoded. The
+    clean picture that follows from a prediction must be near the true one, look right and show
+    its class. Tokens are mostly what a decoder would know of them (:class:`DecodedLike`), the
+    others are disturbed by up to 0.4 of their own deviation; Gaussian tokens are the
+    unconditional case, as in the published unCLIP.
+    """
+    torch.manual_seed(seed)
+    device = latents.device
+    unet = (start or build()).to(device, memory_format=torch.channels_last)
+    schedule = scheduler()
+    kept_at = schedule.alphas_cumprod.to(device)
+    path = SamplingPath(schedule.alphas_cumprod, keyframe_timesteps(STEPS), device)
+    examples = Examples(latents)
+    half = batch // 2
+
+    def begin() -> dict[str, Tensor]:
+        rows = examples.draw(half)
+        from_noise = torch.rand(half, device=device) < STARTS_FROM_NOISE
+        place = (STEPS - FROM_BLURRY) * (~from_noise).long()
+        blurry = rows.pop("blurry")
+        begun = torch.where(from_noise.view(-1, 1, 1, 1), torch.randn_like(blurry), blurry)
+        return rows | {"place": place, "state": noised(begun, path.kept[place])[0]}
+
+    slots = Slots(path, begin)
+
+    def loss_of() -> Tensor:
+        own, free = slots.now(), examples.draw(batch - half)
+        times = torch.randint(1000, (batch - half,), device=device)
+        noisy, noise = noised(free["clean"], kept_at[times])
+        kept = torch.cat([own["kept"], kept_at[times]])
+        tokens = torch.cat([own["tokens"], free["tokens"]])
+        dropped = torch.rand(batch, 1, 1, device=device) < UNCONDITIONAL
+        dropped = dropped & (torch.arange(batch, device=device) >= half).view(-1, 1, 1)
+        tokens = torch.where(dropped, torch.randn_like(tokens), tokens)
+        state = torch.cat([own["state"], noisy])
+        velocity = unet(
+            state.contiguous(memory_format=torch.channels_last),
+            torch.cat([own["times"], times]),
+            tokens,
+        ).sample.float()
+        image = clean_from_velocity(state, velocity, kept)
+        clean = torch.cat([own["clean"], free["clean"]])
+        labels = torch.cat([own["labels"], free["labels"]])
+        level = kept_at[times].view(-1, 1, 1, 1)
+        wanted = level.sqrt() * noise - (1 - level).sqrt() * free["clean"]
+        squared = functional.mse_loss(velocity[half:], wanted) + functional.mse_loss(
+            image[:half], clean[:half]
+        )
+        looks, named = perceptual(image, clean, labels)
+        sure = 1 - dropped.view(-1).float()
+        slots.carry_on(image[:half])
+        return 0.5 * squared + ((PERCEPTUAL * looks + NAMED * named) * sure).mean()
+
+    def write() -> None:
+        save(unet, folder)
+
+    fit(
+        "unclip",
+        unet,
+        loss_of,
+        clock,
+        learning_rate=1.5e-3,
+        average=0.998,
+        state=state,
+        write=write,
+    )
+    write()
+
+
+def save(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Write the denoiser as float16 with its noise schedule."""
+    save_half(unet, folder)
+    scheduler().save_pretrained(folder)
+
+
+@torch.no_grad()
+def draw_keyframes(
+    unet: UNet2DConditionModel, examples: Examples, perceptual: LatentPerceptualLoss, count: int
+) -> tuple[Tensor, Tensor]:
+    """Draw keyframes of the first clips from decoded-like tokens, as ``reconstruct`` does.
+
+    Returns
+    -------
+    keyframes : Tensor of float16, shape (count, 4, 8, 8)
+        Of clips 0, 1, ...
+    read : Tensor of int64, shape (count, 3)
+        Kind, color and setting that they show, which need not be the clip's.
+    """
+    latents, device = examples.latents, examples.device
+    path = SamplingPath(
+        scheduler().alphas_cumprod, keyframe_timesteps(STEPS)[STEPS - FROM_BLURRY :], device
+    )
+    made, shown = [], []
+    for clip in torch.arange(count, device=device).split(512):
+        frame = torch.randint(len(examples.frames), (len(clip),), device=device)
+        tokens = examples.tokens_like(latents.tokens[clip, frame].float())
+        state = examples.clips_like(latents.clips[clip].float())[:, 0]
+        place = torch.zeros(len(clip), dtype=torch.long, device=device)
+        state = noised(state, path.kept[place])[0]
+        for step in range(len(path)):
+            place.fill_(step)
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                velocity = unet(state, path.times[place], tokens).sample.float()
+            clean = clean_from_velocity(state, velocity, path.kept[place])
+            state = path.next_state(state, place, clean)
+        made.append(state.half())
+        shown.append(perceptual.read(state))
+    return torch.cat(made), torch.cat(shown)

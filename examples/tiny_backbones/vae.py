@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
-from .films import Pool, frame_batches, to_tensor
+from .clock import Clock
+from .films import Pool, frame_sampler, to_unit
 from .loop import fit
 
 KL_WEIGHT = 1e-4
@@ -32,7 +34,13 @@ def _edges(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    pool: Pool, steps: int, seed: int = 1, start: AutoencoderKL | None = None
+    pool: Pool,
+    clock: Clock,
+    state: Path | None,
+    batch: int,
+    *,
+    seed: int = 1,
+    start: AutoencoderKL | None = None,
 ) -> AutoencoderKL:
     """Train on single frames: squared and absolute error, edges, and a small KL term.
 
@@ -40,10 +48,12 @@ def train(
     cover a tenth of the picture, are learnt last.
     """
     torch.manual_seed(seed)
-    vae = (start or build()).to(memory_format=torch.channels_last)
+    vae = (start or build()).to(pool.device, memory_format=torch.channels_last)
 
-    def loss_of(batch: tuple[Tensor, np.ndarray]) -> Tensor:
-        images = batch[0].contiguous(memory_format=torch.channels_last)
+    sample = frame_sampler(pool, batch)
+
+    def loss_of() -> Tensor:
+        images = sample()[0].contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(images).latent_dist
         decoded = vae.decode(posterior.sample()).sample
         edges = sum(
@@ -53,9 +63,9 @@ def train(
         pixels = 10 * functional.mse_loss(decoded, images) + functional.l1_loss(decoded, images)
         return pixels + edges + KL_WEIGHT * divergence
 
-    batches = frame_batches(pool, 16, steps, seed)
-    fit("vae", vae, batches, loss_of, steps=steps, learning_rate=2e-3, weight_decay=1e-4)
+    fit("vae", vae, loss_of, clock, learning_rate=2e-3, weight_decay=1e-4, state=state, graph=False)
     with torch.inference_mode():
-        latents = vae.encode(to_tensor(pool.frames[:500, 0])).latent_dist.mean
+        first = to_unit(pool.resident()[:500, 0]).to(pool.device)
+        latents = vae.encode(first).latent_dist.mean
     vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
     return vae

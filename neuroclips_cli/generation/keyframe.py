@@ -182,7 +182,7 @@ def denoise_images(
     scheduler : diffusers.EulerDiscreteScheduler
         After ``set_timesteps``.
     guidance_scale : float
-        Classifier-free guidance.
+        Classifier-free guidance; at 1 the unconditional half has no effect and is not computed.
 
     Returns
     -------
@@ -190,14 +190,22 @@ def denoise_images(
         Like ``latents``.
     """
     vector = size_vector(unet)
+    guided = guidance_scale != 1
+    if not guided:
+        condition = condition[len(latents) :]
     labels = None if vector is None else vector.to(latents.device).expand(len(condition), -1)
     for step in scheduler.timesteps:
-        doubled = scheduler.scale_model_input(torch.cat([latents, latents]), step)
-        without, with_tokens = unet(
-            doubled, step, encoder_hidden_states=condition, class_labels=labels
-        ).sample.chunk(2)
-        guided = without + guidance_scale * (with_tokens - without)
-        latents = scheduler.step(guided, step, latents).prev_sample
+        doubled = torch.cat([latents, latents]) if guided else latents
+        predicted = unet(
+            scheduler.scale_model_input(doubled, step),
+            step,
+            encoder_hidden_states=condition,
+            class_labels=labels,
+        ).sample
+        if guided:
+            without, with_tokens = predicted.chunk(2)
+            predicted = without + guidance_scale * (with_tokens - without)
+        latents = scheduler.step(predicted, step, latents).prev_sample
     return latents
 
 
