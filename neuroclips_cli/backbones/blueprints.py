@@ -1,4 +1,4 @@
-"""The frozen networks on torch's meta device: true sizes, no weights, nothing allocated.
+"""The frozen networks at true size without their weights: on the meta device nothing is made.
 
 A backbone whose folder is on this machine is built from its own configuration; one that still has
 to be fetched, from the published sizes below.
@@ -109,8 +109,8 @@ CLIP_NAME = "ViT-bigG-14"
 """OpenCLIP's own name of the published CLIP model (paper 3.2)."""
 
 
-def build(name: str, backbones: BackboneSettings) -> nn.Module:
-    """Build one frozen network on the meta device.
+def build(name: str, backbones: BackboneSettings, device: str = "meta") -> nn.Module:
+    """Build one frozen network, on the meta device or with random weights on another.
 
     Parameters
     ----------
@@ -118,6 +118,8 @@ def build(name: str, backbones: BackboneSettings) -> nn.Module:
         A key of ``[backbones]`` that names a network.
     backbones : BackboneSettings
         Where it is.
+    device : str
+        A torch device; its own generator draws the weights, which takes a GPU seconds.
 
     Returns
     -------
@@ -132,14 +134,14 @@ def build(name: str, backbones: BackboneSettings) -> nn.Module:
     quiet_libraries()
     config = own_config(name, backbones)
     try:
-        with torch.device("meta"):
+        with torch.device(device):
             network = _clip(config) if name == "clip" else _network(name, config)
     except (KeyError, TypeError, ValueError) as problem:
         raise UserError(
             f"the configuration of {name} ({getattr(backbones, name)}) describes no such network "
             f"({type(problem).__name__}: {problem}): correct {name} in [backbones]"
         ) from problem
-    return network.to("meta").eval().requires_grad_(False)
+    return network.to(device).eval().requires_grad_(False)
 
 
 def own_config(name: str, backbones: BackboneSettings) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Run benchmarks: ``python -m tests.benchmarks [signal_part ...] [--folder DIR]``."""
+"""Run benchmarks: ``python -m tests.benchmarks [signal_part ...] [--folder DIR]``, or ``gpu``."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import argparse
 import importlib
 import os
 import platform
+import sys
 import time
 from pathlib import Path
 
 SUBJECTS = ("startup", "signal_part", "video", "metrics", "train", "growth")
 """Modules beside this one; each has ``main(folder) -> [(what, number, ratio)]``."""
+
+if sys.argv[1:2] == ["gpu"]:
+    from tests.benchmarks.gpu.command import main
+
+    main(sys.argv[2:])
+    raise SystemExit
 
 parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
 parser.add_argument("subjects", nargs="*", default=list(SUBJECTS))
