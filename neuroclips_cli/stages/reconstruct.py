@@ -169,7 +169,7 @@ class Reconstruction:
         data = self.settings.data
         frames, size = data.frames_per_clip, data.frame_size
         perception = load_perception(self.inputs["train-pr"]).to(self.device).eval()
-        compute_in(self.precision, perception)
+        compute_in(self.precision, perception, store=False)
         vae = load_vae(self.settings.backbones.vae, self.device)
 
         @torch.inference_mode()
@@ -218,8 +218,8 @@ class Reconstruction:
         from neuroclips_cli.precision import compute_in
 
         semantics = load_semantics(self.inputs["train-sr"]).to(self.device).eval()
-        compute_in(self.precision, semantics.diffusion_prior.net)
-        compute_in(self.precision, semantics)
+        compute_in(self.precision, semantics.diffusion_prior.net, store=False)
+        compute_in(self.precision, semantics, store=False)
         return semantics
 
     def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
