@@ -88,15 +88,15 @@ def main() -> None:
     )
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     # Before the first use of the GPU: processes that share one cannot be forked.
-    pool = load_pool(options.cache, "train", options.clips, 1, torch.device(options.device))
+    device = torch.device(options.device)
+    pool = load_pool(options.cache, "train", options.clips, 1, device)
+    held_out = load_pool(options.cache, "held-out", HELD_OUT_CLIPS, 2, device)
     training = Training(pool, budget, options)
     for name in parts:
         began = time.monotonic()
         training.run(name)
         print(f"{name}: done after {time.monotonic() - began:.0f} s", flush=True)
     if "scores" in wanted:
-        device = torch.device(options.device)
-        held_out = load_pool(options.cache, "held-out", HELD_OUT_CLIPS, 2, device)
         count = 64 if options.device == "cpu" else 256
         generated_only = options.only is not None
         table = scores.table(held_out, options.out, count, options.device, generated_only)
