@@ -139,6 +139,7 @@ class SemanticsSettings:
     prior_drop_probability: float
     token_rank: int
     backbone: str = "mixing"
+    token_space: str = "standard"
     prior_condition: str = "backbone"
     prior_norm_epsilon: float = 1e-5
     head_rank: int = 0
@@ -259,10 +260,11 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "train_sr.prior_contrast": ("bimixco", "softclip"),
     "train_sr.prior_trains": ("all", "prior"),
     "semantics.backbone": ("mixing", "released"),
+    "semantics.token_space": ("published", "standard"),
     "semantics.prior_condition": ("backbone", "contrastive"),
     "reconstruct.blur_init": ("eq5", "released", "strength:<x>"),
     "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
-    "reconstruct.keyframe_contrast": ("none", "released"),
+    "reconstruct.keyframe_contrast": ("auto", "none", "released"),
     "reconstruct.captioner": ("blip2", "git"),
     "evaluate.protocol": ("standard", "neuroclips", "mindvideo", "mind-animator", "neurons"),
     "evaluate.also": ("epe", "lpips"),

@@ -49,6 +49,7 @@ def calls(monkeypatch, tmp_path):
         return ["a made up caption"] * len(frames)
 
     clip = SimpleNamespace(tokens=tokens, text_embeddings=text_embeddings)
+    clip.in_space = lambda _: clip
     base = "neuroclips_cli.backbones."
     monkeypatch.setattr(base + "vae.load_vae", lambda *_: None)
     monkeypatch.setattr(base + "vae.encode_frames", encode_frames)

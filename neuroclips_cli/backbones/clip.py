@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from neuroclips_cli.backbones.loading import freeze, resolve, unavailable
 from neuroclips_cli.backbones.pixels import Preprocess, batches
+from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.precision import compute_in
 from neuroclips_cli.tensors import read_tensors
@@ -34,20 +35,33 @@ class ClipBackbone:
         From the model's own preprocessing configuration.
     device : str
         A torch device.
+    token_space : str
+        ``standard`` or ``published``: the pixels that :meth:`tokens` are made from. Embeddings
+        are always made from the frames as they are.
     """
 
     model: Any
     tokenizer: Any
     preprocess: Preprocess
     device: str
+    token_space: str = STANDARD
+
+    def in_space(self, token_space: str) -> ClipBackbone:
+        """Return this model with tokens in a space of ``backbones.token_space``."""
+        return replace(self, token_space=token_space)
 
     @torch.inference_mode()
     def _visual(
-        self, frames: np.ndarray, batch_size: int, advance: Callable[[int], None] | None
+        self,
+        frames: np.ndarray,
+        batch_size: int,
+        advance: Callable[[int], None] | None,
+        upper_half: bool = False,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         pooled, tokens = [], []
         for piece in batches(len(frames), batch_size):
-            whole, patches = self.model.visual(self.preprocess(frames[piece], self.device))
+            pixels = self.preprocess(frames[piece], self.device, upper_half=upper_half)
+            whole, patches = self.model.visual(pixels)
             pooled.append(whole.cpu())
             tokens.append(patches.cpu())
             if advance is not None:
@@ -76,7 +90,8 @@ class ClipBackbone:
         numpy.ndarray
             float32 (N, tokens, dim); 256 x 1664 for ViT-bigG/14 (paper B.2).
         """
-        return torch.cat(self._visual(frames, batch_size, advance)[1]).float().numpy()
+        upper_half = self.token_space == PUBLISHED
+        return torch.cat(self._visual(frames, batch_size, advance, upper_half)[1]).float().numpy()
 
     def image_embeddings(
         self,

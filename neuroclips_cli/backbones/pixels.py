@@ -37,7 +37,9 @@ class Preprocess:
     interpolation: str = "bicubic"
     shortest: int = 0
 
-    def __call__(self, frames: np.ndarray, device: str) -> torch.Tensor:
+    def __call__(
+        self, frames: np.ndarray, device: str, *, upper_half: bool = False
+    ) -> torch.Tensor:
         """Prepare frames.
 
         Parameters
@@ -46,6 +48,9 @@ class Preprocess:
             uint8 (frames, height, width, 3).
         device : str
             A torch device.
+        upper_half : bool
+            Bring pixels from 0..1 to 0.5..1 before they are standardised, as MindEye2's
+            embedder does with frames that it takes for -1..1.
 
         Returns
         -------
@@ -53,6 +58,8 @@ class Preprocess:
             float32 (frames, 3, *size), standardised.
         """
         pixels = self._resize(unit_pixels(frames, device))
+        if upper_half:
+            pixels = (pixels + 1) / 2
         mean = torch.tensor(self.mean, device=device)[:, None, None]
         std = torch.tensor(self.std, device=device)[:, None, None]
         return (pixels - mean) / std

@@ -45,6 +45,8 @@ def encode_frames(
     frames: np.ndarray,
     batch_size: int = 64,
     advance: Callable[[int], None] | None = None,
+    *,
+    signed: bool = True,
 ) -> np.ndarray:
     """Encode frames to scaled latents (the mean of the posterior, so that targets are fixed).
 
@@ -58,6 +60,9 @@ def encode_frames(
         Frames at a time.
     advance : callable, optional
         Called with the number of frames done.
+    signed : bool
+        False: the VAE gets pixels in 0..1 instead of -1..1, whose latents stand for the images
+        that unCLIP makes of ``published`` tokens.
 
     Returns
     -------
@@ -67,7 +72,8 @@ def encode_frames(
     device = str(vae.device)
 
     def encode(piece: slice) -> np.ndarray:
-        pixels = unit_pixels(frames[piece], device) * 2 - 1
+        pixels = unit_pixels(frames[piece], device)
+        pixels = pixels * 2 - 1 if signed else pixels
         mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
         return (mean.float() * vae.config.scaling_factor).contiguous().cpu().numpy()
 

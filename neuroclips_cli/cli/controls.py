@@ -23,8 +23,8 @@ def register(app: typer.Typer) -> None:
             typer.Option(
                 "--only",
                 help="Some controls, as mean-frame,vae; all for all, also those that take as long "
-                "as reconstruct (prior-only, film-guided, mean-fmri, noise-fmri, repetitions-1, "
-                "-2, -5); default the quick ones.",
+                "as reconstruct (prior-only, film-guided, unclip-true-tokens, mean-fmri, "
+                "noise-fmri, repetitions-1, -2, -5); default the quick ones.",
             ),
         ] = "",
         overwrite: bool = False,

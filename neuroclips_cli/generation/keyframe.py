@@ -52,7 +52,7 @@ class KeyframeOptions:
         """
         if self.contrast not in CONTRASTS:
             raise UserError(
-                f"reconstruct.keyframe_contrast is '{self.contrast}': write none or released."
+                f"reconstruct.keyframe_contrast is '{self.contrast}': write auto, none or released."
             )
         if self.start == "noise":
             return None

@@ -31,6 +31,10 @@ class ClipEmbedder(Protocol):
         """Return float32 (N, tokens, dim) for uint8 (N, h, w, 3)."""
         ...
 
+    def in_space(self, token_space: str, /) -> ClipEmbedder:
+        """Return it with tokens in a space of ``backbones.token_space``."""
+        ...
+
 
 @dataclass(frozen=True)
 class Judges:

@@ -18,7 +18,7 @@ from neuroclips_cli.metrics import baselines
 from neuroclips_cli.metrics.resample import frame_count, frame_indices
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.stages import compare, evaluate, reconstruct
-from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior
+from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior, FromTrueTokens
 from neuroclips_cli.stages.streamed import fill_rows
 from neuroclips_cli.values import nearest
 
@@ -31,6 +31,7 @@ QUICK = {
 GENERATED = {
     "prior-only": "generated without scans: no blurry clip, tokens of the prior unconditioned",
     "film-guided": "generated from the film's own frames: the ceiling of the generator",
+    "unclip-true-tokens": "unCLIP's image of a frame's own CLIP tokens, standing still (Fig. 13)",
     "mean-fmri": "reconstructed from the mean training scan, the same for every clip",
     "noise-fmri": "reconstructed from Gaussian noise with every voxel's mean and deviation",
     "repetitions-1": "reconstructed from the first repetition of every test scan alone",
@@ -41,6 +42,7 @@ GENERATED = {
 MAKERS: dict[str, type[reconstruct.Reconstruction]] = {
     "prior-only": FromThePrior,
     "film-guided": FromTheFilm,
+    "unclip-true-tokens": FromTrueTokens,
 }
 NAMES = (*QUICK, *GENERATED)
 

@@ -98,7 +98,7 @@ class _Fusion:
             settings.backbones.clip,
             self.device,
             choose_precision(settings.run.precision, self.device),
-        )
+        ).in_space(settings.semantics.token_space)
         self.desk.bring(self.clip.model)
         self.table = read_csv(inputs["preprocess"] / "clips.csv")
 

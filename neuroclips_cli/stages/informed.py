@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from neuroclips_cli.artifacts import read_array
+from neuroclips_cli.stages.guided import write_videos
 from neuroclips_cli.stages.reconstruct import Reconstruction
 from neuroclips_cli.stages.streamed import fill_rows, finished
 
@@ -48,6 +49,7 @@ class FromTheFilm(Reconstruction):
 
         backbones = self.settings.backbones
         clip = load_clip(backbones.clip, self.device, self.precision)
+        clip = clip.in_space(self.settings.semantics.token_space)
         shape = (len(self.numbers), backbones.tokens, backbones.token_dim)
         return fill_rows(
             self.stage,
@@ -69,6 +71,27 @@ class FromTheFilm(Reconstruction):
 
     def _keyframes(self, piece: slice) -> np.ndarray:
         return self._shown(piece)[:, 0]
+
+
+class FromTrueTokens(FromTheFilm):
+    """unCLIP from the CLIP tokens of the frames themselves (paper D, Figure 13), standing still.
+
+    It shows what image generation loses, and whether tokens and image mapping belong together.
+    """
+
+    def run(self, without: str | None) -> None:
+        """Make keyframes from noise and let each stand still for the length of a clip."""
+        chosen = self.settings.reconstruct
+        self.stage.write_array("index.npy", np.asarray(self.numbers, dtype=np.int64))
+        keyframes = Reconstruction.keyframes(self, self.tokens(), None)
+
+        def compute(piece: slice) -> np.ndarray:
+            return np.repeat(np.asarray(keyframes[piece])[:, None], chosen.frames, axis=1)
+
+        shape = (len(self.numbers), chosen.frames, *keyframes.shape[1:])
+        clips = fill_rows(self.stage, "clips.npy", shape, "uint8", self.batch, compute, "Clips")
+        write_videos(self.stage, clips, chosen.fps, self._video_names())
+        self.stage.fact("clips", len(self.numbers))
 
 
 class FromThePrior(Reconstruction):

@@ -136,7 +136,9 @@ def retrieval(
         with console.progress("measuring retrieval", len(index)) as advance:
             return retrieve(
                 artifacts.read_array(path),
-                KeyframeTokens(frames, index, clip, advance),
+                KeyframeTokens(
+                    frames, index, clip.in_space(settings.semantics.token_space), advance
+                ),
                 part,
                 shuffles=settings.evaluate.shuffles,
                 seed=settings.run.seed,

@@ -13,6 +13,7 @@ import numpy as np
 
 from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, read_array, require_stage
+from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.stages import space
@@ -72,6 +73,8 @@ def run(
     if without not in (None, *WITHOUT):
         raise UserError(f"--without '{without}' is unknown: write keyframe or blurry.")
     require_captioner(settings)
+    token_space = settings.semantics.token_space
+    contrast_for(token_space, settings.reconstruct.keyframe_contrast)
     name = f"{NAME}-without-{without}" if without else NAME
     inputs = {
         stage: require_stage(settings, stage, needed_by=NAME)
@@ -243,12 +246,14 @@ class Reconstruction:
         from neuroclips_cli.generation.seeds import clip_generators
 
         chosen, size = self.settings.reconstruct, self.settings.data.frame_size
+        token_space = self.settings.semantics.token_space
         options = KeyframeOptions(
             steps=fewer(chosen.keyframe_steps) if chosen.fast else chosen.keyframe_steps,
             guidance_scale=chosen.keyframe_guidance_scale,
             start=chosen.keyframe_start,
-            contrast=chosen.keyframe_contrast,
+            contrast=contrast_for(token_space, chosen.keyframe_contrast),
         )
+        self.stage.fact("keyframe_contrast", options.contrast)
         from_blurry = options.strength() is not None and blurry is not None
         unet = load_unclip(self.settings.backbones.unclip, self.device, self.precision)
         scheduler = load_scheduler(self.settings.backbones.unclip, keyframe_scheduler())
@@ -259,7 +264,9 @@ class Reconstruction:
             first = None
             if from_blurry and blurry is not None:
                 frames = resize_frames(np.array(blurry[piece][:, 0]), inner)
-                first = torch.from_numpy(encode_frames(vae, frames))
+                # What unCLIP makes of published tokens decodes to 0..1, not to -1..1.
+                signed = token_space == STANDARD
+                first = torch.from_numpy(encode_frames(vae, frames, signed=signed))
             latents = sample_latents(
                 unet,
                 torch.from_numpy(tokens[piece].astype(np.float32)).to(self.device),

@@ -10,9 +10,11 @@ import numpy as np
 from neuroclips_cli import console
 from neuroclips_cli.artifacts import Stage, open_stage, stage_state, workdir_folder
 from neuroclips_cli.backbones.loading import resolve
+from neuroclips_cli.backbones.token_space import STANDARD
 from neuroclips_cli.config import Settings
 from neuroclips_cli.data.captioned import CaptionedImages, read_captioned
 from neuroclips_cli.disk import text_digest
+from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
     from neuroclips_cli.backbones.clip import ClipBackbone
@@ -53,7 +55,10 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
         sections=("train_projector",),
         inputs=inputs,
         overwrite=overwrite,
-        extra={"precision": settings.run.precision},
+        extra={
+            "token_space": settings.semantics.token_space,
+            "precision": settings.run.precision,
+        },
     ) as stage:
         if not stage.up_to_date:
             _train(stage, settings, images)
@@ -61,12 +66,27 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
 
 
 def projector_reference(settings: Settings) -> str:
-    """Return the projector in force: the user's own, else a trained one, else the profile's."""
-    if not settings.chosen_by_user("backbones.projector"):
-        state, _, _ = stage_state(settings, NAME)
-        if state == "done":
-            return str(workdir_folder(settings) / NAME)
-    return settings.backbones.projector
+    """Return the projector in force: the user's own, else a trained one, else the profile's.
+
+    Raises
+    ------
+    UserError
+        If the trained one was made for tokens of another space than the settings'.
+    """
+    if settings.chosen_by_user("backbones.projector"):
+        return settings.backbones.projector
+    state, _, record = stage_state(settings, NAME)
+    if state != "done" or record is None:
+        return settings.backbones.projector
+    space = settings.semantics.token_space
+    made_for = record["determined_by"]["extra"].get("token_space", STANDARD)
+    if made_for != space:
+        raise UserError(
+            f"{workdir_folder(settings) / NAME} was trained on {made_for} tokens, and "
+            f"semantics.token_space is '{space}': run `neuroclips train-projector` again, or name "
+            "another projector in [backbones]"
+        )
+    return str(workdir_folder(settings) / NAME)
 
 
 def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
@@ -81,6 +101,7 @@ def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
     precision = choose_precision(settings.run.precision, device)
     stage.fact("precision", precision)
     clip = load_clip(settings.backbones.clip, device, precision)
+    clip = clip.in_space(settings.semantics.token_space)
     start = clip.token_projection()
     means, text, owned = _features(settings, images, clip, precision)
     rng = np.random.default_rng(derived_seed(seed, NAME, "held out"))
@@ -145,7 +166,7 @@ def _features(
         return clip.text_embeddings([captions[row] for row in rows])
 
     with console.progress("CLIP tokens", len(facts), unit="image") as advance:
-        path = place("token-means", facts)
+        path = place("token-means", [*facts, clip.token_space])
         means = cached_rows(path, np.arange(len(facts)), image_means, advance)
     with console.progress("CLIP captions", len(captions), unit="caption") as advance:
         path = place("caption-text", captions)

@@ -142,17 +142,20 @@ def map_targets(
 
 
 def token_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
-    """CLIP image tokens of all frames, float16 (clips, Nf, tokens, dim)."""
+    """CLIP image tokens of all frames, float16 (clips, Nf, tokens, dim), in the settings' space."""
     from neuroclips_cli.backbones.clip import load_clip
     from neuroclips_cli.precision import choose_precision
 
     reference = settings.backbones.clip
     precision = choose_precision(settings.run.precision, device)
 
-    def encoder() -> Callable[[np.ndarray], np.ndarray]:
-        return load_clip(reference, device, precision).tokens
+    space = settings.semantics.token_space
 
-    path = _target_path(settings, "tokens", clips.frames_digest, reference, ".npy", precision)
+    def encoder() -> Callable[[np.ndarray], np.ndarray]:
+        return load_clip(reference, device, precision).in_space(space).tokens
+
+    digest = f"{clips.frames_digest} {space} tokens"
+    path = _target_path(settings, "tokens", digest, reference, ".npy", precision)
     return _frame_targets(path, clips.frames, encoder, "CLIP tokens")
 
 
