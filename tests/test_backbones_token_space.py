@@ -116,7 +116,9 @@ def test_unclip_restores_the_tones_of_true_tokens_in_their_own_space(
     black, true = (float((pictures == 0).mean()) for pictures in (made, shown))
     assert abs(black - true) < 0.01, f"{black:.4f} of the pixels are black, {true:.4f} were"
     assert np.corrcoef(made.ravel(), shown.ravel())[0, 1] > 0.8
-    facts = read_json(folder / "manifest.json")["facts"]
+    record = read_json(folder / "manifest.json")
+    assert record["determined_by"]["extra"]["token_space"] == space
+    facts = record["facts"]
     assert facts["keyframe_contrast"] == {"standard": "none", "published": "released"}[space]
 
     # The other space's mapping, as profile paper had it: a third of the picture turns black.

@@ -85,6 +85,7 @@ def run(
     extra = {
         "without": without or "",
         "clips": clips or "",
+        "token_space": token_space,
         "precision": settings.run.precision,
     }
     if instead is not None:
