@@ -11,7 +11,8 @@ from simulation_world import CORTEX, GRAYORDINATES, copy_of, settings_for, simul
 
 from neuroclips_cli.data.clip_table import read_captions, read_scenes
 from neuroclips_cli.data.layout import find_layout
-from neuroclips_cli.data.regions import region_mask
+from neuroclips_cli.data.region_files import read_region_file
+from neuroclips_cli.data.regions import inside_surface
 from neuroclips_cli.data.runs import open_run
 from neuroclips_cli.data.stimuli import clip_frames, open_stimulus
 from neuroclips_cli.errors import UserError
@@ -69,10 +70,10 @@ def test_cortex_comes_from_the_brain_models_wherever_it_lies(tmp_path):
     data = np.asarray(image.dataobj)
     moved = tmp_path / "seg1_1_Atlas.dtseries.nii"
     nib.cifti2.Cifti2Image(data[:, order], header=(series, models[order])).to_filename(moved)
-    run = open_run(moved, 2.0)
+    run = open_run(moved)
     assert np.array_equal(run.columns, np.arange(300, GRAYORDINATES))
     assert np.array_equal(run.read(), data[:, :CORTEX])
-    assert not run.adopt_geometry(open_run(simulated() / SEG1, 2.0))
+    assert not run.adopt_geometry(open_run(simulated() / SEG1))
 
 
 def test_regions_limit_the_selection(tmp_path):
@@ -91,12 +92,12 @@ def test_regions_limit_the_selection(tmp_path):
     path = tmp_path / "areas.dlabel.nii"
     axis = nib.cifti2.LabelAxis(["areas"], [labels])
     nib.cifti2.Cifti2Image(keys, header=(axis, cortex)).to_filename(path)
-    run = open_run(simulated() / SEG1, 2.0)
-    assert region_mask(path, ["R_V1_ROI"], run.models).sum() == 400
-    assert region_mask(path, ["V1"], run.models).sum() == third + 400
-    assert region_mask(path, [], run.models).sum() == third + 400
+    run, file = open_run(simulated() / SEG1), read_region_file([path])
+    assert inside_surface(file, ["R_V1_ROI"], run.models).mask.sum() == 400
+    assert inside_surface(file, ["V1"], run.models).mask.sum() == third + 400
+    assert inside_surface(file, [], run.models).mask.sum() == third + 400
     with pytest.raises(UserError, match="no region V9"):
-        region_mask(path, ["V9"], run.models)
+        inside_surface(file, ["V9"], run.models)
     chosen = settings_for(simulated(), tmp_path, data__mask=str(path), data__regions=["L_V1_ROI"])
     folder = preprocess.run(chosen)
     with np.load(folder / "selection.npz", allow_pickle=False) as selection:

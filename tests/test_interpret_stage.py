@@ -188,10 +188,10 @@ def test_wrong_files_are_one_sentence_and_leave_the_earlier_result(made, tmp_pat
         (Choices(surfaces=(labels, flat)), "is no GIFTI surface"),
         (Choices(surfaces=(tmp_path / "none.gii", flat)), "does not exist"),
         (
-            Choices(labels=made.parent / "preprocess" / "selection.dscalar.nii"),
-            "is no CIFTI label file",
+            Choices(labels=str(made.parent / "preprocess" / "selection.dscalar.nii")),
+            "is a map of numbers and no label file",
         ),
-        (Choices(labels=labels, lower=("V9",)), "has no region V9 .did you mean 'V1'"),
+        (Choices(labels=str(labels), lower=("V9",)), "has no region V9 .did you mean 'V1'"),
         (Choices(lower=("V1",)), "give --labels too"),
     ):
         with pytest.raises(UserError, match=message):
@@ -236,9 +236,9 @@ def test_volumes_get_their_maps_too(tmp_path):
     assert image.shape == (6, 5, 8, 2)
     assert np.array_equal(image.affine, affine)
     assert np.asarray(image.dataobj)[..., 0].max() == pytest.approx(1)
-    with pytest.raises(UserError, match="is for surfaces"):
+    with pytest.raises(UserError, match="is of the cortical surface"):
         interpret.run(
-            chosen(), interpret.Choices(labels=write_labels(tmp_path / "areas.dlabel.nii"))
+            chosen(), interpret.Choices(labels=str(write_labels(tmp_path / "areas.dlabel.nii")))
         )
 
 

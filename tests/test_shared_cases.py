@@ -111,3 +111,54 @@ def test_folders_behind_links(make, preprocess):
     assert code == 2 and str(link) in said.replace("\n", "") and "fetch it" in said
     command = ["train-projector", str(root / "coco"), "--workdir", "w", "--profile", "tiny"]
     assert cli.run([*command, "--set", "train_projector.epochs=1"]) == 0
+
+
+def test_mask_stored_the_other_way_round(make, preprocess):
+    import nibabel as nib
+
+    root = make("mask-stored-the-other-way-round")
+    chosen = []
+    for name in ("same_order", "other_order"):
+        code, _, found = preprocess(root / "data", "--mask", str(root / f"mask_{name}.nii.gz"))
+        assert code == 0
+        with np.load(found / "selection.npz") as selection:
+            chosen.append(selection["index"])
+    inside = np.asarray(nib.load(root / "mask_same_order.nii.gz").dataobj).ravel() > 0
+    assert np.array_equal(*chosen) and inside[chosen[0]].all() and len(chosen[0]) > 20
+    code, said, _ = preprocess(root / "data", "--mask", str(root / "mask_elsewhere.nii.gz"))
+    assert code == 2 and said.count("affine") >= 1 and "58" in said and "18" in said
+
+
+def test_valid_files_called_damaged(make, preprocess):
+    root = make("valid-files-called-damaged")
+    expected = {
+        "old.dlabel.nii": (2, ("CIFTI-1", "wb_command -file-convert -cifti-version-convert")),
+        "areas.L.label.gii": (2, ("GIFTI", ".dlabel.nii")),
+        "area.dscalar.nii": (0, ()),
+        "areas.dlabel.nii": (0, ()),
+    }
+    for name, (wanted, words) in expected.items():
+        code, said, found = preprocess(root / "data", "--mask", str(root / name), "--overwrite")
+        assert code == wanted and all(word in " ".join(said.split()) for word in words), said
+        if not wanted:
+            with np.load(found / "selection.npz") as selection:
+                assert selection["index"].max() < 4000 and len(selection["index"]) > 20
+
+
+def test_time_step_of_the_header_is_wrong(make, preprocess):
+    root = make("time-step-of-the-header-is-wrong")
+    code, said, _ = preprocess(root / "cifti_1s")
+    said = " ".join(said.split())
+    assert code == 2 and "--set data.tr_s=2" in said and "delay of 4 s as 4 volumes" in said
+    assert "35 volumes of 1 s cannot be the run of a film of 60 s" in said
+    code, said, _ = preprocess(root / "cifti_1s", "--set", "data.tr_s=1")
+    assert code == 2 and "data.clip_s" in said
+    true = preprocess(root / "true")[2]
+    code, said, found = preprocess(root / "cifti_1s", "--set", "data.tr_s=2")
+    assert code == 0 and "was taken, as you stated" in " ".join(said.split())
+    assert same_results(found, true)
+    mask = ("--mask", str(root / "mask.nii.gz"))
+    code, said, silent = preprocess(root / "volumes_0s", *mask)
+    assert code == 0 and "no time between volumes" in " ".join(said.split())
+    assert preprocess(root / "volumes_1s", *mask)[0] == 2
+    assert np.array_equal(np.load(silent / "fmri_test.npy"), np.load(true / "fmri_test.npy"))

@@ -21,9 +21,12 @@ def register(app: typer.Typer) -> None:
     def interpret(
         settings: Settings,
         labels: Annotated[
-            Path | None,
-            typer.Option("--labels", help="Regions: a .dlabel.nii file; default data.mask."),
-        ] = None,
+            str,
+            typer.Option(
+                "--labels",
+                help="Regions: CIFTI or GIFTI labels (LEFT,RIGHT), or a volume; default data.mask.",
+            ),
+        ] = "",
         surface_left: Annotated[
             Path | None, typer.Option("--surface-left", help="Flat surface, .surf.gii.")
         ] = None,

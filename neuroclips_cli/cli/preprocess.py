@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
         settings: Settings,
         mask: Annotated[
             str | None,
-            setting("--mask", help="CIFTI label file that limits the selection."),
+            setting(
+                "--mask", help="CIFTI, GIFTI (LEFT,RIGHT) or volume that limits the selection."
+            ),
             Key("data.mask"),
         ] = None,
         regions: Annotated[

@@ -23,8 +23,14 @@ class Checked:
     """Collects what was found; each run is looked through once."""
 
     def __init__(self) -> None:
+        self._files: list[str] = []
         self._said: dict[str, str] = {}
-        self._scales: dict[str, float] = {}
+        self._found: dict[str, Findings] = {}
+        self._lifeless: NDArray[np.bool_] | None = None
+
+    def files(self, warnings: Iterable[str]) -> None:
+        """Note what was found wrong with headers and masks; whole sentences."""
+        self._files = list(warnings)
 
     def films(self, films: Iterable[Stimulus]) -> None:
         """Note the films whose frame rate varies; their frames are taken by time."""
@@ -46,11 +52,13 @@ class Checked:
         from neuroclips_cli.data.runs import refuse_nonsense
 
         name = str(path)
-        if name not in self._scales:
+        if name not in self._found:
             refuse_nonsense(path, found, voxels)
-            self._scales[name] = found.scale
-            if found.in_words():
-                self._said[name] = f"{found.in_words()}: left out"
+            self._found[name] = found
+
+    def lifeless_everywhere(self, lifeless: NDArray[np.bool_]) -> None:
+        """Note the voxels, bool (voxels,), that hold no signal in any run: told of once."""
+        self._lifeless = lifeless
 
     def twins(
         self,
@@ -125,10 +133,18 @@ class Checked:
         """Return one sentence for everything that was mended, for the terminal and the manifest."""
         from neuroclips_cli.signal.quality import odd_scales
 
-        said = [f"{name}: {words}" for name, words in self._said.items()]
+        said = [*self._files, *(f"{name}: {words}" for name, words in self._said.items())]
+        if self._lifeless is not None and self._lifeless.any():
+            said.append(
+                f"{int(self._lifeless.sum())} voxels are constant or not finite in every run: left "
+                "out, and not counted as comparisons"
+            )
+        words = {name: found.in_words(self._lifeless) for name, found in self._found.items()}
+        said += [f"{name}: {text}: left out" for name, text in words.items() if text]
+        scales = {name: found.scale for name, found in self._found.items()}
         said += [
             f"{name}: its values are scaled by about {ratio:.3g} against the other runs; every run "
             "is standardised by itself"
-            for name, ratio in odd_scales(self._scales).items()
+            for name, ratio in odd_scales(scales).items()
         ]
         return said

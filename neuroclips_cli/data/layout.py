@@ -57,7 +57,7 @@ class Layout:
     """All segments of a subject, in order.
 
     `train_repetitions` and `test_repetitions` are the largest repetition numbers found;
-    `missing` names the test runs that do not exist.
+    `missing` names the test runs that do not exist; `volumetric` tells that the runs are volumes.
     """
 
     train: tuple[Segment, ...]
@@ -65,6 +65,12 @@ class Layout:
     train_repetitions: int
     test_repetitions: int
     missing: tuple[str, ...]
+    volumetric: bool = False
+
+    @property
+    def run_count(self) -> int:
+        """Number of all runs."""
+        return sum(len(segment.runs) for segment in (*self.train, *self.test))
 
 
 def find_layout(
@@ -134,7 +140,16 @@ def find_layout(
         for repetition in range(1, test_repetitions + 1)
         if repetition not in s.runs
     )
-    return Layout(segments["train"], segments["test"], train_repetitions, test_repetitions, missing)
+    repetitions = (train_repetitions, test_repetitions)
+    return Layout(segments["train"], segments["test"], *repetitions, missing, volumetric)
+
+
+def kinds_of_runs(dataset: Path, subject: int) -> set[str]:
+    """Return which kinds of runs a subject has: ``surface``, ``volume``, or both."""
+    tree = walk(dataset)
+    own = [path for path in tree.files if _subject_of(path, tree.root) == subject]
+    kinds = {"surface": False, "volume": True}
+    return {name for name, kind in kinds.items() if any(_run_key(path, kind) for path in own)}
 
 
 def _subject_of(path: Path, root: Path) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.data.runs import load
+from neuroclips_cli.data.brain_images import load
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,16 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.data.brain_images import check_length, guarded, load
 from neuroclips_cli.data.known_header import KnownHeader
+from neuroclips_cli.data.region_files import CORTEX
+from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
+from neuroclips_cli.data.volume_grid import in_words, same_grid
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.placeholders import require_content
 from neuroclips_cli.signal.quality import Findings, inspect
-
-CORTEX = ("CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT")
-_TOLERANCE_S = 1e-3
-_LARGEST_RATIO = 1032
-"""Deflate never makes less of more: a .gz file holds at most so many times its own size."""
-_UNIT_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
 class Run(Protocol):
@@ -30,6 +27,8 @@ class Run(Protocol):
     ----------
     path : Path
     volumes : int
+    step_s : float or None
+        Seconds between volumes; None where the header states none.
     columns : int64 (voxels,)
         Where the voxels that are read lie in the file: grayordinate numbers of the cortical
         vertices, or positions in the flattened volume.
@@ -37,6 +36,7 @@ class Run(Protocol):
 
     path: Path
     volumes: int
+    step_s: float | None
     columns: NDArray[np.int64]
 
     def read(self) -> NDArray[np.float32]:
@@ -75,7 +75,7 @@ class CiftiRun:
     _header: KnownHeader | None
     _count: int
 
-    def __init__(self, path: Path, tr_s: float, like: CiftiRun | None = None) -> None:
+    def __init__(self, path: Path, like: CiftiRun | None = None) -> None:
         from nibabel.cifti2 import BrainModelAxis, Cifti2Image, SeriesAxis
 
         self.path = path
@@ -97,13 +97,13 @@ class CiftiRun:
             self.models = models[self.columns]
         if series.unit != "SECOND":
             raise UserError(f"{path} is sampled in {series.unit}, not in seconds: replace it")
-        _check_tr(path, float(series.step), tr_s)
+        self.step_s = stated_step(float(series.step), 1.0)
         if tuple(self._data.shape) != (len(series), count) or not len(series):
             raise UserError(f"{path} holds other data than its header describes: replace it")
         if not len(self.columns):
             raise UserError(f"{path} holds no cortical vertices (CortexLeft, CortexRight)")
         self.volumes, self._count = len(series), count
-        _check_length(path, self._data)
+        check_length(path, self._data)
 
     def read(self) -> NDArray[np.float32]:
         """Return the cortical time series, float32 (volumes, vertices)."""
@@ -145,26 +145,55 @@ class CiftiRun:
         return same
 
 
+@dataclass(frozen=True)
+class VolumeMask:
+    """Which voxels of volumetric runs are read.
+
+    Attributes
+    ----------
+    inside : bool (x, y, z)
+    affine : float64 (4, 4)
+        Voxel numbers to mm.
+    """
+
+    inside: NDArray[np.bool_]
+    affine: NDArray[np.float64]
+
+
+def read_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """Return shape (x, y, z) and affine of a volumetric run."""
+    image = load(path)
+    shape = tuple(map(int, image.shape[:3]))
+    affine = getattr(image, "affine", None)
+    if len(shape) != 3 or affine is None:
+        raise UserError(f"{path} holds no volumes: replace it")
+    return shape, np.asarray(affine, np.float64)
+
+
 class VolumeRun:
     """Voxels inside a mask of a 4-D NIfTI file."""
 
-    def __init__(self, path: Path, tr_s: float, mask: NDArray[np.bool_]) -> None:
+    def __init__(self, path: Path, mask: VolumeMask) -> None:
         image = load(path)
         shape = image.shape
-        if len(shape) != 4 or tuple(shape[:3]) != mask.shape:
+        if len(shape) != 4:
+            raise UserError(f"{path} has the shape {shape} and holds no series of volumes")
+        if not same_grid(shape[:3], image.affine, mask.inside.shape, mask.affine):
             raise UserError(
-                f"{path} has the shape {shape}, but the mask (data.mask) {mask.shape}: "
-                f"give a mask on the grid of the runs"
+                f"{path} lies on another grid than the mask or the other runs: shape {shape[:3]} "
+                f"and affine {in_words(image.affine)}, not {mask.inside.shape} and "
+                f"{in_words(mask.affine)}; bring all runs of a subject to one grid"
             )
         if shape[3] < 1:
             raise UserError(f"{path} holds {shape[3]} volumes: copy or download it again")
         unit = guarded(path, lambda: image.header.get_xyzt_units()[1])
-        _check_tr(path, float(image.header.get_zooms()[3]) * _UNIT_SECONDS.get(unit, 1.0), tr_s)
+        zooms = guarded(path, image.header.get_zooms)
+        self.step_s = stated_step(float(zooms[3]), UNIT_SECONDS.get(unit))
         self.path, self.volumes = path, int(shape[3])
-        self.columns = np.flatnonzero(mask)
+        self.columns = np.flatnonzero(mask.inside)
         self.affine = image.affine
-        self._mask, self._data = mask, image.dataobj
-        _check_length(path, self._data)
+        self._mask, self._data = mask.inside, image.dataobj
+        check_length(path, self._data)
 
     def read(self) -> NDArray[np.float32]:
         """Return the time series inside the mask, float32 (volumes, voxels)."""
@@ -185,10 +214,10 @@ class VolumeRun:
 
     def adopt_geometry(self, other: Any) -> bool:
         """Tell whether another run has the same voxels; if so, keep its copy of them."""
-        same = isinstance(other, VolumeRun) and np.allclose(self.affine, other.affine)
+        same = isinstance(other, VolumeRun) and np.array_equal(self.columns, other.columns)
         if same:
             self.columns = other.columns
-        return bool(same)
+        return same
 
 
 def _pieces(count: int, size: int, needed: NDArray[np.bool_] | None) -> Iterator[slice]:
@@ -199,19 +228,15 @@ def _pieces(count: int, size: int, needed: NDArray[np.bool_] | None) -> Iterator
             yield piece
 
 
-def open_run(
-    path: Path, tr_s: float, mask: NDArray[np.bool_] | None = None, like: Run | None = None
-) -> Run:
+def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None) -> Run:
     """Open a run; nothing but its header is read.
 
     Parameters
     ----------
     path
         ``*.dtseries.nii``; with a mask a 4-D NIfTI file.
-    tr_s
-        Expected seconds between volumes.
     mask
-        bool (x, y, z) for volumetric runs.
+        For volumetric runs.
     like
         A run of the same subject that is open already; its brain models are not read again.
 
@@ -221,39 +246,8 @@ def open_run(
         If the file cannot be read or holds something else.
     """
     if mask is not None:
-        return VolumeRun(path, tr_s, mask)
-    return CiftiRun(path, tr_s, like if isinstance(like, CiftiRun) else None)
-
-
-def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Read a 3-D NIfTI mask: True where the value is not zero."""
-    image = load(path)
-    _check_length(path, image.dataobj)
-    mask = guarded(path, lambda: np.asarray(image.dataobj)) != 0
-    mask = mask.reshape(mask.shape[:3]) if mask.ndim == 4 and mask.shape[3] == 1 else mask
-    if mask.ndim != 3 or not mask.any():
-        raise UserError(f"{path} is no 3-D mask with voxels in it: set data.mask to another file")
-    return mask
-
-
-def load(path: Path) -> Any:
-    """Open an image file with nibabel; a damaged one is a :class:`UserError` that names it."""
-    import nibabel as nib
-
-    require_content(path)
-    # Slices of a compressed file are read in order: keep it open instead of starting over.
-    more = {"keep_file_open": True} if path.suffix.lower() == ".gz" else {}
-    return guarded(path, lambda: nib.load(path, **more))
-
-
-def _check_length(path: Path, data: Any) -> None:
-    """Refuse a file that cannot hold the data that its header claims, before they get memory."""
-    whole = data.offset + data.dtype.itemsize * math.prod(map(int, data.shape))
-    packed = path.suffix.lower() == ".gz"
-    size = path.stat().st_size * (_LARGEST_RATIO if packed else 1)
-    if size < whole:
-        held = f"{whole} bytes claimed" if packed else f"{size} of {whole} bytes"
-        raise UserError(f"{path} is cut short ({held}): copy or download it again")
+        return VolumeRun(path, mask)
+    return CiftiRun(path, like if isinstance(like, CiftiRun) else None)
 
 
 def check_values(path: Path, series: NDArray[np.float32]) -> Findings:
@@ -291,28 +285,5 @@ def refuse_nonsense(path: Path, found: Findings, voxels: int) -> None:
             f"{path} holds numbers of impossible size in {100 * found.garbage:.0f} % of its values "
             "(bytes swapped, or a wrong data type in its header): export or download it again"
         )
-    if found.not_finite + found.constant == voxels:
+    if int(found.lifeless.sum()) == voxels:
         raise UserError(f"{path} holds no signal ({found.in_words()}): export or download it again")
-
-
-def guarded(path: Path, read: Callable[[], Any]) -> Any:
-    """Read from a file that may be cut short or hold garbage."""
-    try:
-        return read()
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: check the path") from error
-    except (UserError, PermissionError):
-        raise
-    except Exception as error:  # the parsers of nibabel, XML and gzip fail in many ways
-        reason = (str(error).splitlines() or [""])[0][:160].rstrip(".") or type(error).__name__
-        raise UserError(
-            f"{path} is damaged or cut short ({reason}): copy or download it again"
-        ) from error
-
-
-def _check_tr(path: Path, found_s: float, tr_s: float) -> None:
-    if abs(found_s - tr_s) > _TOLERANCE_S:
-        raise UserError(
-            f"{path} has a volume every {found_s:g} s, not every {tr_s:g} s: "
-            f"set data.tr_s, or replace the file"
-        )

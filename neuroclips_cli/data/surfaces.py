@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.data.runs import guarded
+from neuroclips_cli.data.brain_images import load
+from neuroclips_cli.data.region_files import LEFT, RIGHT, SIDES, stated_hemisphere
 from neuroclips_cli.errors import UserError
 
 FSAVERAGE = {10242: "fsaverage5", 40962: "fsaverage6", 163842: "fsaverage7"}
@@ -50,10 +51,9 @@ def read_flat(path: Path, vertices: int, option: str) -> FlatSurface:
     UserError
         If it is no surface, has another number of vertices, or is not flat.
     """
-    import nibabel as nib
     from nibabel.gifti import GiftiImage
 
-    image = guarded(path, lambda: nib.load(path))
+    image = load(path)
     if not isinstance(image, GiftiImage):
         raise UserError(f"{option} {path} is no GIFTI surface: give a flat .surf.gii file")
     points, triangles = (
@@ -79,6 +79,29 @@ def read_flat(path: Path, vertices: int, option: str) -> FlatSurface:
     middle = plane[used].mean(axis=0)
     inside = np.isin(np.arange(vertices), used)
     return FlatSurface(np.where(inside[:, None], plane, middle), triangles[0].astype(np.int64))
+
+
+def in_stated_order(left: Path, right: Path) -> tuple[Path, Path]:
+    """Return the surfaces of the left and of the right hemisphere, as the files state them.
+
+    Parameters
+    ----------
+    left, right
+        As given; a file that states no hemisphere (``AnatomicalStructurePrimary``) is taken for
+        the one that it was given for, unless the other one is.
+
+    Raises
+    ------
+    UserError
+        If both are of one hemisphere.
+    """
+    sides = [stated_hemisphere(load(path)) for path in (left, right)]
+    if sides[0] is not None and sides[0] == sides[1]:
+        raise UserError(
+            f"{left} and {right} are both of the {SIDES[sides[0]]} hemisphere by what they state: "
+            "give one of each as --surface-left and --surface-right"
+        )
+    return (right, left) if sides[0] == RIGHT or sides[1] == LEFT else (left, right)
 
 
 def template(vertices: int) -> tuple[FlatSurface, FlatSurface] | str:

@@ -22,40 +22,52 @@ LONELY = 0.2
 
 @dataclass(frozen=True)
 class Findings:
-    """Columns of one run that carry no measurement, and where the first bad value lies.
+    """Columns of one run that carry no measurement.
 
     Attributes
     ----------
-    not_finite, constant, saturated : int
-        Columns with NaN or infinity, with one value only, and with a flat top or bottom.
-    first : tuple of int or None
-        Volume and column of the first value that is not finite.
+    finite, constant, saturated : bool (voxels,)
+        Columns without NaN and infinity, with one value only, and with a flat top or bottom.
+    first_bad : int64 (voxels,)
+        Volume of a column's first value that is not finite; -1 where all are.
     garbage : float
         Share of the values whose size no scanner writes, 0 to 1.
     scale : float
         Median over the columns of their standard deviation, arbitrary units.
     """
 
-    not_finite: int
-    constant: int
-    saturated: int
-    first: tuple[int, int] | None
+    finite: NDArray[np.bool_]
+    constant: NDArray[np.bool_]
+    saturated: NDArray[np.bool_]
+    first_bad: NDArray[np.int64]
     garbage: float
     scale: float
 
-    def in_words(self) -> str:
-        """Return the findings as part of a sentence; empty when there are none."""
+    @property
+    def lifeless(self) -> NDArray[np.bool_]:
+        """Return which columns hold one value only, or values that are not finite."""
+        return ~self.finite | self.constant
+
+    def in_words(self, known: NDArray[np.bool_] | None = None) -> str:
+        """Return the findings as part of a sentence; empty when there are none.
+
+        Parameters
+        ----------
+        known
+            bool (voxels,): columns that are told of elsewhere.
+        """
+        told = np.ones(len(self.finite), bool) if known is None else ~known
         parts = []
-        if self.first is not None:
-            volume, column = self.first
+        bad = np.flatnonzero(~self.finite & told)
+        if len(bad):
+            volume, column = min(zip(self.first_bad[bad].tolist(), bad.tolist(), strict=True))
             parts.append(
-                f"{self.not_finite} voxels with NaN or infinity (first: volume {volume}, "
-                f"voxel {column})"
+                f"{len(bad)} voxels with NaN or infinity (first: volume {volume}, voxel {column})"
             )
-        if self.constant:
-            parts.append(f"{self.constant} constant voxels")
-        if self.saturated:
-            parts.append(f"{self.saturated} saturated voxels")
+        if constant := int((self.constant & told).sum()):
+            parts.append(f"{constant} constant voxels")
+        if saturated := int((self.saturated & told).sum()):
+            parts.append(f"{saturated} saturated voxels")
         return ", ".join(parts)
 
 
@@ -98,8 +110,8 @@ class Glance:
     finite, constant, saturated : bool (voxels,)
     deviation : float64 (voxels,)
         Standard deviation over the volumes; where not finite, the column is not either.
-    first : tuple of int or None
-        Volume and column of the first value that is not finite.
+    first_bad : int64 (voxels,)
+        Volume of the first value that is not finite; -1 where all are.
     strange : int
         Values of a size that no scanner writes.
     volumes : int
@@ -109,20 +121,18 @@ class Glance:
     constant: NDArray[np.bool_]
     saturated: NDArray[np.bool_]
     deviation: NDArray[np.float64]
-    first: tuple[int, int] | None
+    first_bad: NDArray[np.int64]
     strange: int
     volumes: int
 
 
-def look(series: NDArray[np.floating], offset: int = 0) -> Glance:
+def look(series: NDArray[np.floating]) -> Glance:
     """Look through some columns of a run for what is no measurement.
 
     Parameters
     ----------
     series
         (volumes, voxels), arbitrary units.
-    offset
-        Number of the first column, for `Glance.first`.
     """
     rows = series.T
     with np.errstate(invalid="ignore", over="ignore"):
@@ -133,17 +143,15 @@ def look(series: NDArray[np.floating], offset: int = 0) -> Glance:
         odd = np.flatnonzero(~finite | (high > HUGE) | (low < TINY))
         size = np.abs(rows[odd])
         strange = ((size > HUGE) | ((size > 0) & (size < TINY))) & np.isfinite(size)
-    first = None
-    if not finite.all():
-        columns = np.flatnonzero(~finite)
-        volume, column = np.argwhere(~np.isfinite(rows[columns]).T)[0]
-        first = (int(volume), offset + int(columns[column]))
+    first_bad = np.full(len(rows), -1)
+    columns = np.flatnonzero(~finite)
+    first_bad[columns] = (~np.isfinite(rows[columns])).argmax(axis=1)
     return Glance(
         finite=finite,
         constant=finite & (high == low),
         saturated=_saturated(rows, low, high),
         deviation=deviation,
-        first=first,
+        first_bad=first_bad,
         strange=int(strange.sum()),
         volumes=rows.shape[1],
     )
@@ -160,15 +168,14 @@ def _deviation(rows: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def summarise(glances: Sequence[Glance]) -> Findings:
     """Put together what was seen in the columns of one run."""
-    constant = sum(int(g.constant.sum()) for g in glances)
     lively = [g.deviation[g.finite & ~g.constant] for g in glances]
     deviation = np.concatenate(lively) if lively else np.empty(0)
     size = sum(g.volumes * len(g.finite) for g in glances)
     return Findings(
-        not_finite=sum(int((~g.finite).sum()) for g in glances),
-        constant=constant,
-        saturated=sum(int(g.saturated.sum()) for g in glances),
-        first=min((g.first for g in glances if g.first is not None), default=None),
+        finite=np.concatenate([g.finite for g in glances]),
+        constant=np.concatenate([g.constant for g in glances]),
+        saturated=np.concatenate([g.saturated for g in glances]),
+        first_bad=np.concatenate([g.first_bad for g in glances]),
         garbage=sum(g.strange for g in glances) / size if size else 0.0,
         scale=float(np.median(deviation)) if len(deviation) else 0.0,
     )

@@ -124,6 +124,8 @@ class Selection:
         p < level / comparisons and t > 0 (and inside the region mask, if one was given).
     needed_p : float
         The Bonferroni-corrected threshold.
+    tested : int
+        Number of comparisons that it is corrected for.
     """
 
     mean_z: NDArray[np.float64]
@@ -131,6 +133,7 @@ class Selection:
     p: NDArray[np.float64]
     selected: NDArray[np.bool_]
     needed_p: float
+    tested: int
 
 
 def select_voxels(
@@ -139,6 +142,7 @@ def select_voxels(
     *,
     usable: NDArray[np.bool_] | None = None,
     region: NDArray[np.bool_] | None = None,
+    tested: NDArray[np.bool_] | None = None,
 ) -> Selection:
     """Select the voxels whose repeat correlation is above zero in segment after segment.
 
@@ -155,6 +159,9 @@ def select_voxels(
         bool (voxels,): False for voxels that must be left out (NaN or constant in some run).
     region
         bool (voxels,): True inside the region of interest.
+    tested
+        bool (voxels,): False for what is no measurement in any run, such as the medial wall; it
+        does not count as a comparison.
 
     Returns
     -------
@@ -172,11 +179,12 @@ def select_voxels(
         test = stats.ttest_1samp(scores[:, usable], 0.0, axis=0)
         mean_z[usable] = scores[:, usable].mean(axis=0)
         t[usable], p[usable] = test.statistic, test.pvalue
-    needed_p = level / voxels
+    comparisons = voxels if tested is None else int(tested.sum())
+    needed_p = level / max(comparisons, 1)
     selected = usable & (p < needed_p) & (t > 0)
     if region is not None:
         selected &= region
-    return Selection(mean_z, t, p, selected, needed_p)
+    return Selection(mean_z, t, p, selected, needed_p, comparisons)
 
 
 def mean_over_repetitions(

@@ -12,9 +12,9 @@ from neuroclips_cli import artifacts, console
 from neuroclips_cli.artifacts import Stage
 from neuroclips_cli.config import Settings
 from neuroclips_cli.data.maps import Geometry, read_geometry, write_maps
-from neuroclips_cli.data.regions import plain_name, read_labels
-from neuroclips_cli.data.runs import CORTEX
-from neuroclips_cli.data.surfaces import FlatSurface, read_flat, template
+from neuroclips_cli.data.region_files import CORTEX, read_region_file, region_paths
+from neuroclips_cli.data.regions import labels_of, on_grid, on_vertices, plain_name
+from neuroclips_cli.data.surfaces import FlatSurface, in_stated_order, read_flat, template
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.regional import grouped, ratio, region_means
 from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
@@ -40,15 +40,15 @@ class Choices:
 
     Attributes
     ----------
-    labels : Path or None
-        CIFTI label file.
+    labels : str
+        Label file, or two GIFTI files separated by a comma; empty: none.
     surfaces : tuple of Path or None
         Flat surfaces, left and right.
     lower, higher : tuple of str
         Region names to compare; empty for `LOWER` and `HIGHER`.
     """
 
-    labels: Path | None = None
+    labels: str = ""
     surfaces: tuple[Path, Path] | None = None
     lower: tuple[str, ...] = ()
     higher: tuple[str, ...] = ()
@@ -92,9 +92,9 @@ def run(settings: Settings, choices: Choices | None = None, *, overwrite: bool =
         If a training stage is missing, or a file the user gave does not fit.
     """
     chosen = choices or Choices()
-    if chosen.labels is None and settings.data.mask.endswith(".dlabel.nii"):
-        chosen = replace(chosen, labels=Path(settings.data.mask))
-    if chosen.labels is None and (chosen.lower or chosen.higher):
+    if not chosen.labels and _names_regions(settings.data.mask):
+        chosen = replace(chosen, labels=settings.data.mask)
+    if not chosen.labels and (chosen.lower or chosen.higher):
         raise UserError("--lower and --higher name regions of a label file: give --labels too")
     inputs = {
         stage: artifacts.require_stage(settings, stage, "interpret")
@@ -116,14 +116,23 @@ def run(settings: Settings, choices: Choices | None = None, *, overwrite: bool =
     return folder
 
 
+def _names_regions(mask: str) -> bool:
+    """Tell whether the mask of preprocess is a label file."""
+    return bool(mask) and read_region_file(region_paths(mask)).names is not None
+
+
 def _files(chosen: Choices, truth: Path) -> dict[str, Path]:
     """Return the files that decide the result, and refuse those that are not there."""
     left, right = chosen.surfaces or (None, None)
-    given = {"labels": chosen.labels, "surface-left": left, "surface-right": right}
+    given = {"surface-left": left, "surface-right": right}
     files = {name: path for name, path in given.items() if path is not None}
     for name, path in files.items():
         if not path.is_file():
             raise UserError(f"--{name} {path} does not exist: correct the path")
+    if chosen.labels:
+        labels = region_paths(chosen.labels)
+        numbers = [""] if len(labels) == 1 else [f"_{n + 1}" for n in range(len(labels))]
+        files |= {f"labels{n}": path for n, path in zip(numbers, labels, strict=True)}
     return files | ({"ground_truth": truth} if truth.is_file() else {})
 
 
@@ -146,7 +155,7 @@ def _interpret(stage: Stage, inputs: dict[str, Path], chosen: Choices, truth: Pa
     stage.write_csv("voxels.csv", header, rows)
     stage.fact("voxels", int(selected.sum()))
     if regions is not None:
-        groups = PRACTICE if chosen.labels is None else chosen.areas
+        groups = chosen.areas if chosen.labels else PRACTICE
         _write_regions(stage, regions, groups, maps, raw)
     if panels:
         with stage.atomic("weights.png") as path:
@@ -183,10 +192,8 @@ def _regions(
     chosen: Choices, geometry: Geometry, selected: NDArray[np.bool_], world: _World | None
 ) -> NDArray[np.str_] | None:
     """Return the region of each selected voxel, None where no regions are known."""
-    if chosen.labels is not None:
-        if geometry.models is None:
-            raise UserError(f"--labels {chosen.labels} is for surfaces, but the runs are volumes")
-        labels = read_labels(chosen.labels, geometry.models)
+    if chosen.labels:
+        labels = _labels(chosen.labels, geometry)
         known = set(labels) | {plain_name(label) for label in np.unique(labels)}
         for region in (*chosen.lower, *chosen.higher):
             if region not in known:
@@ -200,6 +207,21 @@ def _regions(
         return None
     console.info("practice world: its own areas, early and higher, stand for regions")
     return np.where(world.areas == "none", "", world.areas)
+
+
+def _labels(given: str, geometry: Geometry) -> NDArray[np.str_]:
+    """Return the region of every voxel of the runs."""
+    file = read_region_file(region_paths(given))
+    if len(file.maps) > 1:
+        console.warn(
+            f"{file.called} holds {len(file.maps)} maps: the first, {file.maps[0]}, counts"
+        )
+    if geometry.models is not None:
+        return labels_of(file, on_vertices(file, 0, geometry.models))
+    if geometry.mask is None or geometry.affine is None:
+        raise ValueError("a geometry without brain models has a mask and an affine")
+    values = on_grid(file, 0, geometry.mask.shape, geometry.affine)
+    return labels_of(file, values[geometry.mask])
 
 
 def _write_regions(
@@ -257,8 +279,11 @@ def _surfaces(
         return None
     counts = [geometry.models.nvertices.get(structure, 0) for structure in CORTEX]
     if chosen.surfaces is not None:
+        files = in_stated_order(*chosen.surfaces)
+        if files != chosen.surfaces:
+            console.warn("the surfaces are exchanged, since the files state their hemispheres so")
         options = ("--surface-left", "--surface-right")
-        left, right = map(read_flat, chosen.surfaces, counts, options)
+        left, right = map(read_flat, files, counts, options)
         return left, right
     found = template(counts[0])
     if isinstance(found, str):

@@ -18,10 +18,13 @@ from neuroclips_cli.config import Settings
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.checked import Checked
 from neuroclips_cli.data.layout import Layout, Segment, find_layout
-from neuroclips_cli.data.stimuli import Stimulus, clip_frames, open_stimulus
+from neuroclips_cli.data.recordings import Recordings, is_volumetric, open_recordings
+from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
+from neuroclips_cli.data.stimuli import clip_frames
+from neuroclips_cli.data.time_step import require_one_volume_per_clip
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.schema import DataSettings
-from neuroclips_cli.signal.windows import delay_in_volumes, leading_volumes
+from neuroclips_cli.signal.windows import delay_in_volumes
 from neuroclips_cli.stages import space
 
 if TYPE_CHECKING:
@@ -38,19 +41,22 @@ BLOCK = 2048
 class _Source:
     """A subject's files, opened the same way everywhere.
 
-    `mask` is the 3-D mask of volumetric runs; `clips` counts the whole clips of each film;
-    `runs` holds every opened run with its leading volumes (a CIFTI header takes a second to read);
-    `first` is the run whose voxels all others have; `checked` collects what is wrong with values.
+    `recordings` holds every opened film and run (a CIFTI header takes a second to read);
+    `checked` collects what is wrong with values.
     """
 
     layout: Layout
     data: DataSettings
-    mask: NDArray[np.bool_] | None
-    films: dict[str, Stimulus]
-    clips: dict[str, int]
-    runs: dict[tuple[str, int], tuple[Run, int]]
-    first: Run
+    recordings: Recordings
     checked: Checked
+
+    @property
+    def clips(self) -> dict[str, int]:
+        return self.recordings.clips
+
+    @property
+    def first(self) -> Run:
+        return self.recordings.first
 
     def segments(self, split: str) -> tuple[Segment, ...]:
         return self.layout.train if split == "train" else self.layout.test
@@ -65,7 +71,7 @@ class _Source:
 
     def open(self, segment: Segment, repetition: int) -> tuple[Run, int]:
         """Return a run and its number of leading volumes."""
-        return self.runs[segment.name, repetition]
+        return self.recordings.runs[segment.name, repetition]
 
 
 def run(settings: Settings, *, overwrite: bool = False) -> Path:
@@ -88,23 +94,21 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
             f"or write one with `neuroclips simulate DIR`"
         )
     data = settings.data
-    volumetric = bool(data.mask) and not _is_label_file(data.mask)
+    require_one_volume_per_clip(data)
+    regions = read_region_file(region_paths(data.mask)) if data.mask else None
+    volumetric = is_volumetric(regions, dataset, settings.run.subject)
     layout = find_layout(dataset, settings.run.subject, volumetric=volumetric, space=data.space)
     inputs = _inputs(dataset, layout, data)
     with open_stage(
         settings, "preprocess", sections=("data",), inputs=inputs, overwrite=overwrite
     ) as stage:
         if not stage.up_to_date:
-            source = _open_source(layout, data, volumetric)
+            source = _open_source(layout, settings, regions)
             stage.need_space(
                 space.of_preprocess(settings, source.sizes(), len(source.first.columns))
             )
             _preprocess(stage, source, dataset)
     return run_folder(settings) / "preprocess"
-
-
-def _is_label_file(mask: str) -> bool:
-    return mask.endswith(".dlabel.nii")
 
 
 def _inputs(dataset: Path, layout: Layout, data: DataSettings) -> dict[str, Path]:
@@ -116,10 +120,10 @@ def _inputs(dataset: Path, layout: Layout, data: DataSettings) -> dict[str, Path
     side = {
         "scenes": _scenes(layout),
         "captions": dataset / "captions.csv",
-        **({"mask": Path(data.mask)} if data.mask else {}),
     }
-    if data.mask and not Path(data.mask).exists():
-        raise UserError(f"the mask {data.mask} does not exist: correct data.mask")
+    masks = region_paths(data.mask) if data.mask else ()
+    for number, path in enumerate(masks):
+        side["mask" if len(masks) == 1 else f"mask_{number + 1}"] = path
     return inputs | {name: path for name, path in side.items() if path.exists()}
 
 
@@ -128,45 +132,22 @@ def _scenes(layout: Layout) -> Path:
     return layout.train[0].film.parent / "scenes.csv"
 
 
-def _open_source(layout: Layout, data: DataSettings, volumetric: bool) -> _Source:
+def _open_source(layout: Layout, settings: Settings, regions: RegionFile | None) -> _Source:
     """Open all films and every run's header, so that what is wrong is said before the work."""
-    from neuroclips_cli.data.runs import open_run, read_mask
-
-    mask = read_mask(Path(data.mask)) if volumetric else None
-    segments = (*layout.train, *layout.test)
-    films = {s.name: open_stimulus(s.film) for s in segments}
-    clips = {n: f.clips(data.clip_s, data.frames_per_clip) for n, f in films.items()}
-    runs: dict[tuple[str, int], tuple[Run, int]] = {}
-    first = open_run(layout.train[0].runs[1], data.tr_s, mask)
-    with console.progress("open", sum(len(s.runs) for s in segments), unit="run") as advance:
-        for segment in segments:
-            count = clips[segment.name]
-            for repetition, path in segment.runs.items():
-                opened = open_run(path, data.tr_s, mask, first)
-                if not opened.adopt_geometry(first):
-                    raise UserError(
-                        f"{path} holds other voxels than {first.path}: "
-                        f"all runs of a subject need the same geometry"
-                    )
-                runs[segment.name, repetition] = (
-                    opened,
-                    leading_volumes(
-                        opened.volumes,
-                        count,
-                        data.trailing_volumes,
-                        run=str(path),
-                        film=segment.film.name,
-                    ),
-                )
-                advance(1)
-            if count <= data.detrend_order + 1:
-                raise UserError(
-                    f"{segment.film} lasts only {count} clips, too few to remove a polynomial of "
-                    f"order {data.detrend_order}: remove the segment"
-                )
+    volumetric = layout.volumetric
+    with console.progress("open", layout.run_count, unit="run") as advance:
+        opened = open_recordings(
+            layout,
+            settings.data,
+            regions,
+            volumetric=volumetric,
+            tr_stated=settings.chosen_by_user("data.tr_s"),
+            advance=advance,
+        )
     checked = Checked()
-    checked.films(films.values())
-    return _Source(layout, data, mask, films, clips, runs, first, checked)
+    checked.files(opened.warnings)
+    checked.films(opened.films.values())
+    return _Source(layout, settings.data, opened, checked)
 
 
 def _preprocess(stage: Stage, source: _Source, dataset: Path) -> None:
@@ -191,6 +172,7 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
 
     layout = source.layout
     usable = np.ones(len(source.first.columns), bool)
+    lifeless = np.ones(len(usable), bool)
     scores = []
     runs = sum(len(s.runs) for s in layout.train)
     with console.progress("reproducibility", runs, unit="run") as advance:
@@ -200,13 +182,17 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
         ):
             for repetition, findings in found.items():
                 source.checked.run(source.open(segment, repetition)[0].path, findings, len(usable))
+                lifeless &= findings.lifeless
                 advance(1)
             usable &= good
             scores.append(z)
     source.checked.twins(layout.train, np.array(scores), usable, partial(_film_series, source))
-    region = _region(source)
-    level = source.data.selection_p
-    return select_voxels(np.array(scores), level, usable=usable, region=region), usable
+    source.checked.lifeless_everywhere(lifeless)
+    region, level = source.recordings.region, source.data.selection_p
+    selection = select_voxels(
+        np.array(scores), level, usable=usable, region=region, tested=~lifeless
+    )
+    return selection, usable
 
 
 def _score(
@@ -228,8 +214,10 @@ def _score(
     scores, usable = [], []
     for blocks in zip(*(opened.blocks(BLOCK) for opened, _ in runs.values()), strict=True):
         windows, good = [], np.ones(blocks[0][1].shape[1], bool)
-        for (repetition, (_, leading)), (columns, series) in zip(runs.items(), blocks, strict=True):
-            glances[repetition].append(glance := look(series, columns.start))
+        for (repetition, (_, leading)), (_columns, series) in zip(
+            runs.items(), blocks, strict=True
+        ):
+            glances[repetition].append(glance := look(series))
             windows.append(series[film_window(leading, clips)])
             response = series[response_window(leading, clips, delay)]
             # Where the first and last value differ, nothing is constant: no need to look again.
@@ -255,36 +243,27 @@ def _film_series(
     return standardise(series, source.data.detrend_order)[0]
 
 
-def _region(source: _Source) -> NDArray[np.bool_] | None:
-    from neuroclips_cli.data.regions import region_mask
-    from neuroclips_cli.data.runs import CiftiRun
-
-    if not source.data.mask or not isinstance(source.first, CiftiRun):
-        return None
-    return region_mask(Path(source.data.mask), source.data.regions, source.first.models)
-
-
 def _report_selection(
     stage: Stage, source: _Source, selection: Selection, usable: NDArray[np.bool_]
 ) -> None:
     """Tell how many voxels were found; none is an error that says how good the best were."""
     count, excluded = int(selection.selected.sum()), int((~usable).sum())
-    stage.fact("voxels_tested", len(usable))
+    stage.fact("voxels_tested", selection.tested)
     stage.fact("voxels_excluded", excluded)
     stage.fact("voxels_selected", count)
-    if excluded:
-        console.warn(f"{excluded} voxels are constant or not finite in some training run: excluded")
+    if some := excluded - (len(usable) - selection.tested):
+        console.warn(f"{some} voxels are constant or not finite in some training run: excluded")
     if not count:
         best = int(np.argmax(np.where(usable, selection.t, -np.inf)))
         where = " inside the region mask" if source.data.mask else ""
         raise UserError(
-            f"no voxel of {len(usable)}{where} answers reproducibly: the best one has a mean "
+            f"no voxel of {selection.tested}{where} answers reproducibly: the best one has a mean "
             f"correlation of {np.tanh(selection.mean_z[best]):.3f} between repetitions, "
             f"t = {selection.t[best]:.2f} over {len(source.layout.train)} segments and "
             f"p = {selection.p[best]:.2g} where p < {selection.needed_p:.2g} is needed; "
             f"check the order of films and runs, or raise data.selection_p"
         )
-    console.info(f"{count} of {len(usable)} voxels selected (p < {selection.needed_p:.2g})")
+    console.info(f"{count} of {selection.tested} voxels selected (p < {selection.needed_p:.2g})")
 
 
 def _write_selection(
@@ -310,9 +289,10 @@ def _write_selection(
         "p": selection.p,
         "selected": selection.selected,
     }
-    suffix = ".dscalar.nii" if source.mask is None else ".nii"
+    mask = source.recordings.mask
+    suffix = ".dscalar.nii" if mask is None else ".nii"
     with stage.atomic(f"selection{suffix}") as path:
-        write_maps(path, source.first, source.mask, maps)
+        write_maps(path, source.first, mask, maps)
 
 
 def _responses(
@@ -335,7 +315,7 @@ def _responses(
     glances, parts, without = [], [], 0
     for columns, series in opened.blocks(BLOCK, selected if known else None):
         if not known:
-            glances.append(look(series, columns.start))
+            glances.append(look(series))
         if selected[columns].any():
             z, good = standardise(series[window][:, selected[columns]], source.data.detrend_order)
             parts.append(np.where(good, z, np.nan).astype(np.float32, order="C"))
@@ -433,7 +413,7 @@ def _decode_films(
         """Decode one film, unless another one failed."""
         segment, rows = film
         clips = clip_frames(
-            source.films[segment.name],
+            source.recordings.films[segment.name],
             source.clips[segment.name],
             data.clip_s,
             data.frames_per_clip,

@@ -26,7 +26,7 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
     for _ in range(2):
         reading = _timed(partial(_read_all, paths))
     began = time.perf_counter()
-    source = preprocess._open_source(layout, settings.data, False)
+    source = preprocess._open_source(layout, settings, None)
     selection, _ = preprocess._select(source, 2)
     for split in preprocess.SPLITS:
         shape = (source.total_clips(split), source.sizes()[split][1], selection.selected.sum())

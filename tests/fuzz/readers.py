@@ -17,18 +17,20 @@ COCO_IMAGES = ("a.png", "b.png", "c.png", "d.png")
 def _cifti(path: Path) -> None:
     from neuroclips_cli.data.runs import check_values, open_run
 
-    run = open_run(path, 2.0)
+    run = open_run(path)
     if run.volumes < 1000:
         check_values(path, run.read())
 
 
 def _nifti(path: Path) -> None:
-    from neuroclips_cli.data.runs import check_values, open_run, read_mask
+    from neuroclips_cli.data.region_files import read_region_file
+    from neuroclips_cli.data.regions import inside_volume
+    from neuroclips_cli.data.runs import VolumeMask, check_values, open_run
 
     if "mask" in path.name:
-        read_mask(path)
+        inside_volume(read_region_file([path]), [], (3, 3, 2), np.eye(4))
         return
-    run = open_run(path, 2.0, np.ones((3, 3, 2), bool))
+    run = open_run(path, VolumeMask(np.ones((3, 3, 2), bool), np.eye(4)))
     if run.volumes < 1000:
         check_values(path, run.read())
 
@@ -125,11 +127,12 @@ def _surface(path: Path) -> None:
 
 
 def _labels(path: Path) -> None:
-    from neuroclips_cli.data.regions import read_labels, region_mask
+    from neuroclips_cli.data.region_files import read_region_file
+    from neuroclips_cli.data.regions import inside_surface, labels_of, on_vertices
 
-    models = _cortex()
-    region_mask(path, ["V1"], models)
-    read_labels(path, models)
+    models, file = _cortex(), read_region_file([path])
+    inside_surface(file, ["V1"], models)
+    labels_of(file, on_vertices(file, 0, models))
 
 
 READERS: dict[str, Reader] = {
