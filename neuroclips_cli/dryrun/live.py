@@ -58,6 +58,9 @@ class LiveBytes(TorchDispatchMode):
         if func is torch.ops.aten.nonzero.default and args[0].device.type == "meta":
             rows = math.ceil(UNMIXED * args[0].numel())
             result: Any = torch.empty(rows, args[0].ndim, dtype=torch.int64, device="meta")
+        elif func is torch.ops.aten._local_scalar_dense.default and _is_mask(args[0]):
+            # Older transformers ask whether all words of a mask are used: here they are.
+            result = True
         else:
             result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):
@@ -201,3 +204,8 @@ def bytes_of(tensors: Any) -> int:
         Those shared by several names count once.
     """
     return sum({x.untyped_storage()._cdata: x.untyped_storage().nbytes() for x in tensors}.values())
+
+
+def _is_mask(value: Tensor) -> bool:
+    """Tell whether a tensor without content would be true or false."""
+    return value.device.type == "meta" and value.dtype == torch.bool
