@@ -30,7 +30,9 @@ _LIBRARIES = (
     "numpy",
     "scipy",
     "nibabel",
+    "av",
     "decord",
+    "pillow",
     "scikit-image",
     "safetensors",
 )

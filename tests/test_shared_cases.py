@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,3 +164,41 @@ def test_time_step_of_the_header_is_wrong(make, preprocess):
     assert code == 0 and "no time between volumes" in " ".join(said.split())
     assert preprocess(root / "volumes_1s", *mask)[0] == 2
     assert np.array_equal(np.load(silent / "fmri_test.npy"), np.load(true / "fmri_test.npy"))
+
+
+def test_film_cut_without_decoding(make, preprocess, tmp_path):
+    from numbered_films import number, reencoded
+
+    from neuroclips_cli.data.clips import open_clip
+
+    root = make("film-cut-without-decoding")
+    code, said, found = preprocess(root / "data")
+    assert code == 0 and "rate" not in said
+    frames = np.load(found / "frames_test.npy")
+    assert [number(frame) for frame in frames[20:].reshape(-1, *frames.shape[2:])] == list(
+        range(320, 1520, 10)
+    )
+    facts = json.loads((found / "manifest.json").read_text())["facts"]
+    assert facts["film_decoders"]["test2"] == "PyAV"
+
+    again = root / "again"
+    shutil.copytree(root / "data", again)
+    reencoded(root / "data" / "stimuli" / "test2.mp4", again / "stimuli" / "test2.mp4")
+    responses = [np.load(f / "fmri_test.npy") for f in (found, preprocess(again)[2])]
+    assert np.array_equal(*responses, equal_nan=True)
+    assert preprocess(root / "data1")[0] == 0
+    for clip in range(6):
+        opened = open_clip(root / "clips" / f"{clip:04d}.mp4", 2.0)
+        assert opened.duration_s == 2.0 and opened.fps == pytest.approx(30)
+        shown = [number(frame) for frame in opened.read(3)[0]]
+        assert shown == [clip * 60 + n for n in range(0, 60, 10)]
+
+
+def test_gif_that_holds_a_picture(make, tmp_path):
+    root = make("gif-that-holds-a-picture")
+    pair = ["--pred", str(root / "pred"), "--gt", str(root / "gt.npy")]
+    out = tmp_path / "out"
+    assert cli.run(["evaluate", "--profile", "tiny", *pair, "--out", str(out)]) == 0
+    metrics = json.loads((out / "metrics.json").read_text())["metrics"]
+    assert metrics["ssim"]["mean"] == pytest.approx(1, abs=1e-9)
+    assert metrics["psnr"]["mean"] == pytest.approx(100)

@@ -33,13 +33,21 @@ class Checked:
         self._files = list(warnings)
 
     def films(self, films: Iterable[Stimulus]) -> None:
-        """Note the films whose frame rate varies; their frames are taken by time."""
+        """Note the films whose frame rate varies, or whose pictures begin late."""
         for film in films:
+            said, times = [], film.times
             if not film.steady:
-                gap = float(np.diff(film.onsets_s).max())
-                self._said[str(film.path)] = (
-                    f"its frame rate varies (longest picture {gap:.2f} s); frames are taken by time"
+                said.append(
+                    f"its frame rate varies (longest picture {times.longest_s:.2f} s); frames are "
+                    "taken by time"
                 )
+            if times.start_s:
+                said.append(
+                    f"its first picture appears {times.start_s:.2f} s after the beginning of the "
+                    "file; time is counted from that beginning"
+                )
+            if said:
+                self._said[str(film.path)] = "; ".join(said)
 
     def run(self, path: Path, found: Findings, voxels: int) -> None:
         """Note what was found in a run: voxels that have to be left out, and its scale.

@@ -10,19 +10,28 @@ import numpy as np
 
 from neuroclips_cli.arrays import read_array
 from neuroclips_cli.data import panels
-from neuroclips_cli.data.probe import check_video
+from neuroclips_cli.data.decoding import PictureReader
+from neuroclips_cli.data.frame_times import FrameTimes
+from neuroclips_cli.data.gif_file import is_gif, whole_scans
+from neuroclips_cli.data.probe import SUFFIXES
+from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import is_leftover
 from neuroclips_cli.io.placeholders import require_content
-from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_indices, resize
+from neuroclips_cli.metrics.resample import (
+    ArrayClips,
+    ClipShape,
+    frame_count,
+    frame_indices,
+    resize,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-VIDEOS = (".mp4", ".mkv", ".avi", ".webm")
 LARGEST = 2**30
 """Bytes that the frames of one clip may take; 2 s of film in full HD at 60 fps take 0.75e9."""
-FORMATS = "mp4, mkv, avi, webm, gif, folders of png frames, or one .npy array"
+FORMATS = "mp4, mkv, avi, webm, mov, gif, folders of png frames, or one .npy array"
 
 
 def list_clips(path: Path, option: str) -> dict[str, Path | int]:
@@ -71,7 +80,7 @@ def list_clips(path: Path, option: str) -> dict[str, Path | int]:
 def _is_clip(entry: Path) -> bool:
     if entry.is_dir():
         return bool(_pngs(entry))
-    return entry.suffix.lower() in (*VIDEOS, ".gif")
+    return entry.suffix.lower() in (*SUFFIXES, ".gif")
 
 
 def _pngs(folder: Path) -> list[Path]:
@@ -109,53 +118,142 @@ def _open_array(path: Path, option: str) -> np.ndarray:
     return array
 
 
-def _snap(frames: int, duration_s: float, clip_s: float) -> float:
-    """Frame rate of a clip whose container says ``duration_s``.
+WHOLE = 0.05
+"""Share of a scan by which a clip may miss whole scans and still count as them."""
 
-    GIFs store delays in hundredths of a second and the published ones last 1.96 or 1.98 s: a
-    duration within 5 % of a whole number of scans is taken for exactly that.
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip on disk, read when its frames are asked for.
+
+    Attributes
+    ----------
+    path : Path
+        A video, a GIF, or a folder of frames.
+    duration_s : float
+        How long it is on screen, in seconds; within 5 % of a scan from whole scans it
+        counts as them.
+    pictures : int
+        Different pictures that the file stores.
+    times : FrameTimes or None
+        When they are on screen; None for a folder, whose frames share the duration equally.
     """
-    scans = max(1, round(duration_s / clip_s))
-    if abs(duration_s - scans * clip_s) <= 0.05 * scans * clip_s:
-        duration_s = scans * clip_s
-    return frames / duration_s
+
+    path: Path
+    duration_s: float
+    pictures: int
+    times: FrameTimes | None
+
+    @property
+    def fps(self) -> float:
+        """Frame rate at which the clip was made, in Hz; the mean where it varies."""
+        if self.times is not None and self.times.interval_s:
+            return 1 / self.times.interval_s
+        return self.pictures / self.duration_s
+
+    @property
+    def start_s(self) -> float:
+        """How long after the beginning of its container the first picture appears, in seconds."""
+        return self.times.start_s if self.times is not None else 0.0
+
+    def frame_numbers(self, fps: float) -> np.ndarray:
+        """Return which picture is taken for each frame at another rate.
+
+        Frame i is the picture that begins nearest to ``i / fps`` on the clip's own grid, as the
+        published GIFs are read (../shared/fixtures); off a grid, the one on screen.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 (frames,): as many as fit into the duration.
+        """
+        count = frame_count(self.pictures, self.pictures / self.duration_s, fps)
+        if self.times is None:
+            return frame_indices(self.pictures, self.fps, fps)
+        return self.times.nearest(np.arange(count) / fps)
+
+    def read(self, fps: float) -> tuple[np.ndarray, str]:
+        """Read the frames at another rate.
+
+        Returns
+        -------
+        tuple
+            uint8 (frames, h, w, 3), and who decoded them.
+
+        Raises
+        ------
+        UserError
+            If the frames cannot be read, differ in size, or would fill the memory.
+        """
+        return self._read(self.frame_numbers(fps))
+
+    def read_all(self) -> tuple[np.ndarray, str]:
+        """Read every picture that the file stores; returns and raises like `read`."""
+        return self._read(np.arange(self.pictures))
+
+    def _read(self, numbers: np.ndarray) -> tuple[np.ndarray, str]:
+        if self.times is None:
+            return _read_folder(self.path)[numbers], "Pillow"
+        _check_size(self.path, len(numbers) * self.times.width * self.times.height * 3)
+        reader = PictureReader(self.times)
+        frames = list(reader.read(numbers))
+        if len({frame.shape for frame in frames}) > 1:
+            raise UserError(f"the frames in {self.path} differ in size: make them equal.")
+        return np.stack(frames), reader.decoder
 
 
-def read_clip(path: Path, clip_s: float) -> tuple[np.ndarray, float]:
-    """Read one clip.
+def open_clip(path: Path, clip_s: float) -> Clip:
+    """Read a clip's times.
 
     Parameters
     ----------
     path : Path
-        A video (decord), a GIF (Pillow), or a folder of PNG frames in natural order.
+        A video, a GIF, or a folder of PNG frames in natural order.
     clip_s : float
-        Duration of one scan's clip in seconds: folders of frames and GIFs without delays last
-        that long.
+        Duration of one scan's clip in seconds: folders of frames last that long.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    if path.is_dir():
+        return Clip(path, clip_s, len(_frame_files(path)), None)
+    times = read_frame_times(path)
+    if is_gif(path):
+        times = whole_scans(times, clip_s)
+    whole = max(1, round(times.duration_s / clip_s)) * clip_s
+    near = abs(times.duration_s - whole) <= WHOLE * clip_s
+    return Clip(path, whole if near else times.duration_s, len(times), times)
+
+
+def read_clip(path: Path, clip_s: float) -> tuple[np.ndarray, float]:
+    """Read every picture of a clip that is shown equally long.
+
+    Parameters
+    ----------
+    path, clip_s
+        As of `open_clip`.
 
     Returns
     -------
     tuple
-        uint8 (frames, h, w, 3) and the frame rate in Hz.
+        uint8 (pictures, h, w, 3) and their mean rate in Hz.
 
     Raises
     ------
     UserError
         If it cannot be read, or its frames differ in size.
     """
-    try:
-        if path.is_dir():
-            frames, duration = _read_folder(path), clip_s
-        elif path.suffix.lower() == ".gif":
-            frames, duration = _read_gif(path)
-        else:
-            frames, duration = _read_video(path)
-    except UserError:
-        raise
-    except Exception as problem:  # decord and Pillow raise their own kinds for a broken file
-        raise UserError(
-            f"cannot read the clip {path} ({type(problem).__name__}): replace or remove it."
-        ) from problem
-    return frames, _snap(len(frames), duration or clip_s, clip_s)
+    clip = open_clip(path, clip_s)
+    return clip.read_all()[0], clip.pictures / clip.duration_s
+
+
+def _frame_files(path: Path) -> list[Path]:
+    files = sorted(path.glob("*.png"), key=_natural)
+    if not files:
+        raise UserError(f"{path} holds no png frames: put frames in it or remove it.")
+    return files
 
 
 def _read_folder(path: Path) -> np.ndarray:
@@ -188,30 +286,6 @@ def _as_rgb(image: Image, file: Path) -> np.ndarray:
                 f"{file} has transparent pixels: flatten it onto the background that is meant."
             )
     return np.asarray(image.convert("RGB"))
-
-
-def _read_gif(path: Path) -> tuple[np.ndarray, float]:
-    from PIL import Image as pillow
-    from PIL import ImageSequence
-
-    frames: list[np.ndarray] = []
-    duration_ms = 0.0
-    with pillow.open(path) as image:
-        for frame in ImageSequence.Iterator(image):
-            _check_size(path, image.width * image.height * 3 * (len(frames) + 1))
-            frames.append(np.asarray(frame.convert("RGB")))
-            duration_ms += frame.info.get("duration", 0)
-    return np.stack(frames), duration_ms / 1000
-
-
-def _read_video(path: Path) -> tuple[np.ndarray, float]:
-    import decord
-
-    check_video(path)
-    reader = decord.VideoReader(str(path), num_threads=1)
-    _check_size(path, len(reader) * int(np.prod(reader[0].shape, dtype=np.int64)))
-    frames = reader.get_batch(range(len(reader))).asnumpy()
-    return frames, len(reader) / float(reader.get_avg_fps())
 
 
 def _check_size(path: Path, size: int) -> None:
@@ -254,20 +328,21 @@ class FolderClips:
         return np.stack([self._read(self.paths[int(clip)]) for clip in clips])
 
     def shapes(self) -> list[ClipShape]:
-        """Return every clip's own shape; reads each clip once."""
+        """Return every clip's own shape; reads each clip's first frame."""
         found = []
         for path in self.paths:
-            frames, fps = self._whole(path)
-            found.append(ClipShape(len(frames), fps, *frames.shape[1:3]))
+            clip = open_clip(path, self.clip_s)
+            first = self._cut(clip._read(np.arange(1))[0], path)
+            rate = clip.pictures / clip.duration_s
+            found.append(ClipShape(clip.pictures, rate, *first.shape[1:3]))
         return found
 
-    def _whole(self, path: Path) -> tuple[np.ndarray, float]:
-        frames, fps = read_clip(path, self.clip_s)
-        return frames if self.panel is None else panels.cut(frames, self.panel, path), fps
+    def _cut(self, frames: np.ndarray, path: Path) -> np.ndarray:
+        return frames if self.panel is None else panels.cut(frames, self.panel, path)
 
     def _read(self, path: Path) -> np.ndarray:
-        frames, fps = self._whole(path)
-        return resize(frames[frame_indices(len(frames), fps, self.target_fps)], self.size)
+        frames, _ = open_clip(path, self.clip_s).read(self.target_fps)
+        return resize(self._cut(frames, path), self.size)
 
 
 def open_clips(

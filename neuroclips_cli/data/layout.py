@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuroclips_cli.data.probe import SUFFIXES
 from neuroclips_cli.disk import sha256
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import Tree, walk
 from neuroclips_cli.io.placeholders import what_to_fetch
 
-FILM_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v")
 SPLITS = {"seg": "train", "test": "test"}
 _FILM = re.compile(r"^(seg|test)0*(\d+)$", re.IGNORECASE)
 _CIFTI_RUN = re.compile(r"^(seg|test)0*(\d+)_0*(\d+)(_.*)?\.dtseries\.nii$", re.IGNORECASE)
@@ -199,7 +199,7 @@ def _require_fetched(links: Iterable[Path]) -> None:
 
 def _film_key(path: Path) -> Key | None:
     match = _FILM.match(path.stem)
-    if not match or path.suffix.lower() not in FILM_SUFFIXES:
+    if not match or path.suffix.lower() not in (*SUFFIXES, ".gif"):
         return None
     return match[1].lower(), int(match[2])
 

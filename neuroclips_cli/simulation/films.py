@@ -9,20 +9,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.data.decoding import PictureReader
+from neuroclips_cli.data.probe import SUFFIXES
+from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.simulation import world
 
-if TYPE_CHECKING:
-    from av import VideoFrame
-
 FPS = 30
 _CHUNK_S = 20
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".gif")
+VIDEO_SUFFIXES = (*SUFFIXES, ".gif")
 
 
 @dataclass(frozen=True)
@@ -123,38 +123,14 @@ def _natural(path: Path) -> list[Any]:
 
 
 def _whole_clips(path: Path, clip_s: float) -> int:
-    last = 0.0
-    for time, frame in _decode(path):
-        # The last frame stays on screen for a frame's time.
-        last = time + 1 / FPS if frame.duration is None else time + _seconds(frame)
-    clips = int(last / clip_s + 0.5 / FPS)
+    times = read_frame_times(path)
+    lasts = times.start_s + times.duration_s
+    clips = int(lasts / clip_s + 0.5 / FPS)
     if not clips:
         raise UserError(
-            f"{path} lasts {last:.2f} s, less than one clip of {clip_s:g} s: remove or replace it"
+            f"{path} lasts {lasts:.2f} s, less than one clip of {clip_s:g} s: remove or replace it"
         )
     return clips
-
-
-def _seconds(frame: VideoFrame) -> float:
-    return float(frame.duration * frame.time_base) if frame.time_base else 1 / FPS
-
-
-def _decode(path: Path) -> Iterator[tuple[float, VideoFrame]]:
-    """Yield (seconds from the first frame, frame); the times rise."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            first: float | None = None
-            for frame in container.decode(video=0):
-                if frame.time is None:
-                    continue
-                first = frame.time if first is None else first
-                yield frame.time - first, frame
-    except (av.FFmpegError, IndexError) as error:
-        raise UserError(
-            f"{path} cannot be decoded ({error}): remove or replace the video"
-        ) from error
 
 
 def film_frames(plan: FilmPlan, size: int, every: int = 1) -> Iterator[NDArray[np.uint8]]:
@@ -183,27 +159,10 @@ def film_frames(plan: FilmPlan, size: int, every: int = 1) -> Iterator[NDArray[n
 
 
 def _piece_frames(piece: Piece, size: int) -> Iterator[NDArray[np.uint8]]:
-    """Show, at every 1/30 s, the latest frame of the video; squeeze it to a square picture."""
-    wanted = piece.start_s + np.arange(round(piece.duration_s * FPS)) / FPS
-    index = 0
-    shown: NDArray[np.uint8] | None = None
-    latest: VideoFrame | None = None
-
-    def picture(frame: VideoFrame) -> NDArray[np.uint8]:
-        return frame.to_ndarray(format="rgb24", width=size, height=size, interpolation="AREA")
-
-    for time, frame in _decode(piece.path):
-        while latest is not None and index < len(wanted) and wanted[index] < time - 1e-6:
-            shown = picture(latest) if shown is None else shown
-            yield shown
-            index += 1
-        if index == len(wanted):
-            return
-        latest, shown = frame, None
-    if latest is not None and index < len(wanted):
-        shown = picture(latest)
-        for _ in range(index, len(wanted)):
-            yield shown
+    """Show, at every 1/30 s, the picture on screen then; squeeze it to a square picture."""
+    wanted_s = piece.start_s + np.arange(round(piece.duration_s * FPS)) / FPS
+    times = read_frame_times(piece.path)
+    yield from PictureReader(times, size, area=True).read(times.on_screen(wanted_s))
 
 
 @contextmanager

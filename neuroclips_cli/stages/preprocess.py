@@ -390,7 +390,7 @@ def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:
 
 
 def _write_frames(stage: Stage, source: _Source) -> None:
-    data = source.data
+    data, films = source.data, source.recordings.films
     total = sum(source.total_clips(split) for split in SPLITS)
     with console.progress("frames", total, unit="clip") as advance:
         for split in SPLITS:
@@ -398,6 +398,7 @@ def _write_frames(stage: Stage, source: _Source) -> None:
             shape = (source.total_clips(split), data.frames_per_clip, size, size, 3)
             with stage.open_array(f"frames_{split}.npy", shape, np.uint8) as frames:
                 _decode_films(source, list(_rows(source, split)), frames, advance)
+    stage.fact("film_decoders", {name: film.decoder for name, film in films.items()})
 
 
 def _decode_films(
@@ -418,6 +419,7 @@ def _decode_films(
             data.clip_s,
             data.frames_per_clip,
             data.frame_size,
+            stop=stop,
         )
         for row, clip in zip(range(rows.start, rows.stop), clips, strict=True):
             if stop.is_set():

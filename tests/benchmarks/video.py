@@ -89,7 +89,8 @@ def _ours(films: list[Path]) -> None:
     array = np.empty((rows[-1], FRAMES, SIZE, SIZE, 3), np.uint8)
     where = [(s, slice(a, b)) for s, a, b in zip(segments, rows[:-1], rows[1:], strict=True)]
     data = SimpleNamespace(clip_s=CLIP_S, frames_per_clip=FRAMES, frame_size=SIZE)
-    source = SimpleNamespace(films=stimuli, clips=clips, data=data)
+    recordings = SimpleNamespace(films=stimuli)
+    source = SimpleNamespace(recordings=recordings, films=stimuli, clips=clips, data=data)
     preprocess._decode_films(source, where, array, lambda n: None)
 
 
