@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from neuroclips_cli.precision import store_products_in_bfloat16
 from tests.benchmarks.gpu import counting
 from tests.benchmarks.gpu.cases import BLOCKS, CASES, COMPILED_CASES
 from tests.benchmarks.gpu.modes import BFLOAT16, COMPILED, PLAIN, Mode, products
@@ -117,7 +118,7 @@ class Benchmark:
             self._row(case, work, name, lambda: self._time(work, theirs.mode, theirs=True))
         for mode in work.modes:
             for network in work.networks:
-                network.to(mode.stored)
+                store_products_in_bfloat16(network)
             self._row(case, work, mode.name, lambda m=mode: self._time(work, m))  # type: ignore[misc]
 
     def _compiled(self, case: Case, work: Work) -> None:

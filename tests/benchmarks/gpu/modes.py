@@ -21,8 +21,9 @@ class Mode:
         Of autocast; None: float32.
     tf32_products, tf32_filters : bool
         Whether products of matrices and convolutions may use TF32.
-    stored : torch.dtype or None
-        What the weights of frozen networks are cast to, for good.
+    stored : bool
+        Whether linear layers and convolutions of frozen networks keep bfloat16 weights, as the
+        package's own ``precision`` does it.
     compiled : bool
         Whether the blocks of the networks are compiled.
     peak : str
@@ -33,7 +34,7 @@ class Mode:
     half: torch.dtype | None = None
     tf32_products: bool = True
     tf32_filters: bool = True
-    stored: torch.dtype | None = None
+    stored: bool = False
     compiled: bool = False
     peak: str = "bfloat16"
 
@@ -41,7 +42,7 @@ class Mode:
 BFLOAT16 = Mode("bfloat16", torch.bfloat16)
 TF32 = Mode("TF32", peak="TF32")
 FLOAT32 = Mode("float32", tf32_products=False, tf32_filters=False, peak="float32")
-STORED = Mode("bf16 weights", torch.bfloat16, stored=torch.bfloat16)
+STORED = Mode("bf16 weights", torch.bfloat16, stored=True)
 COMPILED = Mode("bf16 compiled", torch.bfloat16, compiled=True)
 RELEASED_HALF = Mode("released, float16", torch.float16, peak="float16")
 RELEASED_FULL = Mode("released, float32", tf32_products=False, peak="float32")
