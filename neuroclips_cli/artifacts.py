@@ -39,6 +39,7 @@ __all__ = [
     "require_stage",
     "run_folder",
     "sha256",
+    "stage_folder",
     "stage_state",
     "subject_label",
     "workdir_folder",
@@ -73,6 +74,11 @@ def workdir_folder(settings: Settings) -> Path:
     return Path(settings.run.workdir)
 
 
+def stage_folder(settings: Settings, stage: str) -> Path:
+    """Return the folder of a stage: the subject's, or for shared stages the work folder's."""
+    return _home(settings, stage) / stage
+
+
 def _home(settings: Settings, stage: str) -> Path:
     """Return the folder that a stage's own folder lies in."""
     return workdir_folder(settings) if stage in SHARED_STAGES else run_folder(settings)
@@ -90,7 +96,10 @@ def command_for(stage: str, settings: Settings) -> str:
         )
     if "-control-" in stage:
         words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
-    words += ["--subject", str(settings.run.subject)]
+    if stage in SHARED_STAGES:
+        words += ["DIR"]
+    else:
+        words += ["--subject", str(settings.run.subject)]
     if settings.run.workdir != "runs":
         words += ["--workdir", settings.run.workdir]
     return " ".join(words)
@@ -129,7 +138,7 @@ def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
         If it is missing, unfinished, damaged or stale; the message names the command to run first.
     """
     _check_name(stage)
-    folder = run_folder(settings) / stage
+    folder = stage_folder(settings, stage)
     state, reasons, _ = stage_state(settings, stage)
     if state == "done":
         return folder

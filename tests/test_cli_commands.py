@@ -324,6 +324,8 @@ def test_status_tells_done_stale_interrupted_and_missing(capsys, tmp_path):
         stage.write_text("half", "half")
         raise RuntimeError
     finished("reconstruct-without-blurry")
+    finished("reconstruct-control-vae")
+    finished("train-projector")
 
     def states() -> dict[str, str]:
         assert run("status", "--json") == 0
@@ -333,7 +335,8 @@ def test_status_tells_done_stale_interrupted_and_missing(capsys, tmp_path):
     assert found["preprocess"] == "done"
     assert found["train-pr"] == "interrupted"
     assert found["train-sr"] == "missing"
-    assert found["reconstruct-without-blurry"] == "done"
+    assert found["reconstruct-without-blurry"] == found["reconstruct-control-vae"] == "done"
+    assert found["train-projector"] == "done"
     (tmp_path / "films/a").write_text("b")
     assert states()["preprocess"] == "stale"
     assert run("status") == 0

@@ -17,7 +17,7 @@ from neuroclips_cli.data.maps import write_scalars
 from neuroclips_cli.data.regions import plain_name
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.backbone import RidgeRegression
-from neuroclips_cli.models.voxel_weights import RIDGE, scaled, voxel_weights
+from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
 from neuroclips_cli.reporting.flatmap import GREY, Panel, colours, draw
 from neuroclips_cli.stages import interpret
 
@@ -35,7 +35,9 @@ def models(mesh: int = MESH):
     return axes[0] + axes[1]
 
 
-def write_run(workdir: Path, *, trained: int | None = None, mesh: int = MESH) -> None:
+def write_run(
+    workdir: Path, *, trained: int | None = None, mesh: int = MESH, released: bool = False
+) -> None:
     """Write preprocess with every third voxel selected, and two trained ridge layers."""
     axis = models(mesh)
     chosen = load_settings({"run.workdir": str(workdir)}, folder=workdir, environ={})
@@ -50,7 +52,8 @@ def write_run(workdir: Path, *, trained: int | None = None, mesh: int = MESH) ->
         with artifacts.open_stage(chosen, name, sections=[], inputs={}) as stage:
             layer = np.linspace(1, 3, count) if number == 0 else np.linspace(3, 1, count)
             weights = torch.from_numpy(np.stack([layer, -layer])).float()
-            stage.write_safetensors("model.safetensors", {RIDGE: weights})
+            ridge = "ridge1" if released and number == 0 else "ridge"
+            stage.write_safetensors("model.safetensors", {f"{ridge}.linears.0.weight": weights})
 
 
 def write_labels(path: Path, names: tuple[str, ...] = ("L_V1_ROI", "R_MT_ROI", "L_4_ROI")) -> Path:
@@ -109,6 +112,20 @@ def test_weights_are_the_mean_absolute_ridge_weights(tmp_path):
         voxel_weights(tmp_path / "gone.safetensors")
     (tmp_path / "m.safetensors").write_bytes(b"garbage")
     with pytest.raises(UserError, match="train again"):
+        voxel_weights(tmp_path / "m.safetensors")
+
+
+def test_the_released_perception_network_is_interpreted_too(tmp_path):
+    write_run(tmp_path / "runs", released=True)
+    assert cli.run(["interpret"]) == 0
+    folder = tmp_path / "runs" / "sub-01" / "interpret"
+    data = np.asarray(nib.load(folder / "weights.dscalar.nii").dataobj)
+    selected = np.arange(2 * HALF) % 3 == 0
+    assert data[0, selected] == pytest.approx(np.linspace(0, 1, selected.sum()), abs=1e-6)
+    from safetensors.torch import save_file
+
+    save_file({"other": torch.ones(2, 2)}, tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match="neither ridge.linears.0.weight nor ridge1"):
         voxel_weights(tmp_path / "m.safetensors")
 
 

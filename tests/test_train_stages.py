@@ -277,7 +277,6 @@ def test_frames_of_another_size_than_the_metrics_can_be_learned(settings, calls)
 
 @pytest.mark.parametrize("stage", ["train-sr", "train-pr"])
 def test_a_trained_run_exported_and_imported_is_bit_identical(settings, calls, tmp_path, stage):
-    from neuroclips_cli.backbones.published.files import read_weights
     from neuroclips_cli.stages.exchange import export_run, import_run
 
     _preprocess(settings)
@@ -289,8 +288,8 @@ def test_a_trained_run_exported_and_imported_is_bit_identical(settings, calls, t
     path = export_run(settings, stage, tmp_path / "last.pth")
     with pytest.raises(UserError, match="exists"):
         export_run(settings, stage, path)
-    weights = read_weights(path)
-    again = import_run(settings, stage, weights, path, overwrite=True)
+    assert torch.load(path).get("token_space") == {"train-sr": "standard"}.get(stage)
+    again = import_run(settings, stage, path, overwrite=True)
     assert (again / "model.safetensors").read_bytes() == trained
     assert _facts(again)["imported"] == "last.pth"
     load = {"train-sr": load_semantics, "train-pr": load_perception}[stage]
@@ -323,6 +322,12 @@ def test_training_begins_from_published_weights_without_another_subjects_ridge(
     theirs = Semantics(VOXELS + 3, settings.semantics, TOKENS, DIM)
     path = tmp_path / "last.pth"
     write_last_pth(path, export_published(theirs))
+    with pytest.raises(UserError, match=r"--set semantics.token_space=published .* or standard"):
+        train_sr.run(settings, checkpoint=path)
+    write_last_pth(path, export_published(theirs), "published")
+    with pytest.raises(UserError, match=r"trained on published tokens, .*token_space=published"):
+        train_sr.run(settings, checkpoint=path)
+    write_last_pth(path, export_published(theirs), "standard")
     folder = train_sr.run(settings, checkpoint=path)
     ours = load_file(folder / "model.safetensors")
     assert ours["ridge.linears.0.weight"].shape == (16, VOXELS)
@@ -331,3 +336,31 @@ def test_training_begins_from_published_weights_without_another_subjects_ridge(
     closed = replace_settings(settings, {"train_sr.ridge_closed_form": True})
     with pytest.raises(UserError, match="ridge_closed_form=false"):
         train_sr.run(closed, checkpoint=path, overwrite=True)
+
+
+def test_a_mixing_trunk_begins_from_mindeye2s_checkpoint_without_its_trunk(
+    settings, calls, tmp_path, capsys
+):
+    from neuroclips_cli.models.semantics import Semantics
+
+    _preprocess(settings)
+    changes = {"semantics.token_rank": 0, "train_sr.ridge_closed_form": False}
+    settings = replace_settings(settings, {**changes, "train_sr.learning_rate": 1e-9})
+    released = replace_settings(settings, {"semantics.backbone": "released"})
+    theirs = Semantics(VOXELS, released.semantics, TOKENS, DIM).state_dict()
+    torch.nn.init.normal_(theirs["backbone.mixer_blocks2.0.1.0.weight"])
+    # Half precision, a trainer's prefix, and MindEye2's low-level branch beside the networks.
+    file = {f"module.{name}": value.half() for name, value in theirs.items()}
+    file["module.backbone.blin1.weight"] = torch.ones(2, 2)
+    torch.save({"model_state_dict": file, "epoch": 9}, tmp_path / "last.pth")
+    with pytest.raises(UserError, match="trained on published tokens"):
+        train_sr.run(settings, checkpoint=tmp_path / "last.pth")
+    published = replace_settings(settings, {"semantics.token_space": "published"})
+    folder = train_sr.run(published, checkpoint=tmp_path / "last.pth")
+    assert 'without its trunk (semantics.backbone = "mixing"' in capsys.readouterr().err
+    ours = load_file(folder / "model.safetensors")
+    taken = [name for name in ours if name in theirs]
+    assert {name.split(".")[0] for name in taken} == {"ridge", "backbone", "diffusion_prior"}
+    assert not any(".mixer_blocks" in name for name in ours)
+    for name in taken:
+        torch.testing.assert_close(ours[name], theirs[name].half().float(), atol=1e-6, rtol=0)

@@ -29,6 +29,13 @@ def perception():
     return make_perception(VOXELS, 3, dataclasses.replace(sizes, hidden=16), (4, 8, 8))
 
 
+def released_perception():
+    sizes = load_settings(environ={}).perception
+    released = {"network": "published", "backbone": "released", "attention": "batch"}
+    small = {"hidden": 16, "start_size": 4, "decoder_channels": (32, 32), **released}
+    return make_perception(VOXELS, 3, dataclasses.replace(sizes, **small), (4, 8, 8))
+
+
 def prior_loss(model):
     brain, contrastive = model(torch.ones(3, VOXELS))
     loss, _ = model.diffusion_prior(brain, torch.ones(3, 4, 8))
@@ -45,8 +52,9 @@ def perception_loss(model):
         (semantics, prior_loss),
         (lambda: semantics(backbone="released"), prior_loss),
         (perception, perception_loss),
+        (released_perception, perception_loss),
     ],
-    ids=["semantics", "released trunk", "perception"],
+    ids=["semantics", "released trunk", "perception", "released perception"],
 )
 def test_computing_blocks_twice_gives_identical_gradients(build, loss):
     gradients = {}
@@ -63,6 +71,11 @@ def test_computing_blocks_twice_gives_identical_gradients(build, loss):
     assert len(gradients[True]) == len(gradients[False]) > 0
     pairs = zip(gradients[False], gradients[True], strict=True)
     assert all(torch.equal(kept, again) for kept, again in pairs)
+
+
+def test_a_network_without_known_blocks_is_not_trained_at_full_memory_in_silence():
+    with pytest.raises(ValueError, match="no block of Linear is known"):
+        recompute_activations(torch.nn.Linear(2, 2))
 
 
 def test_a_factorised_head_gives_the_same_shapes_from_fewer_weights():

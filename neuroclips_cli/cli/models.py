@@ -1,7 +1,8 @@
-"""``neuroclips models``: which backbones a profile needs, fetching and converting them."""
+"""``neuroclips models``: backbones of a profile, and checkpoints of trained reconstructors."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,18 @@ Names = Annotated[
     list[str] | None,
     typer.Argument(help="Backbones, as `models list` names them; all by default.", metavar="NAME"),
 ]
+
+Entry = Annotated[str, typer.Option("--entry", help="Which entry of the file holds the weights.")]
+
+
+class Stage(str, Enum):
+    """Stages that are exchanged with checkpoints of the authors' code."""
+
+    perception = "train-pr"
+    semantics = "train-sr"
+
+
+Trained = Annotated[Stage, typer.Argument(help="Which reconstructor.", metavar="STAGE")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +49,31 @@ def register(app: typer.Typer) -> None:
 
         stage.pull(settings, names or ())
 
+    @command(models, "import", upstream=("preprocess",))
+    def import_(
+        settings: Settings,
+        stage: Trained,
+        file: Annotated[Path, typer.Argument(help="A trained checkpoint, such as last.pth.")],
+        entry: Entry = "",
+        overwrite: bool = False,
+    ) -> None:
+        """Take a trained reconstructor as the run's own, instead of training."""
+        from neuroclips_cli.stages import exchange
+
+        exchange.import_run(settings, stage.value, file, entry=entry, overwrite=overwrite)
+
+    @command(models, "export", upstream=("preprocess", "train-pr", "train-sr"))
+    def export(
+        settings: Settings,
+        stage: Trained,
+        file: Annotated[Path, typer.Argument(help="The file to write, such as last.pth.")],
+        overwrite: bool = False,
+    ) -> None:
+        """Write a trained reconstructor under the published names."""
+        from neuroclips_cli.stages import exchange
+
+        exchange.export_run(settings, stage.value, file, overwrite=overwrite)
+
     @command(models, "convert")
     def convert(
         settings: Settings,
@@ -49,10 +87,7 @@ def register(app: typer.Typer) -> None:
         network: Annotated[
             Path | None, typer.Option("--config", help="JSON with the network's configuration.")
         ] = None,
-        entry: Annotated[
-            str,
-            typer.Option("--entry", help="Which entry of the file holds the weights."),
-        ] = "",
+        entry: Entry = "",
         overwrite: bool = False,
     ) -> None:
         """Convert a published file to safetensors; nothing in it is run."""

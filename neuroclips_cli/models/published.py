@@ -47,6 +47,8 @@ _UPSAMPLING = (
     (r"^upsampling\.(\d+)\.upsampling\.0\.", _BLOCK + "upsamplers.0.conv."),
 )
 _SEQUENCE = "backbone.mixer_blocks2."
+_RIDGES = ("ridge.", "ridge1.")
+_TRUNKS = ("backbone.mixer_blocks1.", _SEQUENCE)
 # What checkpoints hold beside the networks of ours: the frozen projector, MindEye2's low-level
 # branch, and whatever becomes of either.
 _BESIDE = (
@@ -56,6 +58,17 @@ _BESIDE = (
     "backbone.bupsampler.",
     "backbone.b_maps_projector.",
 )
+
+
+def is_by_authors(weights: Mapping[str, Tensor]) -> bool:
+    """Tell a checkpoint of MindEye2's or NeuroClips' code by what it keeps beside the networks."""
+    return any(name.startswith(_BESIDE) for name in weights)
+
+
+def has_other_trunk(weights: Mapping[str, Tensor], model: nn.Module) -> bool:
+    """Tell whether a checkpoint's trunk is the released one and the model's mixes channels."""
+    values = [value for name, value in weights.items() if name.startswith(_SEQUENCE)]
+    return isinstance(model.backbone, ResidualMLP) and any(bool(value.any()) for value in values)
 
 
 def published_names(model: nn.Module) -> dict[str, str]:
@@ -118,7 +131,12 @@ def _sequence_half(blocks: int) -> dict[str, Tensor]:
 
 
 def import_published(
-    weights: Mapping[str, Tensor], model: nn.Module, source: str, *, ridge: bool = True
+    weights: Mapping[str, Tensor],
+    model: nn.Module,
+    source: str,
+    *,
+    ridge: bool = True,
+    trunk: bool = True,
 ) -> dict[str, Tensor]:
     """Return a checkpoint's weights under the names of one of our reconstructors.
 
@@ -133,6 +151,9 @@ def import_published(
     ridge : bool
         False leaves the ridge layer as it is in ``model``: a checkpoint of another subject as
         the start of a training, which is how the authors use MindEye2's.
+    trunk : bool
+        False leaves the residual blocks as they are in ``model``: a checkpoint whose trunk is
+        wired otherwise, as the start of a training.
 
     Returns
     -------
@@ -145,20 +166,23 @@ def import_published(
         If the checkpoint is of another kind, size or subject; the first name or shape that
         differs is in the message.
     """
-    _refuse_other_trunk(weights, model, source)
+    names = published_names(model)
+    if trunk:
+        _refuse_other_trunk(weights, model, source)
+    left = (() if ridge else _RIDGES) + (() if trunk else _TRUNKS)
     wanted = model.state_dict()
     taken: dict[str, Tensor] = {}
     used = set()
-    for name, published in published_names(model).items():
+    for name, published in names.items():
         used.add(published)
-        if not ridge and published.startswith(("ridge.", "ridge1.")):
+        if published.startswith(left):
             taken[name] = wanted[name]
             continue
         _check(published, weights, tuple(wanted[name].shape), source)
         value = weights[published]
         taken[name] = value.float() if value.is_floating_point() else value
     for name in weights:
-        beside = name.startswith((*_BESIDE, "ridge.")) if not ridge else name.startswith(_BESIDE)
+        beside = name.startswith((*_BESIDE, *left))
         ours = isinstance(model.backbone, ResidualMLP) and name.startswith(_SEQUENCE)
         if name not in used and not ours and not (beside and isinstance(model, Semantics)):
             raise UserError(
@@ -217,7 +241,18 @@ def _refuse_other_trunk(weights: Mapping[str, Tensor], model: nn.Module, source:
         )
 
 
-def write_last_pth(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Write weights as the ``last.pth`` that the authors' scripts read, whole or not at all."""
+def write_last_pth(path: Path, state: Mapping[str, Tensor], token_space: str = "") -> None:
+    """Write weights as the ``last.pth`` that the authors' scripts read, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    state : mapping
+        Published name to tensor.
+    token_space : str
+        Of the tokens that a Semantics Reconstructor was trained on; kept beside the weights.
+    """
+    notes = {"token_space": token_space} if token_space else {}
     with disk.atomic_path(path) as temporary:
-        torch.save({"model_state_dict": dict(state)}, temporary)
+        torch.save({"model_state_dict": dict(state), **notes}, temporary)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.errors import UserError
 
-RIDGE = "ridge.linears.0.weight"
-"""The first ridge layer of both reconstructors, and of the published checkpoints."""
+RIDGE = ("ridge.linears.0.weight", "ridge1.linears.0.weight")
+"""The first ridge layer of our reconstructors, and of the released perception network."""
 
 
 def voxel_weights(weights: Path) -> NDArray[np.float64]:
@@ -35,11 +35,19 @@ def voxel_weights(weights: Path) -> NDArray[np.float64]:
 
     try:
         with safe_open(weights, framework="np") as file:
-            layer = file.get_tensor(RIDGE)
+            names = [name for name in RIDGE if name in file.keys()]  # noqa: SIM118
+            if len(names) != 1:
+                raise UserError(
+                    f"{weights} holds no ridge layer, neither {' nor '.join(RIDGE)}: it is no "
+                    "trained reconstructor, train again"
+                )
+            layer = file.get_tensor(names[0])
     except FileNotFoundError as error:
         raise UserError(f"{weights} is not there: run the training command first") from error
     except SafetensorError as error:
-        raise UserError(f"{weights} holds no readable {RIDGE} ({error}): train again") from error
+        raise UserError(
+            f"{weights} holds no readable ridge layer ({error}): train again"
+        ) from error
     means: NDArray[np.float64] = np.abs(layer.astype(np.float64)).mean(axis=0)
     return means
 

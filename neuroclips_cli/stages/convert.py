@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neuroclips_cli.backbones.published.parts import Part
+    from neuroclips_cli.backbones.published.unwrap import Found
 
 FOLDERS = {
     "unclip": "unclip",
@@ -72,7 +73,7 @@ def run(
         raise UserError(f"--kind '{kind}' is unknown: choose one of {', '.join(FOLDERS)}")
     if path.is_dir():
         raise UserError(f"{path} is a folder, which needs no conversion: name it in [backbones]")
-    weights = trained_weights(path, entry)
+    weights = find_trained(path, entry).weights
     kind = kind or guess(weights, str(path))
     if kind not in BARE:
         quiet_libraries()
@@ -88,7 +89,7 @@ def run(
     return folder
 
 
-def trained_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
+def find_trained(path: Path, entry: str = "") -> Found:
     """Read a checkpoint's weights, and say from which of its entries where that was a choice."""
     from neuroclips_cli.backbones.published.files import find_weights
 
@@ -100,7 +101,7 @@ def trained_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
         )
     elif found.entry:
         console.detail(f"{path.name}: weights are taken from its entry '{found.entry}'")
-    return found.weights
+    return found
 
 
 def _overrides(config: Path | None) -> dict[str, Any]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuroclips_cli import console
-from neuroclips_cli.artifacts import open_stage, read_array, require_stage
+from neuroclips_cli.artifacts import open_stage, read_array, read_json, require_stage
+from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from neuroclips_cli.backbones.published.unwrap import Found
 
 STAGES = {"train-sr": ("semantics", "train_sr"), "train-pr": ("perception", "train_pr")}
 """Stage to the setting sections that decide it."""
@@ -48,14 +52,17 @@ def export_run(settings: Settings, stage: str, path: Path, *, overwrite: bool = 
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists: give another name, or --overwrite")
     folder = require_stage(settings, stage, needed_by="the export")
-    model = load_semantics(folder) if stage == "train-sr" else load_perception(folder)
-    write_last_pth(path, export_published(model))
+    if stage == "train-pr":
+        write_last_pth(path, export_published(load_perception(folder)))
+    else:
+        space = read_json(folder / "manifest.json")["settings"]["semantics"]["token_space"]
+        write_last_pth(path, export_published(load_semantics(folder)), space)
     console.info(f"wrote {path} in the published layout; read it with weights_only=True")
     return path
 
 
 def import_run(
-    settings: Settings, stage: str, weights: dict[str, Tensor], source: Path, *, overwrite: bool
+    settings: Settings, stage: str, path: Path, *, entry: str = "", overwrite: bool = False
 ) -> Path:
     """Make a stage folder from a trained checkpoint instead of training.
 
@@ -65,10 +72,10 @@ def import_run(
         Sizes and wiring; ``--variant released`` for the authors' own checkpoints.
     stage : str
         ``train-sr`` or ``train-pr``.
-    weights : dict
-        What ``source`` holds, from ``backbones.published.files.read_weights``.
-    source : Path
+    path : Path
         The file, recorded as the stage's input.
+    entry : str
+        Keys that lead to the weights, where the file's wrapping is unknown.
     overwrite : bool
         Replace a finished stage.
 
@@ -80,50 +87,104 @@ def import_run(
     Raises
     ------
     UserError
-        If preprocess is missing, or the checkpoint is of another kind, size or subject.
+        If preprocess is missing, or the checkpoint is of another kind, size, subject or token
+        space, or its token space is not known.
     """
     from neuroclips_cli.models.published import import_published
+    from neuroclips_cli.stages.convert import find_trained
     from neuroclips_cli.training.checkpoints import plain_state
 
     _known(stage)
     preprocess = require_stage(settings, "preprocess", needed_by=stage)
-    inputs: dict[str, Path | str] = {"preprocess": preprocess, "checkpoint": source}
+    inputs: dict[str, Path | str] = {"preprocess": preprocess, "checkpoint": path}
+    found = find_trained(path, entry)
+    if stage == "train-sr":
+        require_token_space(settings, found, path)
     with open_stage(
         settings, stage, sections=STAGES[stage], inputs=inputs, overwrite=overwrite
     ) as folder:
         if not folder.up_to_date:
-            model, sizes = _empty(settings, stage, preprocess, weights)
+            model, sizes = _empty(settings, stage, preprocess, found.weights)
+            weights = _bare(found, model)
             model.load_state_dict(
-                import_published(weights, model, str(source)), assign=True, strict=True
+                import_published(weights, model, str(path)), assign=True, strict=True
             )
             folder.fact("model", sizes)
-            folder.fact("imported", source.name)
+            folder.fact("imported", path.name)
             folder.write_safetensors("model.safetensors", plain_state(model))
+            console.info(f"{stage} of subject {settings.run.subject} is taken from {path.name}")
         return folder.folder
 
 
-def begin_from(model: nn.Module, path: Path) -> None:
+def begin_from(model: nn.Module, path: Path, settings: Settings) -> None:
     """Put a published checkpoint's weights into a network that is about to be trained.
 
     The authors begin from MindEye2's ``last.pth`` of another subject, whose ridge layer is of
-    another width: it is left out, and what is above it is taken.
+    another width: it is left out, and what is above it is taken. A trunk that mixes channels
+    (``semantics.backbone = "mixing"``) leaves the file's trunk out as well, which is wired
+    otherwise; the layer to the tokens, the contrastive projector and the prior are the same.
 
     Raises
     ------
     UserError
-        If the file is unreadable, or of another kind or size above the ridge layer.
+        If the file is unreadable, of another kind or size above the ridge layer, or of another
+        or unknown token space.
     """
-    from neuroclips_cli.models.published import import_published, published_names
-    from neuroclips_cli.stages.convert import trained_weights
+    from neuroclips_cli.models.published import has_other_trunk, import_published, published_names
+    from neuroclips_cli.models.semantics import Semantics
+    from neuroclips_cli.stages.convert import find_trained
 
-    weights = trained_weights(path)
+    found = find_trained(path)
+    if isinstance(model, Semantics):
+        require_token_space(settings, found, path)
+    weights = _bare(found, model)
     ridge = next(n for n in published_names(model).values() if n.endswith("linears.0.weight"))
     own = next(v for n, v in model.state_dict().items() if n.endswith("linears.0.weight"))
     same = ridge in weights and weights[ridge].shape == own.shape
-    model.load_state_dict(import_published(weights, model, str(path), ridge=same))
-    console.info(
-        f"began from {path.name}" + ("" if same else ", without its ridge layer (other voxels)")
-    )
+    trunk = not (isinstance(model, Semantics) and has_other_trunk(weights, model))
+    model.load_state_dict(import_published(weights, model, str(path), ridge=same, trunk=trunk))
+    left = [] if same else ["its ridge layer (other voxels)"]
+    left += [] if trunk else ['its trunk (semantics.backbone = "mixing" is wired otherwise)']
+    console.info(f"began from {path.name}" + (f" without {' and '.join(left)}" if left else ""))
+
+
+def require_token_space(settings: Settings, found: Found, path: Path) -> None:
+    """Refuse a checkpoint of tokens that are not, or not known to be, the settings' tokens.
+
+    A file that ``models export`` wrote says its space; MindEye2's and NeuroClips' code made
+    ``published`` ones, and their files are told by what they keep beside the networks. For any
+    other the user has to say it.
+
+    Raises
+    ------
+    UserError
+        If the spaces differ, or the user did not choose ``semantics.token_space`` for a file that
+        does not tell.
+    """
+    from neuroclips_cli.models.published import is_by_authors
+
+    known = found.notes.get("token_space", PUBLISHED if is_by_authors(found.weights) else "")
+    own = settings.semantics.token_space
+    if known and known != own:
+        raise UserError(
+            f"{path} was trained on {known} tokens, and semantics.token_space is '{own}': add "
+            f"--set semantics.token_space={known}"
+        )
+    if not known and not settings.chosen_by_user("semantics.token_space"):
+        raise UserError(
+            f"{path} does not say which tokens it was trained on: add --set "
+            f"semantics.token_space={PUBLISHED} for a checkpoint of MindEye2's or NeuroClips' "
+            f"code, or {STANDARD} if CLIP saw ordinary frames"
+        )
+
+
+def _bare(found: Found, model: nn.Module) -> Mapping[str, Tensor]:
+    """Return the weights without an attribute that a trainer put in front of all names."""
+    from neuroclips_cli.backbones.published.unwrap import from_common_prefix
+    from neuroclips_cli.models.published import published_names
+
+    names = set(published_names(model).values())
+    return from_common_prefix(found.weights, lambda inner: not names.isdisjoint(inner))
 
 
 def _known(stage: str) -> None:

@@ -1,4 +1,4 @@
-"""What each subject's run folder holds: done, stale, interrupted, running or missing."""
+"""What the work folder holds: every stage done, stale, interrupted, running or missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 from neuroclips_cli import console, manifest
-from neuroclips_cli.artifacts import STAGES, command_for, run_folder, stage_state, subject_label
+from neuroclips_cli.artifacts import (
+    SHARED_STAGES,
+    STAGES,
+    command_for,
+    run_folder,
+    stage_folder,
+    stage_state,
+    subject_label,
+    workdir_folder,
+)
 from neuroclips_cli.config import Settings, replace_settings
 from neuroclips_cli.errors import UserError
 
@@ -49,6 +58,8 @@ def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> l
         for subject in _subjects(settings)
         for line in _subject(replace_settings(settings, {"run.subject": subject}), verify)
     ]
+    shared = [name for name in SHARED_STAGES if manifest.read(workdir_folder(settings) / name)]
+    lines += [_stage(settings, name, verify, {}) for name in shared]
     if as_json:
         console.out(json.dumps([asdict(line) for line in lines], indent=2))
     else:
@@ -72,22 +83,21 @@ def _subjects(settings: Settings) -> list[int]:
 
 
 def _subject(settings: Settings, verify: bool) -> list[StageStatus]:
-    """Return the state of every stage of one subject, also of the ablations that exist."""
-    ablations = sorted(
-        p.parent.name for p in run_folder(settings).glob(f"*-without-*/{manifest.NAME}")
-    )
+    """Return the state of every stage of one subject, also of ablations and controls there are."""
+    there = sorted(p.parent.name for p in run_folder(settings).glob(f"*/{manifest.NAME}"))
+    more = [name for name in there if name not in STAGES and not name.startswith(".")]
     digests: dict[Path, str] = {}
-    return [_stage(settings, name, verify, digests) for name in (*STAGES, *ablations)]
+    return [_stage(settings, name, verify, digests) for name in (*STAGES, *more)]
 
 
 def _stage(settings: Settings, stage: str, verify: bool, digests: dict[Path, str]) -> StageStatus:
     """Return the state of one stage."""
     state, reasons, record = stage_state(settings, stage, digests)
     if verify and record and record["state"] == "done":
-        wrong = manifest.damaged(run_folder(settings) / stage, record)
+        wrong = manifest.damaged(stage_folder(settings, stage), record)
         state, reasons = ("damaged", wrong) if wrong else (state, reasons)
     return StageStatus(
-        subject=subject_label(settings.run.subject),
+        subject="all" if stage in SHARED_STAGES else subject_label(settings.run.subject),
         stage=stage,
         state=state,
         why="; ".join(reasons[:3]),

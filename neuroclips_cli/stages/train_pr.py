@@ -122,7 +122,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         recompute_activations(model)
     stage.need_space(space.of_training(model))
     if checkpoint:
-        begin_from(model, checkpoint)
+        begin_from(model, checkpoint, settings)
     targets = {"latents": latents}
     kind = PerceptionObjective
     if released_contrast:

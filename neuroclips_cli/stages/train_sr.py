@@ -134,7 +134,7 @@ class _Training:
             recompute_activations(self.model)
         stage.need_space(space.of_training(self.model))
         if checkpoint:
-            begin_from(self.model, checkpoint)
+            begin_from(self.model, checkpoint, settings)
         self.decode: Decode = self.model
         self.scans = self.clips.fmri
         if self.options.ridge_closed_form:

@@ -9,7 +9,7 @@ file holds.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from neuroclips_cli.errors import UserError
@@ -82,11 +82,14 @@ class Found:
         Keys that lead to them, joined by dots; empty at the top.
     averaged : bool
         Whether these are averages over training steps, taken instead of the raw weights.
+    notes : dict
+        Words that the file's top level holds beside the weights, such as ``token_space``.
     """
 
     weights: dict[str, Tensor]
     entry: str = ""
     averaged: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 def unwrap(content: Any, source: str, entry: str = "") -> Found:
@@ -119,7 +122,9 @@ def unwrap(content: Any, source: str, entry: str = "") -> Found:
     weights = without_wrappers(_tensors(table, source), source)
     if not averaged:
         weights, averaged = _own_average(weights)
-    return Found(weights, ".".join(path), averaged)
+    top = content if isinstance(content, Mapping) else {}
+    notes = {str(key): value for key, value in top.items() if isinstance(value, str)}
+    return Found(weights, ".".join(path), averaged, notes)
 
 
 _Place = tuple[Mapping[str, Any], tuple[str, ...], bool]
