@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from neuroclips_cli.artifacts import run_folder
 from neuroclips_cli.config import Settings, load_settings, replace_settings
-from neuroclips_cli.schema import RunSettings
 
 SIZES: dict[str, object] = {
     "run.profile": "tiny",
@@ -47,15 +42,12 @@ SIZES: dict[str, object] = {
     "evaluate.bootstrap_samples": 20,
     "evaluate.shuffles": 1,
 }
-HAS_PRECISION = any(field.name == "precision" for field in fields(RunSettings))
 
 
 def settings_for(dataset: Path, workdir: Path, device: str, **more: object) -> Settings:
     """Return settings of a run in float32 without TF32; keys with two underscores for a dot."""
     flags = {**SIZES, "run.dataset": str(dataset), "run.workdir": str(workdir)}
-    flags |= {"run.device": device}
-    if HAS_PRECISION:
-        flags["run.precision"] = "highest"
+    flags |= {"run.device": device, "run.precision": "highest"}
     flags |= {key.replace("__", "."): value for key, value in more.items()}
     return load_settings(flags, folder=workdir.parent, environ={})
 
@@ -70,32 +62,6 @@ def begin_anew() -> None:
     torch.backends.cudnn.allow_tf32 = False
 
 
-@contextmanager
-def float32() -> Iterator[None]:
-    """Keep training in float32 on a GPU too, so that the CPU's numbers can be expected."""
-    begin_anew()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
-        yield
-    begin_anew()
-
-
-@contextmanager
-def bfloat16(device: str) -> Iterator[None]:
-    """Train under autocast to bfloat16, which the CPU does not choose by itself."""
-    from accelerate import Accelerator
-
-    from neuroclips_cli.training import loop
-
-    begin_anew()
-    with pytest.MonkeyPatch.context() as patch:
-        if device == "cpu" and not HAS_PRECISION:
-            half = {"cpu": True, "mixed_precision": "bf16"}
-            patch.setattr(loop, "make_accelerator", lambda *_: Accelerator(**half))
-        yield
-    begin_anew()
-
-
 def cpu_run(settings: Settings, dataset: Path) -> None:
     """Simulate, then run every stage."""
     from neuroclips_cli.stages import simulate
@@ -106,13 +72,13 @@ def cpu_run(settings: Settings, dataset: Path) -> None:
 
 
 def train(settings: Settings) -> None:
-    """Preprocess and train, in float32."""
+    """Preprocess and train."""
     from neuroclips_cli.stages import preprocess, train_pr, train_sr
 
     preprocess.run(settings)
-    with float32():
-        train_pr.run(settings)
-        train_sr.run(settings)
+    begin_anew()
+    train_pr.run(settings)
+    train_sr.run(settings)
 
 
 def decode(settings: Settings) -> None:

@@ -11,7 +11,6 @@ from device_runs import (
     apart,
     begin_anew,
     copied,
-    float32,
     grey_levels,
     settings_for,
     training_losses,
@@ -180,15 +179,15 @@ def test_a_killed_training_goes_on_with_the_devices_checkpoint(
             raise KeyboardInterrupt
         write(self, phase, epoch, values)
 
-    with float32(), monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(journal.Journal, "write", killed)
         train_pr.run(settings)
     assert stage_state(settings, "train-pr")[0] == "interrupted"
     begun = training_losses(settings, "train-pr")
     assert len(begun) == 1
     goes_on = replace_settings(settings, {"run.device": device if where == "device" else "cpu"})
-    with float32():
-        train_pr.run(goes_on)
+    begin_anew()
+    train_pr.run(goes_on)
     ended = training_losses(settings, "train-pr")
     assert ended[0] == begun[0]
     # sums on a GPU come in no fixed order, so that the weights are not bit-identical

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from device_runs import HAS_PRECISION, apart, bfloat16, copied, float32, training_losses, validation
+from device_runs import apart, copied, training_losses, validation
 
 pytestmark = pytest.mark.gpu
 
@@ -16,10 +16,8 @@ HALF = 0.03
 def test_autocast_learns_what_float32_learns(world, device, figures, tmp_path, stage):
     from neuroclips_cli.stages import train_pr, train_sr
 
-    more = {"run__precision": "bfloat16"} if HAS_PRECISION else {}
-    settings = copied(world.cpu, tmp_path / "runs", device, **more)
-    with bfloat16(device):
-        {"train-pr": train_pr, "train-sr": train_sr}[stage].run(settings)
+    settings = copied(world.cpu, tmp_path / "runs", device, run__precision="bfloat16")
+    {"train-pr": train_pr, "train-sr": train_sr}[stage].run(settings)
     for what, losses in (("training", training_losses), ("validation", validation)):
         difference = apart(losses(settings, stage), losses(world.cpu, stage))
         figures.within(f"{stage} {what} loss", difference, HALF)
@@ -31,8 +29,7 @@ def test_batches_in_pieces_take_the_step_of_whole_ones(world, device, figures, t
 
     section = stage.replace("-", "_")
     settings = copied(world.cpu, tmp_path / "runs", device, **{f"{section}__rows_at_once": 10})
-    with float32():
-        {"train-pr": train_pr, "train-sr": train_sr}[stage].run(settings)
+    {"train-pr": train_pr, "train-sr": train_sr}[stage].run(settings)
     difference = apart(training_losses(settings, stage), training_losses(world.cpu, stage))
     # the same sums in another order, and AdamW makes most of the smallest gradients
     figures.within(f"{stage} in pieces of 10", difference, 2e-3)
@@ -42,8 +39,7 @@ def test_activations_computed_again_change_nothing(world, device, figures, tmp_p
     from neuroclips_cli.stages import train_pr
 
     settings = copied(world.cpu, tmp_path / "runs", device, train_pr__recompute=True)
-    with float32():
-        train_pr.run(settings)
+    train_pr.run(settings)
     difference = apart(
         training_losses(settings, "train-pr"), training_losses(world.cpu, "train-pr")
     )
