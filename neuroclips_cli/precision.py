@@ -154,3 +154,10 @@ def _under_autocast(network: nn.Module, method: Callable[..., Any]) -> Callable[
         return tree_map_only(Tensor, _widen, result)
 
     return call
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU without waiting for the device: from pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

@@ -7,7 +7,6 @@ gives the memory that a run would need, without running it.
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -19,10 +18,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
-
-UNMIXED = 0.75
-"""Share of the rows that ``nonzero`` finds where nobody can know: MixCo leaves half of a batch
-unmixed, and more than three quarters of 64 rows once in 30 000 batches."""
 
 
 class LiveBytes(TorchDispatchMode):
@@ -55,12 +50,9 @@ class LiveBytes(TorchDispatchMode):
             if isinstance(value, Tensor):
                 # What was there before, such as weights, may come back as a view.
                 self._note(value.untyped_storage(), counted=False)
-        if func is torch.ops.aten.nonzero.default and args[0].device.type == "meta":
-            rows = math.ceil(UNMIXED * args[0].numel())
-            result: Any = torch.empty(rows, args[0].ndim, dtype=torch.int64, device="meta")
-        elif func is torch.ops.aten._local_scalar_dense.default and _is_mask(args[0]):
+        if func is torch.ops.aten._local_scalar_dense.default and _is_mask(args[0]):
             # Older transformers ask whether all words of a mask are used: here they are.
-            result = True
+            result: Any = True
         else:
             result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):

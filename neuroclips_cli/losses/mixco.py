@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.precision import in_float32, to_device
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ class Mix:
     coefficient: Tensor
     selected: Tensor
 
+    def to(self, device: torch.device) -> Mix:
+        """Return the same draw on a device, which need not have come to it for that."""
+        parts = (self.partner, self.coefficient, self.selected)
+        return Mix(*(to_device(part, device) for part in parts))
+
+    def unmixed(self) -> Tensor:
+        """Return the numbers of the rows that are not mixed, int64; of all where all are.
+
+        On the CPU, before the draw is moved: a GPU would have to be waited for to count them.
+        """
+        rows = torch.arange(len(self.selected))
+        return rows if bool(self.selected.all()) else rows[~self.selected]
+
 
 def draw_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.5) -> Mix:
     """Draw partners, coefficients and which rows are mixed, from torch's global generator.
@@ -48,7 +61,7 @@ def draw_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.
     coefficient = torch.distributions.Beta(beta, beta).sample((batch,))
     selected = torch.rand(batch) <= share
     coefficient = torch.where(selected, coefficient, torch.ones(()))
-    return Mix(partner.to(device), coefficient.to(device), selected.to(device))
+    return Mix(partner, coefficient, selected).to(device)
 
 
 def mix_rows(rows: Tensor, mix: Mix) -> Tensor:

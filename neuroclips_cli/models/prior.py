@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -223,19 +223,20 @@ class DiffusionPrior(nn.Module):
         predicted = self.net(noisy, times, brain, keep_brain=keep_brain, keep_image=keep_image)
         return prior_loss(predicted, image), predicted
 
-    def draw(self, image: Tensor) -> dict[str, Tensor]:
-        """Draw what :meth:`forward` takes for targets ``(batch, tokens, dim)``.
+    def draw(self, image: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Draw what :meth:`forward` takes for targets ``(batch, tokens, dim)``, on their device.
 
-        ``times``, ``noise``, ``keep_brain`` and ``keep_image`` from torch's global generator.
+        ``times``, ``noise``, ``keep_brain`` and ``keep_image`` from a generator of that device;
+        from torch's global one where there is none.
         """
         batch = len(image)
-        drawn = {
-            "times": torch.randint(0, self.timesteps, (batch,)),
-            "noise": torch.randn(image.shape, dtype=image.dtype),
-            "keep_brain": torch.rand(batch) >= self.drop_probability,
-            "keep_image": torch.rand(batch) >= self.drop_probability,
+        how: dict[str, Any] = {"device": image.device, "generator": generator}
+        return {
+            "times": torch.randint(0, self.timesteps, (batch,), **how),
+            "noise": torch.randn(image.shape, dtype=image.dtype, **how),
+            "keep_brain": torch.rand(batch, **how) >= self.drop_probability,
+            "keep_image": torch.rand(batch, **how) >= self.drop_probability,
         }
-        return {name: value.to(image.device) for name, value in drawn.items()}
 
     def predict(self, noisy: Tensor, times: Tensor, brain: Tensor, guidance: float = 1.0) -> Tensor:
         """Predicted clean tokens, with classifier-free guidance if ``guidance`` is not 1."""

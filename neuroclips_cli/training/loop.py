@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from neuroclips_cli import company
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.precision import BFLOAT16
+from neuroclips_cli.training.batches import BatchLoader
 from neuroclips_cli.training.checkpoints import Checkpoints, Progress, seed_torch
 from neuroclips_cli.training.journal import Journal
 from neuroclips_cli.training.late import LateFigures
@@ -30,7 +30,7 @@ from neuroclips_cli.training.memory import memory_used
 from neuroclips_cli.training.objectives import Objective
 from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
 from neuroclips_cli.training.pieces import PiecedShare, backward_in_pieces, pieces_of
-from neuroclips_cli.training.samples import ClipSamples, SeededOrder, as_is, derived_seed
+from neuroclips_cli.training.samples import ClipSamples, SeededOrder, derived_seed
 from neuroclips_cli.training.shares import Share, share_dropout
 
 if TYPE_CHECKING:
@@ -147,6 +147,7 @@ def train_phase(
         plan.optimiser,
         fused=accelerator.device.type == "cuda",
     )
+    objective.seed = derived_seed(plan.seed, plan.phase)
     schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
     steps = len(loader)
     pieces = pieces_of(size, plan.rows_at_once)
@@ -165,7 +166,8 @@ def train_phase(
         seed_torch(derived_seed(plan.seed, plan.phase, epoch))
         check = partial(_refuse_nan, plan=plan, epoch=epoch)
         take = partial(_gradients, prepared, objective.share, accelerator)
-        figures = _one_epoch(prepared, take, loader, optimiser, schedule, check, advance)
+        batches = _numbered(objective, loader)
+        figures = _one_epoch(prepared, take, batches, optimiser, schedule, check, advance)
         prepared.eval()
         with accelerator.autocast():  # the function that is trained, not another one
             held_out = validate()
@@ -200,28 +202,15 @@ def _require_rows(size: int, plan: Plan) -> None:
 
 def _whole_batches(
     samples: ClipSamples, size: int, order: SeededOrder, accelerator: Accelerator
-) -> Any:
+) -> BatchLoader:
     """Return a loader of whole batches on the device, the same ones in every process."""
-    from accelerate.data_loader import prepare_data_loader
+    return BatchLoader(samples, size, order, accelerator.device)
 
-    gpu = accelerator.device.type == "cuda"
-    loader = DataLoader(
-        samples,
-        batch_size=size,
-        sampler=order,
-        drop_last=True,
-        collate_fn=as_is,
-        pin_memory=gpu,
-    )
-    # It reads the next batch before it hands one out, while a GPU still works on the one before.
-    return prepare_data_loader(
-        loader,
-        device=accelerator.device,
-        num_processes=1,
-        process_index=0,
-        put_on_device=True,
-        non_blocking=gpu,
-    )
+
+def _numbered(objective: Objective, loader: BatchLoader) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the batches of an epoch, and let the objective know which one it is."""
+    for objective.step, batch in enumerate(loader):
+        yield batch
 
 
 def _gradients(

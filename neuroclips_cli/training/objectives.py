@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,7 +23,8 @@ from neuroclips_cli.losses import (
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.precision import in_float32, to_device
+from neuroclips_cli.training.samples import derived_seed
 from neuroclips_cli.training.shares import Share
 
 if TYPE_CHECKING:
@@ -46,14 +48,21 @@ class Objective(nn.Module):
     share : Share
         The rows of a batch that this process sends through the network; the losses are those of
         the whole batch in every process.
-    epoch : int
-        Set before every epoch.
+    seed, epoch, step : int
+        Set by the loop: of the phase, of the epoch and of the step in it.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.share = Share()
-        self.epoch = 0
+        self.seed = self.epoch = self.step = 0
+
+    def generator(self, device: torch.device) -> torch.Generator | None:
+        """Return a device's generator for this step; None where a device has none (meta)."""
+        if device.type == "meta":
+            return None
+        seed = derived_seed("step", self.seed, self.epoch, self.step)
+        return torch.Generator(device).manual_seed(seed)
 
 
 class PerceptionObjective(Objective):
@@ -201,33 +210,39 @@ class PriorObjective(Objective):
         self.prior_weight, self.reftm_weight = prior_weight, reftm_weight
         self.reftm_temperature = reftm_temperature or temperature
         self.softclip_epochs = softclip_epochs
+        self.draw_mix = draw_mix
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``loss``, ``contrast``, ``prior``, ``reftm`` of ``fmri``, ``tokens``, ``text``."""
         share = 0.0 if self.softclip_epochs else 0.5
         total = len(batch["fmri"])
-        mix = draw_mix(total, self.mixco_beta, batch["fmri"].device, share=share)
+        drawn = self.draw_mix(total, self.mixco_beta, torch.device("cpu"), share=share)
+        mix, pure = drawn.to(batch["fmri"].device), drawn.unmixed()
         rows = self.share.rows(total)
         brain, contrastive = self.decode(mix_rows(batch["fmri"], mix)[rows])
         contrastive = self.share.whole(contrastive, rows, total)
         tokens = batch["tokens"]
         contrast = self._contrast(flat_unit(contrastive), flat_unit(tokens), mix)
-        pure = (~mix.selected).nonzero().flatten()
-        if not len(pure):
-            pure = mix.selected.nonzero().flatten()
-        predicted = self._denoised(brain, tokens[pure], pure)
-        prior = prior_loss(predicted, tokens[pure])
+        there = to_device(pure, tokens.device)
+        clean = tokens[there]
+        predicted = self._denoised(brain, clean, pure)
+        prior = prior_loss(predicted, clean)
         image = self.projector(predicted)
-        reftm = reftm_loss(image, batch["text"][pure], self.reftm_temperature)
+        reftm = reftm_loss(image, batch["text"][there], self.reftm_temperature)
         loss = contrast + self.prior_weight * prior + self.reftm_weight * reftm
         return {"loss": loss, "contrast": contrast, "prior": prior, "reftm": reftm}
 
     def _denoised(self, brain: Tensor, tokens: Tensor, pure: Tensor) -> Tensor:
-        """Denoise the targets of the rows ``pure``; ``brain`` holds this process's rows only."""
-        drawn = self.model.diffusion_prior.draw(tokens)
-        places = self.share.places(pure)
+        """Denoise the targets of the rows ``pure``, which lie on the CPU.
+
+        ``brain`` holds this process's rows only.
+        """
+        drawn = self.model.diffusion_prior.draw(tokens, self.generator(tokens.device))
+        found = self.share.places(pure)
+        rows = pure[found] - self.share.own().start
+        places, rows = (to_device(x, tokens.device) for x in (found, rows))
         own = {name: values[places] for name, values in drawn.items()}
-        condition = brain[pure[places] - self.share.own().start]
+        condition = brain[rows]
         _, predicted = self.model.diffusion_prior(condition, tokens[places], **own)
         return self.share.whole(predicted, places, len(pure))
 

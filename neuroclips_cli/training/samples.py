@@ -104,33 +104,50 @@ class ClipSamples(Dataset[Any]):
         return self.__getitems__([sample])
 
     def __getitems__(self, samples: Sequence[int]) -> dict[str, Tensor]:
-        """Return a batch: ``fmri`` (batch, voxels) and the targets, all float32."""
+        """Return a batch as :meth:`batch` draws it from torch's global generator, all float32."""
+        return {name: values.float() for name, values in self.batch(samples).items()}
+
+    def batch(
+        self, samples: Sequence[int], generator: torch.Generator | None = None
+    ) -> dict[str, Tensor]:
+        """Draw a batch.
+
+        Parameters
+        ----------
+        samples : sequence of int
+            Which ones.
+        generator : torch.Generator, optional
+            On the CPU; torch's global one where absent.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``fmri`` float32 (batch, voxels), and the targets: in float16 where they are kept so,
+            which a device turns into float32 faster than this process, else in float32.
+        """
         clips = self.clips_of(samples)
-        weights = self._weights(np.asarray(samples) % self.repetitions)
+        weights = self._weights(np.asarray(samples) % self.repetitions, generator)
         fmri = torch.from_numpy(np.ascontiguousarray(self.fmri[clips])).float()
         scans = (weights[..., None] * fmri).sum(1)
         if self.noise:
-            scans = scans + self.noise * torch.randn(scans.shape)
+            scans = scans + self.noise * torch.randn(scans.shape, generator=generator)
         batch = {"fmri": scans}
         for name, array in self.targets.items():
             rows: Any = clips
             if name in self.frame_targets:
-                rows = (clips, torch.randint(0, array.shape[1], (len(clips),)).numpy())
-            batch[name] = torch.from_numpy(np.ascontiguousarray(array[rows])).float()
+                frames = torch.randint(0, array.shape[1], (len(clips),), generator=generator)
+                rows = (clips, frames.numpy())
+            values = torch.from_numpy(np.ascontiguousarray(array[rows]))
+            batch[name] = values if values.dtype == torch.float16 else values.float()
         return batch
 
-    def _weights(self, chosen: np.ndarray) -> Tensor:
+    def _weights(self, chosen: np.ndarray, generator: torch.Generator | None) -> Tensor:
         shape = (len(chosen), self.repetitions)
         single = torch.nn.functional.one_hot(torch.from_numpy(chosen), self.repetitions).float()
-        drawn = -torch.rand(shape).clamp(min=1e-12).log()
+        drawn = -torch.rand(shape, generator=generator).clamp(min=1e-12).log()
         combined = drawn / drawn.sum(1, keepdim=True)
-        use = torch.rand(len(chosen), 1) < self.average_share
+        use = torch.rand(len(chosen), 1, generator=generator) < self.average_share
         return torch.where(use, combined, single)
-
-
-def as_is(batch: Any) -> Any:
-    """Collate function for a data set that already returns whole batches."""
-    return batch
 
 
 def repetition_mean(fmri: np.ndarray, clips: np.ndarray) -> Tensor:
