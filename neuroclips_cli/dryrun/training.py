@@ -185,7 +185,8 @@ def prior_objective(settings: Settings, model: Semantics, projector: TokenProjec
         reftm_temperature=options.reftm_temperature,
         softclip_epochs=options.prior_epochs if options.prior_contrast == "softclip" else 0,
     )
-    objective.draw_mix = _largest_mix
+    if projector.weight.device.type == "meta":
+        objective.draw_mix = _largest_mix
     return objective
 
 

@@ -23,7 +23,7 @@ from neuroclips_cli.backbones.blueprints import build
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from neuroclips_cli.config import Settings, load_settings
-from neuroclips_cli.dryrun import live
+from neuroclips_cli.dryrun import live, training
 from neuroclips_cli.dryrun.needs import blank
 from neuroclips_cli.dryrun.training import (
     build_perception,
@@ -189,8 +189,8 @@ def _counted(phase: str) -> Rows:
         "tokens": blank(many, backbones.tokens, backbones.token_dim),
         "text": blank(many, backbones.embed_dim),
     }
-    # On the meta device nobody can know that MixCo leaves half of a batch unmixed.
-    with mock.patch.object(live, "UNMIXED", 0.5), live.LiveBytes():
+    # MixCo leaves half of a batch unmixed on average; the estimate of memory counts more.
+    with mock.patch.object(training, "UNMIXED", 0.5), live.LiveBytes():
         learned = _operations(lambda: objective(batch)["loss"].backward()) / many
     frozen = _frozen_operations(settings, phase)
     return [

@@ -9,7 +9,7 @@ from unittest import mock
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from neuroclips_cli.dryrun import live
+from neuroclips_cli.dryrun import live, training
 from neuroclips_cli.dryrun.needs import inference, size_of
 from neuroclips_cli.dryrun.training import train_perception, train_semantics
 from tests.benchmarks.gpu.cases import CASES
@@ -53,10 +53,10 @@ def count(case: Case, place: Place) -> dict[str, Any]:
     """Return ``operations``, fewest ``bytes``, ``items`` and float32 ``memory`` of one call."""
     work = case.build(place)
     memory = {} if work.trained else {"float32": inference(work.networks, work.count)[0].peak}
-    # Half of a batch is mixed on average, see ``dryrun.live``.
+    # Half of a batch is mixed on average, see ``dryrun.training``.
     with (
         FlopCounterMode(display=False) as counter,
-        mock.patch.object(live, "UNMIXED", 0.5),
+        mock.patch.object(training, "UNMIXED", 0.5),
         live.LiveBytes(),
     ):
         work.count()
