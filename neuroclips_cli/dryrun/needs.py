@@ -15,6 +15,7 @@ from neuroclips_cli.dryrun.live import DevicePrecision, LiveBytes, bytes_of
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.training.objectives import Objective
 from neuroclips_cli.training.pieces import PiecedShare, backward_in_pieces
+from neuroclips_cli.training.shares import Share
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -148,8 +149,8 @@ def training_step(
     parameters, weights = size_of([objective])
     objective.train()
     share = PiecedShare(pieces)
-    if pieces > 1:
-        objective.share = share
+    # One process stands for each of several: there is nobody to exchange meta tensors with.
+    objective.share = share if pieces > 1 else Share(0, 1)
     with DevicePrecision(mixed), LiveBytes() as live:
         given = batch()
         if pieces > 1:

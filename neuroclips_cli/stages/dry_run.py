@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from neuroclips_cli import artifacts, console
+from neuroclips_cli import artifacts, company, console
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.config import Settings
 from neuroclips_cli.disk import human_size
@@ -94,10 +94,15 @@ def require_training_memory(
     advice = f"set {section}.recompute=true, a smaller batch or {section}.optimiser=adafactor"
     if latent_shape is not None:
         need = train_perception(settings, voxels, latent_shape, device=device, mixed=mixed)
-        return require_peak(device, need.peak, stage, advice)
+        return require_peak(device, need.peak + _exchanged(need), stage, advice)
     for need in train_semantics(settings, voxels, device=device, mixed=mixed):
-        require_peak(device, need.peak, need.stage, advice)
+        require_peak(device, need.peak + _exchanged(need), need.stage, advice)
     return None
+
+
+def _exchanged(need: Need) -> int:
+    """Return the bytes of the copy of all gradients that several processes exchange."""
+    return need.gradients if company.size() > 1 else 0
 
 
 def require_generation_memory(settings: Settings, device: str, voxels: int) -> None:
