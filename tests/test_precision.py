@@ -205,7 +205,7 @@ class _FixedPrior:
     def __init__(self, tokens):
         self.tokens = tokens
 
-    def draw(self, tokens):
+    def draw(self, tokens, generator=None):
         return {}
 
     def __call__(self, brain, tokens, **_):
