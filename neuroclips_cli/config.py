@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 
 from neuroclips_cli import schema
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.text import read_text
 from neuroclips_cli.values import check_value, nearest, parse_text
 
 if sys.version_info >= (3, 11):
@@ -248,13 +249,15 @@ def _from_file(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_FILE:
             raise UserError(f"{path} is larger than any settings: mend it or remove it")
-        text = path.read_text("utf-8")
+        text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); mend it or remove it") from error
+        raise UserError(
+            f"{path} cannot be read ({error}): write it in UTF-8, or remove it"
+        ) from error
     try:
-        tables = tomllib.loads(text)
+        tables = tomllib.loads(text.replace("\r\n", "\n"))
     except (ValueError, RecursionError) as error:  # a number or a nesting without end, too
         raise UserError(f"{path} is not valid TOML: {error}") from error
     return _checked(_flatten(tables, str(path)), str(path))

@@ -15,6 +15,7 @@ from typing import Any
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import walk
+from neuroclips_cli.io.text import read_text
 
 MEBIBYTE = 2**20
 SMALL_FILE, SMALL_FOLDER = 8 * MEBIBYTE, 64 * MEBIBYTE
@@ -82,7 +83,7 @@ def write_json(path: Path, content: Any) -> Path:
 def read_json(path: Path | str) -> Any:
     """Read a JSON file; a broken one is a :class:`UserError` that names it."""
     try:
-        return json.loads(Path(path).read_text("utf-8"))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:  # not text, not JSON, or nested without end
         raise UserError(f"{path} is not valid JSON ({error}); remove it and run again") from error
 
@@ -227,6 +228,10 @@ def _flush(path: Path) -> None:
                 os.fsync(stream.fileno())
 
 
+_NO_FOLDER_FLUSH = frozenset((errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF))
+"""How network file systems say that a folder cannot be flushed; their files still are."""
+
+
 def flush_folder(folder: Path) -> None:
     """Force a folder's entries to the disk, where the system knows how to (not on Windows)."""
     if os.name != "posix":
@@ -234,5 +239,8 @@ def flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_FLUSH:
+            raise
     finally:
         os.close(handle)

@@ -11,10 +11,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from neuroclips_cli import disk
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.file_lock import acquire
 
 PATIENCE_S = 1.0
 """How long a writer tries to get the lock before it takes the holder for another writer."""
@@ -25,7 +26,8 @@ def only_writer(folder: Path, stage: str, written: Path | None = None) -> Iterat
     """Hold the lock of ``folder/stage``, or of ``written`` in that folder, while the block runs.
 
     The operating system frees the lock when its process ends, however it ends, so a killed
-    run never blocks the next. Beside the lock lies a note of who holds it.
+    run never blocks the next; see :mod:`io.file_lock` for systems that give no locks. Beside the
+    lock lies a note of who holds it.
 
     Raises
     ------
@@ -35,9 +37,8 @@ def only_writer(folder: Path, stage: str, written: Path | None = None) -> Iterat
     lock, note = _paths(folder, stage)
     lock.parent.mkdir(parents=True, exist_ok=True)
     # Somebody who only asks who writes holds the lock for a moment too (see holder).
-    guard = FileLock(lock, timeout=PATIENCE_S)
     try:
-        guard.acquire(poll_interval=0.02)
+        guard = acquire(lock, PATIENCE_S)
     except Timeout:
         raise UserError(
             f"{written or folder / stage} is being written by {_describe(_read(note))}; "
@@ -61,8 +62,11 @@ def in_turn(path: Path) -> Iterator[None]:
     """Let one process at a time make a file that several may want; the others wait for it."""
     lock = path.parent.parent / ".locks" / f"{path.name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):
+    guard = acquire(lock, -1)
+    try:
         yield
+    finally:
+        guard.release()
 
 
 def holder(folder: Path, stage: str) -> str:
@@ -70,12 +74,11 @@ def holder(folder: Path, stage: str) -> str:
     lock, note = _paths(folder, stage)
     if not lock.exists():
         return ""
-    guard = FileLock(lock, timeout=0)
     try:
-        guard.acquire()
+        guard = acquire(lock, 0)
     except Timeout:
         return _describe(_read(note))
-    except OSError:
+    except (OSError, UserError):
         return ""
     guard.release()
     return ""

@@ -202,3 +202,22 @@ def test_gif_that_holds_a_picture(make, tmp_path):
     metrics = json.loads((out / "metrics.json").read_text())["metrics"]
     assert metrics["ssim"]["mean"] == pytest.approx(1, abs=1e-9)
     assert metrics["psnr"]["mean"] == pytest.approx(100)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="preloads a library that refuses locks")
+def test_file_system_without_locks(shared, simulated, tmp_path):
+    case = shared / "cases" / "file-system-without-locks" / "nolock.c"
+    library = tmp_path / "nolock.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, case], check=True)
+    data = simulated.parent / "data"
+    script = "import sys; from neuroclips_cli.cli.main import main; sys.exit(main())"
+    for number in ("37", "524"):
+        words = ["preprocess", "--profile", "tiny", "--dataset", str(data)]
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words, "--workdir", f"runs{number}"],
+            env={**os.environ, "LD_PRELOAD": str(library), "FLOCK_ERRNO": number},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and "gives no locks" in done.stderr, done.stderr

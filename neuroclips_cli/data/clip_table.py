@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.text import read_text
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,8 @@ def _rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
     if not path.exists():
         return []
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, restval="")
-            columns, rows = reader.fieldnames or (), list(reader)
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
+        columns, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no table in UTF-8 ({error}): correct or remove it") from error
     lacking = [name for name in needed if name not in columns]

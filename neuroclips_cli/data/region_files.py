@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import check_length, guarded, load
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.text import read_text
 
 LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
 CORTEX = (LEFT, RIGHT)
@@ -296,8 +298,8 @@ def _table_beside(path: Path) -> tuple[Names] | None:
     if not table.is_file():
         return None
     try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream, delimiter="\t"))
+        lines = io.StringIO(read_text(table), newline="")
+        rows = list(csv.DictReader(lines, delimiter="\t"))
         return ({int(row["index"]): str(row["name"]) for row in rows},)
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise UserError(
