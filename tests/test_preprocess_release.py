@@ -133,7 +133,7 @@ def test_captions_of_the_wrong_number_are_named_and_h5_files_are_read(
     tmp_path, shared, monkeypatch
 ):
     h5py = pytest.importorskip("h5py", reason="captions as HDF5 need h5py")
-    from neuroclips_cli.data.release import caption_file, read_caption_list
+    from neuroclips_cli.data.released_captions import caption_file, read_caption_list
 
     folder = write(tmp_path / "release")
     path = folder / "cc2017_train_captions.h5"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroclips_cli.disk import read_json
+from neuroclips_cli.data.pixel_range import PixelRange, find_range
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ReleasedSplit:
     fmri : Tensor
         (clips, repetitions, voxels).
     frames : Tensor
-        (clips, Nf, 3, height, width) or channels last; uint8, or floating in 0..1 or 0..255.
+        (clips, Nf, 3, height, width) or channels last; any numeric type and pixel range.
     """
 
     name: str
@@ -60,23 +60,34 @@ class ReleasedSplit:
         """Clips of one film."""
         return self.clips // SEGMENTS[self.name]
 
+    def films(self) -> list[slice]:
+        """Return the clips of each film."""
+        length = self.per_segment
+        return [slice(k * length, (k + 1) * length) for k in range(SEGMENTS[self.name])]
+
     def scans(self, rows: slice) -> np.ndarray:
         """Return float32 (rows, repetitions, voxels) of some clips."""
         scans: np.ndarray = self.fmri[rows].float().numpy()
         return scans
 
-    def pictures(self) -> Iterator[np.ndarray]:
+    def pixel_range(self, path: Path) -> PixelRange:
+        """Look through all frames for their pixel range; see :func:`pixel_range.find_range`."""
+        return find_range(self._clips(), str(path))
+
+    def pictures(self, pixels: PixelRange) -> Iterator[np.ndarray]:
         """Yield uint8 (Nf, h, w, 3) clip by clip, so that no more is ever in memory."""
-        floating = self.frames.is_floating_point()
-        first = self.frames[: min(8, self.clips)]
-        scale = 255.0 if floating and float(first.max()) <= 1.5 else 1.0
+        for clip in self._clips():
+            yield np.ascontiguousarray(pixels.to_uint8(clip))
+
+    def _clips(self) -> Iterator[np.ndarray]:
+        """Yield the frames as stored, (Nf, h, w, 3), clip by clip."""
+        import torch
+
         for row in range(self.clips):
             clip = self.frames[row]
             if self.frames.shape[2] == 3:
                 clip = clip.permute(0, 2, 3, 1)
-            if floating:
-                clip = (clip.float() * scale).round().clamp(0, 255).byte()
-            yield clip.contiguous().numpy()
+            yield (clip.float() if clip.dtype == torch.bfloat16 else clip).numpy()
 
 
 def check_split(
@@ -156,53 +167,3 @@ def check_together(train: ReleasedSplit, test: ReleasedSplit, folder: Path) -> N
             f"{train.per_segment} and {test.per_segment} clips, where 4320 and 1200 are published: "
             "fetch the tensors again"
         )
-
-
-def caption_file(folder: Path, split: str) -> Path | None:
-    """Return the captions of a split: a ``.json`` or ``.h5`` whose name says so, if any."""
-    found = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix in (".json", ".h5", ".hdf5")
-        and "caption" in path.stem.lower()
-        and split in path.stem.lower()
-    )
-    return found[0] if found else None
-
-
-def read_caption_list(path: Path, clips: int) -> list[str]:
-    """Read one caption per clip.
-
-    Parameters
-    ----------
-    path : Path
-        JSON list of text, or HDF5 with one data set of text (``cc2017_train_captions.h5``).
-    clips : int
-        How many there must be.
-
-    Raises
-    ------
-    UserError
-        If there are more or fewer, or h5py is missing.
-    """
-    content = read_json(path) if path.suffix == ".json" else _read_h5(path)
-    if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
-        raise UserError(f"{path} is no list of captions: write one text per clip")
-    if len(content) != clips:
-        raise UserError(f"{path} holds {len(content)} captions for {clips} clips: correct it")
-    return [" ".join(text.split()) for text in content]
-
-
-def _read_h5(path: Path) -> Sequence[str] | None:
-    try:
-        import h5py  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError as problem:
-        raise UserError(
-            f"reading {path} needs h5py: run `pip install 'neuroclips[release]'`, or write the "
-            "captions as a JSON list"
-        ) from problem
-    with h5py.File(path) as file:
-        sets = [value for value in file.values() if isinstance(value, h5py.Dataset)]
-        if len(sets) != 1 or sets[0].ndim != 1:
-            return None
-        return [str(text, "utf-8") if isinstance(text, bytes) else text for text in sets[0][:]]

@@ -72,7 +72,8 @@ def _toml(path: Path) -> None:
 
 def _release(path: Path) -> None:
     from neuroclips_cli.backbones.published.files import read_torch
-    from neuroclips_cli.data.release import check_split, read_caption_list
+    from neuroclips_cli.data.release import check_split
+    from neuroclips_cli.data.released_captions import read_caption_list
 
     if path.suffix == ".json":
         read_caption_list(path, 5)
@@ -82,7 +83,7 @@ def _release(path: Path) -> None:
     opened, sound = read_torch(path), torch.zeros(5, 2, 3, 4, 4)
     if path.name.startswith("GT"):
         split = check_split("test", 1, torch.zeros(5, 10, 6), opened, 2, path.parent)
-        for _ in split.pictures():
+        for _ in split.pictures(split.pixel_range(path)):
             pass
     else:
         check_split("test", 1, opened, sound, 2, path.parent).scans(slice(0, 5))
