@@ -221,3 +221,19 @@ def test_file_system_without_locks(shared, simulated, tmp_path):
             check=False,
         )
         assert done.returncode == 0 and "gives no locks" in done.stderr, done.stderr
+
+
+def test_released_scans_with_a_hole(make, tmp_path, capsys):
+    root = make("released-scans-with-a-hole")
+    capsys.readouterr()
+    words = ["--workdir", str(tmp_path / "runs"), "--profile", "tiny"]
+    assert cli.run(["preprocess", "--from-release", str(root), *words]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "subj01_train_fmri.pt" in said and "clip 3, repetition 1, voxel 5): left out" in said
+    done = tmp_path / "runs" / "sub-01" / "preprocess"
+    assert np.load(done / "fmri_train.npy").shape == (216, 2, 299)
+    assert np.isfinite(np.load(done / "fmri_train.npy")).all()
+    assert np.load(done / "fmri_test.npy").shape == (60, 299)
+    with np.load(done / "selection.npz") as selection:
+        assert np.flatnonzero(selection["excluded"]).tolist() == [5]
+    assert cli.run(["train-pr", *words, "--epochs", "1"]) == 0

@@ -13,6 +13,7 @@ from neuroclips_cli.data import panels
 from neuroclips_cli.data.decoding import PictureReader
 from neuroclips_cli.data.frame_times import FrameTimes
 from neuroclips_cli.data.gif_file import is_gif, whole_scans
+from neuroclips_cli.data.pixel_range import Uint8Clips, find_range
 from neuroclips_cli.data.probe import SUFFIXES
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
@@ -110,10 +111,11 @@ def _open_array(path: Path, option: str) -> np.ndarray:
             f"{option} {path} is not a readable .npy array: write uint8 (clips, frames, height, "
             "width, 3) with numpy.save."
         ) from problem
-    if array.dtype != np.uint8 or array.ndim != 5 or array.shape[-1] != 3 or 0 in array.shape:
+    sound = array.dtype.kind in "uif" and array.ndim == 5 and array.shape[-1] == 3
+    if not sound or 0 in array.shape:
         raise UserError(
-            f"{option} {path} holds {array.dtype} {array.shape}: it must be uint8 (clips, frames, "
-            "height, width, 3)."
+            f"{option} {path} holds {array.dtype} {array.shape}: it must be numbers (clips, "
+            "frames, height, width, 3), best as uint8."
         )
     return array
 
@@ -386,6 +388,7 @@ def open_clips(
         return FolderClips(files, clip_s, target_fps, size, panel)
     if panel is not None:
         raise UserError(f"{option} {path} is an array: --panels is for folders of clips")
-    array = _open_array(path, option)
+    stored = _open_array(path, option)
+    array = Uint8Clips(stored, find_range(stored, f"{option} {path}"))
     rows = np.array([entry for entry in names.values() if isinstance(entry, int)])
     return ArrayClips(array, rows, array.shape[1] / clip_s, target_fps, size)

@@ -37,6 +37,34 @@ class PixelRange:
 BYTES, UNIT, SIGNED = PixelRange(), PixelRange(0.0, 1.0), PixelRange(-1.0, 1.0)
 
 
+@dataclass(frozen=True)
+class Uint8Clips:
+    """An array of clips of any type and range, handed out as uint8.
+
+    Attributes
+    ----------
+    stored : (clips, frames, height, width, 3)
+        Usually memory-mapped.
+    pixels : PixelRange
+    """
+
+    stored: NDArray[np.generic]
+    pixels: PixelRange
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.stored)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the stored array."""
+        return self.stored.shape
+
+    def __getitem__(self, clip: int) -> NDArray[np.uint8]:
+        """Return uint8 (frames, height, width, 3) of one clip."""
+        return self.pixels.to_uint8(self.stored[clip])
+
+
 def find_range(clips: Iterable[NDArray[np.generic]], what: str) -> PixelRange:
     """Look through all clips and tell which range their values have.
 

@@ -88,13 +88,26 @@ class ClipShape:
         return f"{self.frames} frames at {self.fps:.4g} fps, {self.width} x {self.height} pixels"
 
 
+class ClipArray(Protocol):
+    """An array of clips: uint8 (clips, frames, h, w, 3)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the array's shape."""
+        ...
+
+    def __getitem__(self, clip: int, /) -> np.ndarray:
+        """Return one clip."""
+        ...
+
+
 @dataclass(frozen=True)
 class ArrayClips:
     """Some rows of an array of clips, handed out at the protocol's frame rate and size.
 
     Attributes
     ----------
-    array : numpy.ndarray
+    array : numpy.ndarray or Uint8Clips
         uint8 (clips, frames, h, w, 3), usually memory-mapped.
     rows : numpy.ndarray
         int (n,), which clips, in which order.
@@ -104,7 +117,7 @@ class ArrayClips:
         What `read` returns.
     """
 
-    array: np.ndarray
+    array: ClipArray
     rows: np.ndarray
     fps: float
     target_fps: float
