@@ -25,7 +25,13 @@ import numpy as np
 from neuroclips_cli.artifacts import open_stage, read_array, read_csv, require_stage
 from neuroclips_cli.config import Settings, load_settings
 from neuroclips_cli.metrics.comparison import paired_differences
+from neuroclips_cli.protocols.evaluation_config import (
+    JUDGES,
+    EvaluationConfig,
+    evaluation_config,
+)
 from neuroclips_cli.stages import preprocess, simulate, train_pr, train_sr
+from neuroclips_cli.stages.judging import load_judges
 from neuroclips_cli.stages.reconstruct import Reconstruction
 
 BEGIN, END = "<!-- departures table -->", "<!-- end of departures table -->"
@@ -187,7 +193,7 @@ class Decoding:
         tokens, blurry = self.parts.tokens(), self.parts.blurry()
         keyframes = self.parts.keyframes(tokens, blurry)
         made = self.parts.clips(blurry, keyframes, self.parts.captions(keyframes, tokens))
-        plan, own = self.settings.evaluate, np.arange(len(made))
+        plan, own = how(self.settings), np.arange(len(made))
         true = self.frames()
         rate = true.shape[1] / self.settings.data.clip_s
         pair = (
@@ -220,7 +226,12 @@ def decode(work: Path, seed: int, way: str, product: str) -> None:
                 shutil.copy(work / f"seed-{seed}" / BASE / "sub-01" / name / made, stage.folder)
         parts = Reconstruction(settings, stage, inputs, scans[numbers], numbers)
         table = [row for row in read_csv(inputs["preprocess"] / "clips.csv") if is_test(row)]
-        decoding = Decoding(settings, parts, inputs["preprocess"], lambda: load_judges(settings))
+        decoding = Decoding(
+            settings,
+            parts,
+            inputs["preprocess"],
+            lambda: load_judges(how(settings), JUDGES, "cpu", "float32"),
+        )
         columns: Columns = getattr(decoding, product)()
         rows = [
             [table[number]["clip"], table[number]["scene"], *(v[i] for v in columns.values())]
@@ -288,18 +299,9 @@ def measured(work: Path, seeds: Sequence[int], way: str, product: str) -> Measur
     return {seed: read_csv(path) for seed, path in paths.items() if path.is_file()}
 
 
-def load_judges(settings: Settings) -> Any:
-    """Load the networks that judge clips."""
-    from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
-    from neuroclips_cli.backbones.clip import load_clip
-    from neuroclips_cli.metrics.suite import Judges
-
-    names = settings.backbones
-    return Judges(
-        image=load_image_classifier(names.image_classifier, "cpu"),
-        video=load_video_classifier(names.video_classifier, "cpu"),
-        clip=load_clip(names.clip, "cpu"),
-    )
+def how(settings: Settings) -> EvaluationConfig:
+    """Return how clips of the practice world are judged."""
+    return evaluation_config(settings, practice_world=True, scans=True)
 
 
 def main() -> None:

@@ -76,8 +76,6 @@ class BackboneSettings:
     domain_adapter: str
     motion_adapter: str
     sparsectrl: str
-    image_classifier: str
-    video_classifier: str
     tokens: int
     token_dim: int
     embed_dim: int
@@ -225,7 +223,11 @@ class FuseSettings:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """The metric protocol (paper 4.3)."""
+    """How to measure (paper 4.3): a protocol, and what of it is changed.
+
+    ``fps`` and ``size`` of 0 and empty judges (``image_classifier``, ``video_classifier``,
+    ``clip``) are the protocol's own.
+    """
 
     fps: int
     size: int
@@ -234,11 +236,13 @@ class EvaluateSettings:
     bootstrap_samples: int
     shuffles: int
     batch_size: int
+    protocol: str
+    image_classifier: str
+    video_classifier: str
+    clip: str
     # With a default: run folders made before they existed were evaluated so.
-    protocol: str = "standard"
     monte_carlo: int = 0
     also: tuple[str, ...] = ()
-    clip: str = ""
     perceptual: str = ""
 
 
@@ -266,7 +270,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
     "reconstruct.keyframe_contrast": ("auto", "none", "released"),
     "reconstruct.captioner": ("blip2", "git"),
-    "evaluate.protocol": ("standard", "neuroclips", "mindvideo", "mind-animator", "neurons"),
+    "evaluate.protocol": (
+        *("auto", "standard", "practice-world"),
+        *("neuroclips", "mindvideo", "mind-animator", "neurons"),
+    ),
     "evaluate.also": ("epe", "lpips"),
 }
 """The words that a key accepts; ``name:<x>`` stands for a number from 0 to 1 after the colon."""
@@ -311,6 +318,8 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "reconstruct.control_scale": (0, None),
     "reconstruct.keyframe_guidance_scale": (0, None),
     "fuse.threshold": (0, 1),
+    "evaluate.fps": (0, None),
+    "evaluate.size": (0, None),
     "evaluate.ways": (2, None),
     "evaluate.retrieval_part": (2, None),
     "evaluate.shuffles": (0, None),

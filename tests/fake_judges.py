@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from neuroclips_cli.metrics.suite import Judges
+from neuroclips_cli.protocols.evaluation_config import JUDGES
+from neuroclips_cli.stages import judging
 
 CLASSES = 60
 
@@ -54,6 +57,13 @@ class PatchEmbedder:
 def judges() -> Judges:
     """Return one of each."""
     return Judges(image=RandomClassifier(0), video=RandomClassifier(1), clip=PatchEmbedder())
+
+
+def install(patch: pytest.MonkeyPatch, chosen: Judges | None = None) -> None:
+    """Let stand-ins judge wherever ``evaluate`` would load networks."""
+    patch.setattr(judging, "find_judges", lambda config: judging.JudgesAtHand(JUDGES, ""))
+    patch.setattr(judging, "load_judges", lambda *rest: chosen or judges())
+    patch.setattr(judging, "token_clip", lambda *rest: PatchEmbedder())
 
 
 def draw_clips(count: int, frames: int, size: int = 16, seed: int = 0) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny_backbones as tiny
@@ -115,15 +117,27 @@ def test_the_captioner_says_the_same_about_the_same_frame(backbones, frames):
     assert all("<image>" not in text for text in captions)
 
 
-def test_classifiers_give_probabilities(backbones, frames):
+def test_classifiers_give_probabilities(tmp_path, frames):
     from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
 
-    images = load_image_classifier(backbones.image_classifier).probabilities(frames, batch_size=2)
+    image, video = str(tmp_path / "image"), str(tmp_path / "video")
+    tiny.save_image_classifier(Path(image))
+    tiny.save_video_classifier(Path(video))
+    images = load_image_classifier(image).probabilities(frames, batch_size=2)
     clips = np.stack([np.resize(frames, (16, *frames.shape[1:]))] * 3)
-    videos = load_video_classifier(backbones.video_classifier).probabilities(clips, batch_size=2)
+    videos = load_video_classifier(video).probabilities(clips, batch_size=2)
     for rows, count in ((images, 5), (videos, 3)):
         assert rows.shape == (count, tiny.CLASSES) and rows.dtype == np.float32
         assert np.allclose(rows.sum(1), 1, atol=1e-5)
+    for load, ref, wanted in (
+        (load_image_classifier, video, "needs a ViTForImageClassification"),
+        (load_video_classifier, image, "needs a VideoMAEForVideoClassification"),
+    ):
+        with pytest.raises(UserError, match=wanted):
+            load(ref)
+    (tmp_path / "image" / "config.json").write_text("[]")
+    with pytest.raises(UserError, match="config.json.* names no network"):
+        load_image_classifier(image)
 
 
 def test_every_motion_module_normalises_frame_by_frame(backbones):

@@ -13,7 +13,7 @@ import pytest
 from neuroclips_cli import artifacts
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.reporting import published, tables
+from neuroclips_cli.reporting import published
 from neuroclips_cli.reporting.formats import escape_latex
 from neuroclips_cli.stages import compare, evaluate
 
@@ -21,7 +21,7 @@ from neuroclips_cli.stages import compare, evaluate
 @pytest.fixture
 def chosen(tmp_path, monkeypatch):
     """Two evaluated runs of one subject: the better one, and one without blurry clips."""
-    monkeypatch.setattr(evaluate, "_load_judges", lambda settings: fake_judges.judges())
+    fake_judges.install(monkeypatch)
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
     fake_run.write(chosen, noise=60.0, run="reconstruct-without-blurry")
@@ -40,7 +40,7 @@ def edit(path, change) -> None:
 def test_runs_are_compared_by_name_with_intervals_and_the_papers_values(chosen, capsys):
     first, second = compare.run(chosen, ["reconstruct", "evaluate-without-blurry"])
     assert not first.differences
-    assert first.published["ssim"] == 0.390
+    assert first.published["ssim"] == 0.392  # subject 1
     assert second.published["ssim"] == 0.256
     found = second.differences["ssim"]
     result = artifacts.read_json(artifacts.run_folder(chosen) / "evaluate" / "metrics.json")
@@ -178,7 +178,15 @@ def test_the_published_tables_agree_with_themselves():
         assert sum(three) / 3 == pytest.approx(published.NEUROCLIPS[name], abs=0.0021)
     assert published.NEUROCLIPS["retrieval_fmri_to_image"] == 0.222
     assert published.NEUROCLIPS["retrieval_image_to_fmri"] == 0.188
-    assert tables.NEUROCLIPS is published.NEUROCLIPS
+    for subject in (1, 2, 3):
+        mean = published.of_subject(subject)
+        assert mean["ssim"] == published.TABLE_1[5 + subject].mean["ssim"]
+        assert mean["retrieval_image_to_fmri"] == (0.207, 0.198, 0.159)[subject - 1]
+        assert published.counterpart("evaluate", subject) == mean
+        assert published.counterpart("evaluate-fuse", subject) == mean
+    assert published.of_subject(4) is published.of_subject(None) is published.NEUROCLIPS
+    assert published.counterpart("reconstruct-captioner-git")["frame_50way"] == 0.174
+    assert published.counterpart("evaluate-control-vae") == {}
 
 
 def test_latex_commands_in_names_are_spelled_out():

@@ -9,7 +9,7 @@ import pytest
 
 from neuroclips_cli import artifacts, manifest
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages import controls, evaluate, reconstruct
+from neuroclips_cli.stages import controls, evaluate, judging, reconstruct
 
 STILL = ("nearest-training-clip", "mean-frame", "frozen-frame")
 
@@ -17,7 +17,7 @@ STILL = ("nearest-training-clip", "mean-frame", "frozen-frame")
 @pytest.fixture
 def chosen(tmp_path, monkeypatch):
     """A run with scans that tell which clip was shown, and a training set that holds some."""
-    monkeypatch.setattr(evaluate, "_load_judges", lambda settings: fake_judges.judges())
+    fake_judges.install(monkeypatch)
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
     folder = artifacts.run_folder(chosen) / "preprocess"
@@ -64,7 +64,7 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
 def test_a_second_run_has_nothing_to_make(chosen, monkeypatch):
     controls.run(chosen, ("mean-frame",))
     monkeypatch.setattr(controls, "fill_rows", lambda *a, **k: pytest.fail("made again"))
-    monkeypatch.setattr(evaluate, "_load_judges", lambda settings: pytest.fail("measured again"))
+    monkeypatch.setattr(judging, "load_judges", lambda *rest: pytest.fail("measured again"))
     controls.run(chosen, ("mean-frame",))
 
 

@@ -13,6 +13,7 @@ from neuroclips_cli.config import load_settings
 from neuroclips_cli.dryrun.live import DevicePrecision, LiveBytes, bytes_of
 from neuroclips_cli.dryrun.walk import walk
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.stages import doctor, dry_run
 
 
@@ -92,9 +93,11 @@ def _other_width():
     "name", ["vae", "clip", "motion_adapter", "sparsectrl", "image_classifier", "video_classifier"]
 )
 def test_published_sizes_give_the_known_size_of_the_files(name):
-    backbones = load_settings({"run.profile": "paper"}, environ={}).backbones
-    known = REPOSITORIES[getattr(backbones, name)].size
-    network = build(name, backbones)
+    chosen = load_settings({"run.profile": "paper"}, environ={})
+    judges = evaluation_config(chosen, practice_world=False, scans=True).judges
+    where = judges if name.endswith("_classifier") else chosen.backbones
+    known = REPOSITORIES[getattr(where, name)].size
+    network = build(name, where)
     made = bytes_of([*network.parameters(), *network.buffers()])
     assert made == pytest.approx(known, rel=0.01)
 

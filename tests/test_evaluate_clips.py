@@ -11,6 +11,7 @@ from PIL import Image
 
 from neuroclips_cli.data import panels
 from neuroclips_cli.data.clips import list_clips, open_clips, read_clip
+from neuroclips_cli.data.loaded_clips import load_clips
 from neuroclips_cli.errors import UserError
 
 
@@ -71,8 +72,9 @@ def test_a_folder_may_mix_formats_and_all_come_out_alike(tmp_path):
     names = list_clips(tmp_path, "--pred")
     assert list(names) == ["clip-9", "clip-10"]
     source = open_clips(tmp_path, names, "--pred", clip_s=2.0, target_fps=3, size=16)
-    assert source.read(np.arange(2)).shape == (2, 6, 16, 16, 3)
-    assert [shape.frames for shape in source.shapes()] == [16, 16]
+    (loaded,) = load_clips([source], 3, 16, tmp_path)
+    assert loaded.read(np.arange(2), 6).shape == (2, 6, 16, 16, 3)
+    assert [shape.frames for shape in loaded.shapes] == [16, 16]
 
 
 def test_an_array_file_is_a_set_of_clips(tmp_path):
@@ -80,7 +82,7 @@ def test_an_array_file_is_a_set_of_clips(tmp_path):
     np.save(tmp_path / "clips.npy", clips)
     names = list_clips(tmp_path / "clips.npy", "--gt")
     source = open_clips(tmp_path / "clips.npy", names, "--gt", clip_s=2.0, target_fps=8, size=16)
-    np.testing.assert_array_equal(source.read(np.array([2, 0])), clips[[2, 0]])
+    np.testing.assert_array_equal(source.read(np.array([2, 0]), 16), clips[[2, 0]])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,8 @@ def test_side_by_side_panels_are_cut(tmp_path, border, order):
         opened = open_clips(
             tmp_path, clips, "--pred", clip_s=2.0, target_fps=2, size=size, panel=place
         )
-        assert np.array_equal(opened.read(np.array([0]))[0], frames)
+        (loaded,) = load_clips([opened], 2, size, tmp_path)
+        assert np.array_equal(loaded.read(np.array([0]), 4)[0], frames)
 
 
 def test_panels_that_cannot_be_cut_are_one_sentence(tmp_path):

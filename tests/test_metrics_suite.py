@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import fake_judges
 import numpy as np
 import pytest
 
 from neuroclips_cli.metrics import suite
-from neuroclips_cli.metrics.controls import scene_derangement
+from neuroclips_cli.metrics.common_time import NothingInCommon, pair_up
+from neuroclips_cli.metrics.controls import derangements, scene_derangement
 from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
-from neuroclips_cli.metrics.resample import ArrayClips
+from neuroclips_cli.metrics.resample import ArrayClips, ClipShape
+from neuroclips_cli.metrics.rules import Rules
 from neuroclips_cli.metrics.statistics import summarise
 
 PLAN = suite.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
@@ -126,3 +130,84 @@ def test_the_scene_control_is_at_chance_where_neighbours_would_give_the_answer_a
     assert moved["ssim"].mean() < 0.7 < scores.metrics["ssim"].mean()
     without = suite.measure(source(alike), source(alike), fake_judges.judges(), suite.Plan())
     assert without.shuffled_scenes == {}
+
+
+class Ragged:
+    """Clips of different length, held as they are."""
+
+    def __init__(self, clips: list[np.ndarray]) -> None:
+        self.clips = clips
+        self.lengths = np.array([len(clip) for clip in clips])
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def read(self, clips: np.ndarray, frames: int) -> np.ndarray:
+        return np.stack([self.clips[int(clip)][:frames] for clip in clips])
+
+
+@pytest.mark.parametrize("rules", [Rules(), Rules(truth_classes=3, pairs="all", gate=0.5)])
+def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
+    rng = np.random.default_rng(3)
+    lengths = rng.integers(1, 7, size=14)
+    true = [c[:n] for c, n in zip(fake_judges.draw_clips(14, 6), lengths, strict=True)]
+    made = [c[:n] for c, n in zip(fake_judges.draw_clips(14, 6, seed=5), lengths, strict=True)]
+    plan = suite.Plan(batch_size=4, shuffles=2, rules=rules, monte_carlo=20)
+    together = suite.measure(Ragged(made), Ragged(true), fake_judges.judges(), plan)
+    alone = suite.Plan(shuffles=0, rules=rules)
+    for row, (one, other) in enumerate(zip(made, true, strict=True)):
+        single = suite.measure(Ragged([one]), Ragged([other]), fake_judges.judges(), alone)
+        for name, values in together.metrics.items():
+            if len(one) == 1 and name == "clip_pcc":
+                assert np.isnan(values[row]) and name not in single.metrics
+            else:
+                assert values[row] == pytest.approx(single.metrics[name][0], abs=1e-6), name
+    order = derangements(14, 2, 0)
+    for name in ("frame_2way", "clip_similarity", "ssim"):
+        expected = np.zeros(14)
+        for pairing in order:
+            for row, source in enumerate(pairing):
+                both = min(lengths[row], lengths[source])
+                pair = Ragged([made[source][:both]]), Ragged([true[row][:both]])
+                single = suite.measure(*pair, fake_judges.judges(), alone)
+                expected[row] += single.metrics[name][0] / 2
+        np.testing.assert_allclose(together.shuffled[name], expected, atol=1e-6, err_msg=name)
+
+
+def test_metrics_without_their_judges_are_left_out(clips):
+    whole = suite.measure(source(clips), source(clips[::-1]), fake_judges.judges(), PLAN)
+    lacking = {
+        "image": {"frame_2way", "frame_50way"},
+        "video": {"video_2way", "video_50way"},
+        "clip": {"clip_pcc", "clip_similarity"},
+    }
+    for judge, names in lacking.items():
+        some = dataclasses.replace(fake_judges.judges(), **{judge: None})
+        scores = suite.measure(source(clips), source(clips[::-1]), some, PLAN)
+        assert whole.metrics.keys() - scores.metrics.keys() == names
+        assert scores.shuffled.keys() == scores.metrics.keys()
+        for name, values in scores.metrics.items():
+            np.testing.assert_array_equal(values, whole.metrics[name], err_msg=name)
+
+
+def test_pairs_are_cut_to_the_time_that_both_clips_have():
+    frames = np.arange(2 * 8, dtype=np.uint8).reshape(2, 8, 1, 1, 1).repeat(3, -1)
+
+    class Shaped(Ragged):
+        def __init__(self, clips, starts) -> None:
+            super().__init__(clips)
+            self.shapes = [
+                ClipShape(len(c), 4, 1, 1, s) for c, s in zip(clips, starts, strict=True)
+            ]
+
+    made = Shaped([frames[0], frames[1][2:]], [0, 0.5])
+    true = Shaped([frames[0][:5], frames[1]], [0, 0])
+    pairs = pair_up(made, true, ["a", "b"], 4)
+    assert [pair.compared_s for pair in pairs.unequal] == [1.25, 1.5]
+    assert pairs.pred.lengths.tolist() == pairs.gt.lengths.tolist() == [5, 6]
+    for row, count in ((0, 5), (1, 6)):
+        read = [side.read(np.array([row]), count) for side in (pairs.pred, pairs.gt)]
+        np.testing.assert_array_equal(*read)
+    late = Shaped([frames[0], frames[1]], [0, 2.0])
+    with pytest.raises(NothingInCommon, match="pair b: 2 to 4 s and 0 to 2 s"):
+        pair_up(late, true, ["a", "b"], 4)

@@ -89,7 +89,7 @@ def test_array_clips_are_read_in_the_order_asked_for():
     array = noise(5, 16, 8, 8, 3)
     source = ArrayClips(array, np.array([4, 1, 0]), fps=8, target_fps=3, size=8)
     np.testing.assert_array_equal(
-        source.read(np.array([2, 0])), array[[0, 4]][:, [0, 3, 5, 8, 11, 13]]
+        source.read(np.array([2, 0]), 6), array[[0, 4]][:, [0, 3, 5, 8, 11, 13]]
     )
 
 

@@ -64,7 +64,7 @@ def browse(page, folder):
 def html(tmp_path_factory):
     chosen = fake_run.settings(tmp_path_factory.mktemp("runs"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "_load_judges", lambda settings: fake_judges.judges())
+        fake_judges.install(patch)
         fake_run.write(chosen)
         fake_run.write_chains(chosen)
         evaluate.run(chosen)

@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs")
     chosen = fake_run.settings(workdir)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "_load_judges", lambda settings: fake_judges.judges())
+        fake_judges.install(patch)
         fake_run.write(chosen)
         fake_run.write_chains(chosen)
         evaluate.run(chosen)
@@ -126,7 +126,7 @@ def test_it_shows_distributions_controls_and_brain_maps(page):
 
 
 def test_a_bare_report_names_what_would_add_to_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "_load_judges", lambda settings: fake_judges.judges())
+    fake_judges.install(monkeypatch)
     chosen = fake_run.settings(tmp_path, **{"evaluate.shuffles": 0})
     fake_run.write(chosen)
     evaluate.run(chosen)

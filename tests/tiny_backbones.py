@@ -32,8 +32,6 @@ def save_all(folder: Path) -> dict[str, object]:
         "scene_unet": save_scene_unet,
         "motion_adapter": save_motion_adapter,
         "sparsectrl": save_sparsectrl,
-        "image_classifier": save_image_classifier,
-        "video_classifier": save_video_classifier,
     }
     for name, save in makers.items():
         save(folder / name)

@@ -17,6 +17,7 @@ from neuroclips_cli.backbones.loading import locate, quiet_libraries
 from neuroclips_cli.backbones.local import folder_of
 from neuroclips_cli.backbones.needs import NEEDED
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.protocols import JudgeReferences
 from neuroclips_cli.schema import BackboneSettings
 
 _STABLE_VAE = {
@@ -107,16 +108,23 @@ out has the library's default."""
 
 CLIP_NAME = "ViT-bigG-14"
 """OpenCLIP's own name of the published CLIP model (paper 3.2)."""
+CLIP_NAMES = {
+    "timm/vit_large_patch14_clip_224.openai": "ViT-L-14",
+    "timm/vit_base_patch32_clip_224.openai": "ViT-B-32",
+}
+"""OpenCLIP's own names of the models that judge."""
 
 
-def build(name: str, backbones: BackboneSettings, device: str = "meta") -> nn.Module:
+def build(
+    name: str, backbones: BackboneSettings | JudgeReferences, device: str = "meta"
+) -> nn.Module:
     """Build one frozen network, on the meta device or with random weights on another.
 
     Parameters
     ----------
     name : str
-        A key of ``[backbones]`` that names a network.
-    backbones : BackboneSettings
+        A key of ``[backbones]`` that names a network, or a judge.
+    backbones : BackboneSettings or JudgeReferences
         Where it is.
     device : str
         A torch device; its own generator draws the weights, which takes a GPU seconds.
@@ -135,7 +143,7 @@ def build(name: str, backbones: BackboneSettings, device: str = "meta") -> nn.Mo
     config = own_config(name, backbones)
     try:
         with torch.device(device):
-            network = _clip(config) if name == "clip" else _network(name, config)
+            network = _clip(config, backbones.clip) if name == "clip" else _network(name, config)
     except (KeyError, TypeError, ValueError) as problem:
         raise UserError(
             f"the configuration of {name} ({getattr(backbones, name)}) describes no such network "
@@ -144,7 +152,7 @@ def build(name: str, backbones: BackboneSettings, device: str = "meta") -> nn.Mo
     return network.to(device).eval().requires_grad_(False)
 
 
-def own_config(name: str, backbones: BackboneSettings) -> dict[str, Any] | None:
+def own_config(name: str, backbones: BackboneSettings | JudgeReferences) -> dict[str, Any] | None:
     """Return the configuration that lies on this machine, or None where none does."""
     try:
         folder = folder_of(*locate(getattr(backbones, name)))
@@ -160,11 +168,12 @@ def own_config(name: str, backbones: BackboneSettings) -> dict[str, Any] | None:
     return content
 
 
-def _clip(config: dict[str, Any] | None) -> nn.Module:
+def _clip(config: dict[str, Any] | None, reference: str) -> nn.Module:
     import open_clip
     from open_clip.model import CLIP
 
-    chosen = config["model_cfg"] if config else open_clip.get_model_config(CLIP_NAME)
+    name = CLIP_NAMES.get(reference, CLIP_NAME)
+    chosen = config["model_cfg"] if config else open_clip.get_model_config(name)
     sizes = {key: chosen[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
     network: Any = CLIP(**sizes, output_dict=False)
     network.visual.output_tokens = True

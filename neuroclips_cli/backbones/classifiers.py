@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from neuroclips_cli.backbones.loading import load_network, load_pretrained
+from neuroclips_cli.backbones.loading import load_network, load_pretrained, locate
+from neuroclips_cli.backbones.local import folder_of
 from neuroclips_cli.backbones.pixels import Preprocess, batches, from_image_processor
+from neuroclips_cli.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,9 @@ def load_image_classifier(
     Raises
     ------
     UserError
-        If it cannot be found.
+        If it cannot be found, or holds another kind of network.
     """
+    _require_kind(ViTForImageClassification, ref)
     processor = load_pretrained(AutoImageProcessor, ref)
     model = load_network(ViTForImageClassification, ref, device, precision=precision)
     return ImageClassifier(model, from_image_processor(processor), device)
@@ -127,8 +132,29 @@ def load_video_classifier(
     Raises
     ------
     UserError
-        If it cannot be found.
+        If it cannot be found, or holds another kind of network.
     """
+    _require_kind(VideoMAEForVideoClassification, ref)
     processor = load_pretrained(AutoImageProcessor, ref)
     model = load_network(VideoMAEForVideoClassification, ref, device, precision=precision)
     return VideoClassifier(model, from_image_processor(processor), device)
+
+
+def _require_kind(kind: type, ref: str) -> None:
+    """Refuse a folder of another network, whose weights would not be used without a word."""
+    folder = folder_of(*locate(ref))
+    path = (folder or Path()) / "config.json"
+    if folder is None or not path.is_file():
+        return
+    try:
+        named = list(json.loads(path.read_text("utf-8"))["architectures"])
+    except (ValueError, KeyError, TypeError) as problem:
+        raise UserError(
+            f"{path} names no network (`architectures`): fetch the folder again, or name another "
+            "one"
+        ) from problem
+    if kind.__name__ not in named:
+        raise UserError(
+            f"'{ref}' holds a network of another kind ({', '.join(map(str, named))}), and this "
+            f"judge needs a {kind.__name__}: name another folder or hub id"
+        )

@@ -6,7 +6,33 @@ import json
 import struct
 from pathlib import Path
 
+from neuroclips_cli.backbones.loading import locate
 from neuroclips_cli.backbones.needs import FILES, NEEDED, wanted
+from neuroclips_cli.errors import UserError
+
+
+def find(name: str, reference: str) -> tuple[Path | None, str]:
+    """Look for a backbone on this machine.
+
+    Parameters
+    ----------
+    name : str
+        A key of ``needs.FILES``.
+    reference : str
+        Hub id, folder or ``assets:<name>``.
+
+    Returns
+    -------
+    folder : Path or None
+        Where its files lie.
+    problem : str
+        What is missing; empty if it is complete.
+    """
+    try:
+        folder = folder_of(*locate(reference))
+    except UserError:
+        folder = None
+    return folder, problem_of(name, folder) if folder else "missing"
 
 
 def folder_of(source: str, subfolder: str) -> Path | None:

@@ -20,12 +20,13 @@ TOKENIZER = (
     "merges.txt",
 )
 TRANSFORMERS = ("config.json", "generation_config.json", "preprocessor_config.json", "model")
+CLIP = ("open_clip_config.json", "open_clip_model", *TOKENIZER)
 CAPTIONER = (*TRANSFORMERS, "processor_config.json", *TOKENIZER)
 
 FILES: dict[str, tuple[str, ...]] = {
     "vae": DIFFUSERS,
     "keyframe_vae": DIFFUSERS,
-    "clip": ("open_clip_config.json", "open_clip_model", *TOKENIZER),
+    "clip": CLIP,
     "projector": ("projector",),
     "unclip": DIFFUSERS,
     "captioner": CAPTIONER,
@@ -39,11 +40,14 @@ FILES: dict[str, tuple[str, ...]] = {
     "sparsectrl": DIFFUSERS,
     "image_classifier": TRANSFORMERS,
     "video_classifier": TRANSFORMERS,
+    "evaluation_clip": CLIP,
 }
-"""Backbone -> its small files, and the stem of its ``.safetensors`` (one file or shards)."""
+"""Backbone or judge of ``evaluate`` -> its small files, and the stem of its ``.safetensors``, one
+file or shards."""
 
 NEEDED = {name: "config.json" for name in FILES if FILES[name][0] == "config.json"} | {
     "clip": "open_clip_config.json",
+    "evaluation_clip": "open_clip_config.json",
     "tokenizer": "tokenizer_config.json",
 }
 """Backbone -> the small file without which it cannot be loaded."""
@@ -85,6 +89,12 @@ REPOSITORIES: dict[str, Known] = {
     "guoyww/animatediff-sparsectrl-rgb": Known(1.99e9, "unknown", "file list"),
     "google/vit-base-patch16-224": Known(
         346e6, "apache-2.0", "86.6 M parameters in float32; model card"
+    ),
+    "timm/vit_large_patch14_clip_224.openai": Known(
+        1.71e9, "mit", "428 M parameters in float32; model card"
+    ),
+    "timm/vit_base_patch32_clip_224.openai": Known(
+        605e6, "mit", "151 M parameters in float32; model card"
     ),
     "MCG-NJU/videomae-base-finetuned-kinetics": Known(
         346e6, "cc-by-nc-4.0", "86.5 M parameters in float32; model card"

@@ -19,13 +19,7 @@ from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import is_leftover
 from neuroclips_cli.io.placeholders import require_content
-from neuroclips_cli.metrics.resample import (
-    ArrayClips,
-    ClipShape,
-    frame_count,
-    frame_indices,
-    resize,
-)
+from neuroclips_cli.metrics.resample import ArrayClips, frame_count, frame_indices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -301,7 +295,7 @@ def _check_size(path: Path, size: int) -> None:
 
 @dataclass
 class FolderClips:
-    """Clips on disk, handed out at the protocol's frame rate and size.
+    """Clips on disk as they are; `neuroclips_cli.data.loaded_clips` decodes them.
 
     Attributes
     ----------
@@ -309,42 +303,25 @@ class FolderClips:
         One per clip.
     clip_s : float
         Duration of one scan's clip in seconds.
-    target_fps, size
-        What `read` returns.
     panel : int or None
         Which half of side-by-side clips, 0 for left; None for whole frames.
     """
 
     paths: list[Path]
     clip_s: float
-    target_fps: float
-    size: int
     panel: int | None = None
 
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.paths)
 
-    def read(self, clips: np.ndarray) -> np.ndarray:
-        """Return uint8 (len(clips), frames, size, size, 3)."""
-        return np.stack([self._read(self.paths[int(clip)]) for clip in clips])
+    def open(self, clip: int) -> Clip:
+        """Read the times of a clip."""
+        return open_clip(self.paths[clip], self.clip_s)
 
-    def shapes(self) -> list[ClipShape]:
-        """Return every clip's own shape; reads each clip's first frame."""
-        found = []
-        for path in self.paths:
-            clip = open_clip(path, self.clip_s)
-            first = self._cut(clip._read(np.arange(1))[0], path)
-            rate = clip.pictures / clip.duration_s
-            found.append(ClipShape(clip.pictures, rate, *first.shape[1:3]))
-        return found
-
-    def _cut(self, frames: np.ndarray, path: Path) -> np.ndarray:
-        return frames if self.panel is None else panels.cut(frames, self.panel, path)
-
-    def _read(self, path: Path) -> np.ndarray:
-        frames, _ = open_clip(path, self.clip_s).read(self.target_fps)
-        return resize(self._cut(frames, path), self.size)
+    def cut(self, clip: int, frames: np.ndarray) -> np.ndarray:
+        """Return this set's panel of a clip's frames."""
+        return frames if self.panel is None else panels.cut(frames, self.panel, self.paths[clip])
 
 
 def open_clips(
@@ -385,7 +362,7 @@ def open_clips(
     """
     files = [entry for entry in names.values() if isinstance(entry, Path)]
     if files:
-        return FolderClips(files, clip_s, target_fps, size, panel)
+        return FolderClips(files, clip_s, panel)
     if panel is not None:
         raise UserError(f"{option} {path} is an array: --panels is for folders of clips")
     stored = _open_array(path, option)

@@ -19,6 +19,9 @@ from neuroclips_cli.config import Settings
 from neuroclips_cli.dryrun.needs import Need, at, blank, expect, inference, size_of
 from neuroclips_cli.dryrun.training import build_perception, build_semantics
 from neuroclips_cli.models.matcher import Matcher
+from neuroclips_cli.protocols import JudgeReferences
+from neuroclips_cli.protocols.evaluation_config import evaluation_config
+from neuroclips_cli.simulation.provenance import is_practice_world
 
 FRAMES_AT_ONCE = 64
 """Frames that the VAE and CLIP take at once in ``backbones.vae`` and ``backbones.clip``."""
@@ -61,9 +64,10 @@ class Generation:
         return build("captioner", self.settings.backbones)
 
     @cached_property
-    def image_classifier(self) -> Any:
-        """The judge of frames."""
-        return build("image_classifier", self.settings.backbones)
+    def judge_references(self) -> JudgeReferences:
+        """Where the judges of ``evaluate`` are."""
+        practice_world = is_practice_world(self.settings.run.dataset)
+        return evaluation_config(self.settings, practice_world=practice_world, scans=True).judges
 
     def targets(self) -> Iterator[Need]:
         """Encode films: VAE latents, CLIP tokens, captions and their embeddings."""
@@ -281,20 +285,24 @@ class Generation:
 
     def judges(self) -> Iterator[Need]:
         """Judge clips: frames, clips and CLIP embeddings."""
-        judge: Any = build("video_classifier", self.settings.backbones)
-        side = self.clip.visual.image_size
+        references = self.judge_references
+        image: Any = build("image_classifier", references)
+        judge: Any = build("video_classifier", references)
+        clip: Any = build("clip", references)
+        side = clip.visual.image_size
         height, width = (side, side) if isinstance(side, int) else side
 
         def run() -> tuple[Tensor, Tensor]:
-            size = self.image_classifier.config.image_size
-            frames = self.image_classifier(pixel_values=blank(FRAMES_AT_ONCE, 3, size, size)).logits
-            self.clip.visual(blank(FRAMES_AT_ONCE, 3, height, width))
+            size = image.config.image_size
+            frames = image(pixel_values=blank(FRAMES_AT_ONCE, 3, size, size)).logits
+            clip.visual(blank(FRAMES_AT_ONCE, 3, height, width))
             size, count = judge.config.image_size, judge.config.num_frames
             clips = judge(pixel_values=blank(16, count, 3, size, size)).logits
             return frames, clips
 
         with at("evaluate", "the judges"):
-            need, (frames, clips) = inference([self.image_classifier, judge, self.clip], run)
+            # retrieval takes the CLIP whose tokens were decoded beside the one that judges
+            need, (frames, clips) = inference([image, judge, clip, self.clip], run)
         for what, logits in (("the image classifier", frames), ("the video classifier", clips)):
             fewest = max(self.settings.evaluate.ways)
             if logits.shape[1] < fewest:

@@ -38,11 +38,11 @@ class ClipEmbedder(Protocol):
 
 @dataclass(frozen=True)
 class Judges:
-    """The frozen networks that judge clips."""
+    """The frozen networks that judge clips; None where one is not at hand."""
 
-    image: Classifier
-    video: Classifier
-    clip: ClipEmbedder
+    image: Classifier | None
+    video: Classifier | None
+    clip: ClipEmbedder | None
 
 
 Estimates = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -53,73 +53,109 @@ Estimates = dict[str, tuple[np.ndarray, np.ndarray]]
 class Judged:
     """The networks' judgements of both sets of clips, row i of one belongs to row i of the other.
 
+    Axis ``frames`` is as long as the longest pair; what lies beyond the end of a shorter one is
+    NaN, or class 0. What a missing network would have said is None.
+
     Attributes
     ----------
-    frame_scores, video_scores : numpy.ndarray
+    lengths : numpy.ndarray
+        int (clips,), frames of each pair.
+    frame_scores, video_scores : numpy.ndarray or None
         float32 (clips, frames, classes) and (clips, classes), of the reconstruction.
-    frame_classes, video_classes : numpy.ndarray
+    frame_classes, video_classes : numpy.ndarray or None
         int64 (clips, frames, K) and (clips, K), of the ground truth.
-    made, true : numpy.ndarray
+    made, true : numpy.ndarray or None
         float32 (clips, frames, dim), CLIP embeddings of both.
     """
 
-    frame_scores: np.ndarray
-    frame_classes: np.ndarray
-    video_scores: np.ndarray
-    video_classes: np.ndarray
-    made: np.ndarray
-    true: np.ndarray
+    lengths: np.ndarray
+    frame_scores: np.ndarray | None = None
+    frame_classes: np.ndarray | None = None
+    video_scores: np.ndarray | None = None
+    video_classes: np.ndarray | None = None
+    made: np.ndarray | None = None
+    true: np.ndarray | None = None
 
     def accuracies(self, order: np.ndarray, ways: Sequence[int]) -> dict[str, np.ndarray]:
         """N-way accuracies with ground-truth clip i judged by the reconstruction ``order[i]``."""
         values = {}
+        video, frame = self._videos(order), self._frames(order)
         for n in ways:
-            video, frame = self._pairs(order)
-            values[f"video_{n}way"] = nway.nway_accuracy(*video, n)
-            values[f"frame_{n}way"] = self._per_clip(nway.nway_accuracy(*frame, n))
+            if video is not None:
+                values[f"video_{n}way"] = nway.nway_accuracy(*video, n)
+            if frame is not None:
+                won = nway.nway_accuracy(*frame, n)
+                values[f"frame_{n}way"] = self._per_clip(won, order)
         return values
 
     def sampled(self, ways: Sequence[int], trials: int, seed: int) -> Estimates:
         """Return the same of the true pairs, estimated from ``trials`` draws each."""
         rng = np.random.default_rng(seed)
-        video, frame = self._pairs(np.arange(len(self.made)))
+        own = np.arange(len(self.lengths))
+        video, frame = self._videos(own), self._frames(own)
         values = {}
         for n in ways:
-            values[f"video_{n}way"] = nway.sampled_accuracy(*video, n, trials, rng)
-            won, error = nway.sampled_accuracy(*frame, n, trials, rng)
-            frames = self.frame_scores.shape[1]
-            mean_error = np.sqrt(self._per_clip(error**2) / frames)
-            values[f"frame_{n}way"] = self._per_clip(won), mean_error
+            if video is not None:
+                values[f"video_{n}way"] = nway.sampled_accuracy(*video, n, trials, rng)
+            if frame is not None:
+                won, error = nway.sampled_accuracy(*frame, n, trials, rng)
+                mean_error = np.sqrt(self._per_clip(error**2, own) / self.lengths)
+                values[f"frame_{n}way"] = self._per_clip(won, own), mean_error
         return values
 
-    def consistency(self, order: np.ndarray, rules: Rules) -> np.ndarray:
+    def consistency(self, order: np.ndarray, rules: Rules) -> np.ndarray | None:
         """CLIP-pcc of reconstruction ``order[i]``, gated by ground-truth clip i where asked."""
-        values = consistency.clip_pcc(self.made, rules.pairs)[order]
+        if self.made is None or self.true is None:
+            return None
+        values = self.smoothness(self.made, rules)[order]
         if rules.gate > -1:
-            values = np.where(self._whole_similarity(order) > rules.gate, values, 0.0)
+            whole = consistency.paired_cosine(self._whole(self.made)[order], self._whole(self.true))
+            values = np.where(np.isnan(values) | (whole > rules.gate), values, 0.0)
         return values
 
-    def similarity(self, order: np.ndarray) -> np.ndarray:
+    def smoothness(self, embeddings: np.ndarray, rules: Rules) -> np.ndarray:
+        """CLIP-pcc, float64 (clips,), of embeddings (clips, frames, dim); NaN of one frame."""
+        values = np.full(len(self.lengths), np.nan)
+        for length in np.unique(self.lengths[self.lengths > 1]):
+            rows = self.lengths == length
+            values[rows] = consistency.clip_pcc(embeddings[rows, :length], rules.pairs)
+        return values
+
+    def similarity(self, order: np.ndarray) -> np.ndarray | None:
         """CLIP similarity of every frame with the ground truth's of the same time, mean."""
-        return consistency.paired_cosine(self.made[order], self.true).mean(axis=1)
+        if self.made is None or self.true is None:
+            return None
+        cosines = consistency.paired_cosine(self.made[order], self.true)
+        return self._per_clip(cosines[self._shared(order)], order)
 
-    def _whole_similarity(self, order: np.ndarray) -> np.ndarray:
-        whole = [consistency.unit(side).mean(axis=1) for side in (self.made[order], self.true)]
-        return consistency.paired_cosine(*whole)
+    def _whole(self, embeddings: np.ndarray) -> np.ndarray:
+        """Mean over the frames of each clip of the unit embeddings, float64 (clips, dim)."""
+        frames = self._shared(np.arange(len(self.lengths)))[..., None]
+        total: np.ndarray = np.where(frames, consistency.unit(embeddings), 0).sum(axis=1)
+        return total / self.lengths[:, None]
 
-    def _pairs(
-        self, order: np.ndarray
-    ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        classes, known = self.frame_scores.shape[-1], self.frame_classes.shape[-1]
-        frames = (
-            self.frame_scores[order].reshape(-1, classes),
-            self.frame_classes.reshape(-1, known),
-        )
-        return (self.video_scores[order], self.video_classes), frames
+    def _shared(self, order: np.ndarray) -> np.ndarray:
+        """Frames that ground-truth clip i and reconstruction ``order[i]`` have both."""
+        shortest = np.minimum(self.lengths, self.lengths[order])
+        frames: np.ndarray = np.arange(self.lengths.max()) < shortest[:, None]
+        return frames
 
-    def _per_clip(self, values: np.ndarray) -> np.ndarray:
-        mean: np.ndarray = values.reshape(self.frame_scores.shape[:2]).mean(axis=1)
-        return mean
+    def _videos(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        if self.video_scores is None or self.video_classes is None:
+            return None
+        return self.video_scores[order], self.video_classes
+
+    def _frames(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        if self.frame_scores is None or self.frame_classes is None:
+            return None
+        shared = self._shared(order)
+        return self.frame_scores[order][shared], self.frame_classes[shared]
+
+    def _per_clip(self, values: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Mean per clip of values that belong to the frames of `_shared`, in order."""
+        clips, _ = np.nonzero(self._shared(order))
+        counts = np.bincount(clips, minlength=len(order))
+        return np.bincount(clips, weights=values, minlength=len(order)) / counts
 
 
 def judge(
@@ -136,11 +172,14 @@ def judge(
             return scores.argmax(axis=-1)[..., None]
         return np.argsort(scores, axis=-1, kind="stable")[..., -truth_classes:]
 
-    return {
-        "frame_scores": per_frame(judges.image.probabilities, made),
-        "frame_classes": top(per_frame(judges.image.probabilities, true)),
-        "video_scores": judges.video.probabilities(made),
-        "video_classes": top(judges.video.probabilities(true)),
-        "made": per_frame(judges.clip.image_embeddings, made),
-        "true": per_frame(judges.clip.image_embeddings, true),
-    }
+    said: dict[str, np.ndarray] = {}
+    if judges.image is not None:
+        said["frame_scores"] = per_frame(judges.image.probabilities, made)
+        said["frame_classes"] = top(per_frame(judges.image.probabilities, true))
+    if judges.video is not None:
+        said["video_scores"] = judges.video.probabilities(made)
+        said["video_classes"] = top(judges.video.probabilities(true))
+    if judges.clip is not None:
+        said["made"] = per_frame(judges.clip.image_embeddings, made)
+        said["true"] = per_frame(judges.clip.image_embeddings, true)
+    return said

@@ -9,14 +9,19 @@ import numpy as np
 
 
 class ClipSource(Protocol):
-    """Something that hands out clips of equal shape, a few at a time."""
+    """Something that hands out clips of equal size, a few at a time."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the number of frames of every clip, int (clips,)."""
+        ...
 
     def __len__(self) -> int:
         """Return the number of clips."""
         ...
 
-    def read(self, clips: np.ndarray) -> np.ndarray:
-        """Return uint8 (len(clips), frames, h, w, 3)."""
+    def read(self, clips: np.ndarray, frames: int) -> np.ndarray:
+        """Return the first frames of some clips, uint8 (len(clips), frames, h, w, 3)."""
         ...
 
 
@@ -76,12 +81,25 @@ def resize(frames: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ClipShape:
-    """What a clip is before resampling: frames, frames per second, height and width in pixels."""
+    """What a clip is before resampling.
+
+    Attributes
+    ----------
+    frames : int
+        Number of frames.
+    fps : float
+        Frame rate in Hz.
+    height, width : int
+        In pixels.
+    start_s : float
+        When its first frame is shown, in seconds from the beginning of its container.
+    """
 
     frames: int
     fps: float
     height: int
     width: int
+    start_s: float = 0.0
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -123,18 +141,57 @@ class ArrayClips:
     target_fps: float
     size: int
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Return the number of frames of every clip, all alike."""
+        count = frame_count(self.array.shape[1], self.fps, self.target_fps)
+        return np.full(len(self.rows), count)
+
     def __len__(self) -> int:
         """Return the number of clips."""
         return len(self.rows)
 
-    def read(self, clips: np.ndarray) -> np.ndarray:
-        """Return uint8 (len(clips), frames, size, size, 3)."""
-        indices = frame_indices(self.array.shape[1], self.fps, self.target_fps)
+    def read(self, clips: np.ndarray, frames: int) -> np.ndarray:
+        """Return the first frames of some clips, uint8 (len(clips), frames, size, size, 3)."""
+        indices = frame_indices(self.array.shape[1], self.fps, self.target_fps)[:frames]
         # one clip at a time: fancy indexing over two axes would read every frame from disk
         chosen = np.stack([self.array[int(row)][indices] for row in self.rows[clips]])
         return resize(chosen, self.size)
 
+    @property
     def shapes(self) -> list[ClipShape]:
         """Return every clip's own shape."""
         frames, height, width = self.array.shape[1:4]
         return [ClipShape(frames, self.fps, height, width)] * len(self.rows)
+
+
+@dataclass(frozen=True)
+class CutClips:
+    """Clips of which only a stretch each is handed out.
+
+    Attributes
+    ----------
+    source : ClipSource
+        The whole clips.
+    starts, lengths : numpy.ndarray
+        int (clips,): first frame and number of frames of each stretch.
+    """
+
+    source: ClipSource
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.source)
+
+    def read(self, clips: np.ndarray, frames: int) -> np.ndarray:
+        """Return the first frames of some stretches, uint8 (len(clips), frames, h, w, 3)."""
+        starts = self.starts[clips]
+        if not starts.any():
+            return self.source.read(clips, frames)
+        stretches = [
+            self.source.read(np.array([clip]), start + frames)[0, start:]
+            for clip, start in zip(clips, starts, strict=True)
+        ]
+        return np.stack(stretches)

@@ -2,9 +2,9 @@
 
 Clips are read a batch at a time and never held all at once. What is kept per clip is small: the
 classifiers' probabilities for the reconstruction, the ground truth's classes, the CLIP embeddings
-of its frames, and one number per pixel metric. The ``shuffled_fmri`` control of what the networks
-say needs no second pass, the kept values are only paired anew; that of the pixel metrics reads the
-pixels again.
+of its frames, and one number per pixel metric. The shuffled control of what the networks say needs
+no second pass, the kept values are only paired anew; that of the pixel metrics reads the pixels
+again. Metrics of a network that is not at hand are left out.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Scores:
     Attributes
     ----------
     metrics : dict
-        Metric name -> values of the reconstruction.
+        Metric name -> values of the reconstruction; NaN where a metric does not cover a clip.
     shuffled : dict
         The same with ground truth paired with other clips' reconstructions, mean over shuffles;
         empty without shuffles.
@@ -77,7 +77,10 @@ class Scores:
         The same with whole stretches exchanged, one re-pairing for the pixel metrics; empty
         where no scenes are known.
     ground_truth, frozen_frame : dict
-        ``clip_pcc`` of the ground truth, and of the reconstruction frozen at its first frame.
+        ``clip_pcc`` of the ground truth, and of the reconstruction frozen at its first frame;
+        empty without CLIP.
+    brightness : numpy.ndarray
+        Mean pixel value of the ground truth, 0..255: tells films apart that are called alike.
     monte_carlo : dict
         Accuracy -> its sampled estimate per clip and that estimate's standard error; empty
         unless asked for.
@@ -88,6 +91,7 @@ class Scores:
     shuffled_scenes: dict[str, np.ndarray]
     ground_truth: dict[str, np.ndarray]
     frozen_frame: dict[str, np.ndarray]
+    brightness: np.ndarray
     monte_carlo: Estimates = field(default_factory=dict)
 
 
@@ -124,8 +128,8 @@ def measure(
     Parameters
     ----------
     pred, gt : ClipSource
-        Reconstructions and ground truth, row i belongs to row i, both already at the protocol's
-        frame rate and size.
+        Reconstructions and ground truth, row i belongs to row i and has as many frames, both
+        already at the protocol's frame rate and size. Pairs may differ in length.
     judges : Judges
         The frozen networks.
     plan : Plan
@@ -136,7 +140,7 @@ def measure(
     Returns
     -------
     Scores
-        Names: those of `metric_names` and `further`; PSNR in dB.
+        Names: those of `metric_names` and `further` that can be measured; PSNR in dB.
 
     Raises
     ------
@@ -147,15 +151,20 @@ def measure(
     -----
     Ground-truth classes: the most probable ones of the image classifier on the ground-truth frame
     of the same time, and of the video classifier on the ground-truth clip; the rules say how many.
-    Frame metrics are means over the frames of a clip.
+    Frame metrics are means over the frames of a clip. Where clips of different length are paired
+    anew, the shuffled control compares as many frames as both have.
     """
     if len(pred) != len(gt):
         raise ValueError(f"{len(pred)} reconstructions, but {len(gt)} ground-truth clips")
+    if not np.array_equal(pred.lengths, gt.lengths):
+        raise ValueError("a reconstruction and its ground truth differ in their number of frames")
     step = advance or (lambda count: None)
     pairwise = {**pair_metrics(plan.rules), **plan.also}
     seen, pixels = _look(pred, gt, judges, plan, pairwise, step)
     own = np.arange(len(pred))
+    brightness = pixels.pop("brightness")
     metrics = {**_of_judged(seen, own, plan), **pixels}
+    names = [n for n in (*metric_names(plan.ways), *further(plan.also)) if _has_value(metrics, n)]
     shuffled: dict[str, np.ndarray] = {}
     by_scene: dict[str, np.ndarray] = {}
     if plan.shuffles and len(pred) > 1:
@@ -165,15 +174,19 @@ def measure(
         moved = scene_orders(plan)
         if moved is not None:
             by_scene = _shuffled(pred, gt, seen, plan, pairwise, step, moved, 1)
-    smoothness = {"true": seen.true, "frozen": consistency.frozen(seen.made)}
-    pcc = {name: consistency.clip_pcc(of, plan.rules.pairs) for name, of in smoothness.items()}
+    truth, frozen = {}, {}
+    if "clip_pcc" in names and seen.made is not None and seen.true is not None:
+        still = consistency.frozen(seen.made)
+        truth["clip_pcc"] = seen.smoothness(seen.true, plan.rules)
+        frozen["clip_pcc"] = seen.smoothness(still, plan.rules)
     trials = plan.monte_carlo
     return Scores(
-        metrics={name: metrics[name] for name in [*metric_names(plan.ways), *further(plan.also)]},
-        shuffled=shuffled,
-        shuffled_scenes=by_scene,
-        ground_truth={"clip_pcc": pcc["true"]},
-        frozen_frame={"clip_pcc": pcc["frozen"]},
+        metrics={name: metrics[name] for name in names},
+        shuffled={name: shuffled[name] for name in names if name in shuffled},
+        shuffled_scenes={name: by_scene[name] for name in names if name in by_scene},
+        ground_truth=truth,
+        frozen_frame=frozen,
+        brightness=brightness,
         monte_carlo=seen.sampled(plan.ways, trials, plan.seed) if trials else {},
     )
 
@@ -194,8 +207,14 @@ def further(also: Mapping[str, PairMetric] | Sequence[str] = ()) -> list[str]:
     return ["clip_similarity", "pixel_pearson", "hue_similarity", *also]
 
 
-def _batches(count: int, size: int) -> list[np.ndarray]:
-    return [np.arange(start, min(start + size, count)) for start in range(0, count, size)]
+def _has_value(metrics: Mapping[str, np.ndarray], name: str) -> bool:
+    return name in metrics and not np.isnan(metrics[name]).all()
+
+
+def _batches(lengths: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return clips of the same number of frames, at most ``size`` at a time."""
+    same = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+    return [rows[start : start + size] for rows in same for start in range(0, len(rows), size)]
 
 
 def _look(
@@ -207,18 +226,43 @@ def _look(
     advance: Callable[[int], None],
 ) -> tuple[Judged, dict[str, np.ndarray]]:
     """Return what the networks say of all clips, and the pixel metrics of every pair."""
-    judged: list[dict[str, np.ndarray]] = []
-    pixels: list[dict[str, np.ndarray]] = []
-    for rows in _batches(len(pred), plan.batch_size):
-        made, true = pred.read(rows), gt.read(rows)
-        judged.append(judge(made, true, judges, plan.rules.truth_classes))
-        pixels.append({name: metric(made, true) for name, metric in pairwise.items()})
+    lengths = pred.lengths
+    judged: dict[str, np.ndarray] = {}
+    pixels: dict[str, np.ndarray] = {}
+    for rows in _batches(lengths, plan.batch_size):
+        frames = int(lengths[rows[0]])
+        made, true = pred.read(rows, frames), gt.read(rows, frames)
+        said = judge(made, true, judges, plan.rules.truth_classes)
+        for name, values in said.items():
+            per_frame = name not in ("video_scores", "video_classes")
+            _put(judged, name, rows, values, lengths, per_frame=per_frame)
+        measured = {name: metric(made, true) for name, metric in pairwise.items()}
+        measured["brightness"] = true.mean(axis=(1, 2, 3, 4))
+        for name, values in measured.items():
+            _put(pixels, name, rows, values, lengths, per_frame=False)
         advance(len(rows))
-    return Judged(**_joined(judged)), _joined(pixels)
+    return Judged(lengths, **judged), pixels
 
 
-def _joined(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _put(
+    arrays: dict[str, np.ndarray],
+    name: str,
+    rows: np.ndarray,
+    values: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    per_frame: bool,
+) -> None:
+    """Write a batch's values into the array of all clips; the frames beyond an end stay empty."""
+    frames = (int(lengths.max()),) if per_frame else ()
+    shape = (len(lengths), *frames, *values.shape[1 + per_frame :])
+    if name not in arrays:
+        empty = np.nan if values.dtype.kind == "f" else 0
+        arrays[name] = np.full(shape, empty, values.dtype)
+    if per_frame:
+        arrays[name][rows, : values.shape[1]] = values
+    else:
+        arrays[name][rows] = values
 
 
 def _shuffled(
@@ -232,24 +276,37 @@ def _shuffled(
     pixel_orders: int,
 ) -> dict[str, np.ndarray]:
     judged = [_of_judged(seen, order, plan) for order in orders]
-    values = {name: np.mean([each[name] for each in judged], axis=0) for name in judged[0]}
+    values = {name: _mean([each[name] for each in judged]) for name in judged[0]}
     some = orders[:pixel_orders]
     values |= {name: np.zeros(len(pred)) for name in pairwise}
     for number, order in enumerate(some):
         due = {n: metric for n, metric in pairwise.items() if number == 0 or n not in SLOW}
-        for rows in _batches(len(pred), plan.batch_size):
-            made, true = pred.read(order[rows]), gt.read(rows)
+        shortest = np.minimum(gt.lengths, pred.lengths[order])
+        for rows in _batches(shortest, plan.batch_size):
+            frames = int(shortest[rows[0]])
+            made, true = pred.read(order[rows], frames), gt.read(rows, frames)
             for name, metric in due.items():
                 values[name][rows] += metric(made, true) / (1 if name in SLOW else len(some))
             advance(len(rows))
     return values
 
 
+def _mean(shuffles: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over the shuffles, float64 (clips,), around those without a value."""
+    values = np.stack(shuffles)
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = total / known.sum(axis=0)
+    return mean
+
+
 def _of_judged(seen: Judged, order: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
     # without a gate CLIP-pcc does not look at the ground truth at all: its control is itself,
     # differently ordered
-    return {
-        **seen.accuracies(order, plan.ways),
+    by_clip = {
         "clip_pcc": seen.consistency(order, plan.rules),
         "clip_similarity": seen.similarity(order),
     }
+    known = {name: values for name, values in by_clip.items() if values is not None}
+    return {**seen.accuracies(order, plan.ways), **known}

@@ -16,8 +16,27 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-STANDARD = "standard"
-NAMES = (STANDARD, "neuroclips", "mindvideo", "mind-animator", "neurons")
+AUTO, STANDARD, PRACTICE_WORLD = "auto", "standard", "practice-world"
+NAMES = (STANDARD, PRACTICE_WORLD, "neuroclips", "mindvideo", "mind-animator", "neurons")
+
+
+@dataclass(frozen=True)
+class JudgeReferences:
+    """Where the networks that judge clips are: hub ids, folders or ``assets:<name>``.
+
+    Attributes
+    ----------
+    image_classifier : str
+        Classifies frames: a ViT on ImageNet (paper 4.3).
+    video_classifier : str
+        Classifies clips: VideoMAE on Kinetics-400 (paper 4.3).
+    clip : str
+        Embeds frames and captions: an OpenCLIP model.
+    """
+
+    image_classifier: str
+    video_classifier: str
+    clip: str
 
 
 @dataclass(frozen=True)
@@ -29,16 +48,15 @@ class Protocol:
     name, title, source : str
         What it is called, in words, and where it is taken from.
     fps, size : int
-        Frame rate in Hz and height and width in pixels; 0 for those of ``[evaluate]``.
+        Frame rate in Hz, and height and width in pixels, that clips are brought to.
     never_faster : bool
         ``fps`` is the most: clips with fewer frames are not filled up.
     trials : int
         Random draws behind a published N-way accuracy, for the record: here it is exact.
     rules : Rules
         What it decides about the metrics.
-    judges : dict
-        ``image_classifier``, ``video_classifier``, ``clip``: ids of the networks, empty where
-        none is stated.
+    judges : JudgeReferences
+        The networks.
     remarks : tuple of str
         What else is peculiar about it.
     """
@@ -51,7 +69,7 @@ class Protocol:
     never_faster: bool
     trials: int
     rules: Rules
-    judges: dict[str, str]
+    judges: JudgeReferences
     remarks: tuple[str, ...]
 
 
@@ -74,4 +92,5 @@ def load(name: str) -> Protocol:
     if rules.ssim not in SSIM_VARIANTS or rules.pairs not in PAIRS:
         raise ValueError(f"{name}.toml: {rules} names no known variant")
     remarks = tuple(content.pop("remarks"))
-    return Protocol(name=name, rules=rules, remarks=remarks, **content)
+    judges = JudgeReferences(**content.pop("judges"))
+    return Protocol(name=name, rules=rules, remarks=remarks, judges=judges, **content)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from neuroclips_cli.metrics.comparison import Difference
 from neuroclips_cli.metrics.permutation import PERMUTATIONS
 from neuroclips_cli.metrics.statistics import Summary
+from neuroclips_cli.protocols.evaluation_config import PRACTICE_WORLD_JUDGES
 from neuroclips_cli.reporting import published
 from neuroclips_cli.reporting.formats import TextTable
 from neuroclips_cli.reporting.tables import label, number
@@ -31,6 +32,7 @@ HEADER = (
     "p",
     "p_holm",
     "tested_units",
+    "judges",
 )
 """Columns of the CSV form: one line per run and metric, then the paper's."""
 
@@ -49,12 +51,15 @@ class ComparedRun:
         Metric -> this run minus the first; empty for the first.
     published : dict
         Metric -> the paper's value of such a run.
+    judges : str
+        Whose networks judged, such as ``practice-world judges``; empty where that is not known.
     """
 
     name: str
     metrics: Mapping[str, Summary]
     differences: Mapping[str, Difference]
     published: Mapping[str, float]
+    judges: str = ""
 
 
 def comparison_table(runs: Sequence[ComparedRun], clips: int, units: str) -> TextTable:
@@ -82,7 +87,7 @@ def comparison_table(runs: Sequence[ComparedRun], clips: int, units: str) -> Tex
             cells += _difference(name, run.differences.get(name), units)
             paper = run.published.get(name)
             rows.append((*cells, "" if paper is None else number(name, paper)))
-    title = f"{len(runs)} runs over {clips} clips; differences from {runs[0].name}"
+    title = f"{len(runs)} runs over {clips} clips; differences from {runs[0].name}{_judged(runs)}"
     return TextTable(title, tuple(columns), tuple(rows))
 
 
@@ -105,7 +110,14 @@ def published_table(runs: Sequence[ComparedRun]) -> TextTable:
         for source, method, values in (*ours, *theirs)
     )
     columns = ("source", "method", *(label(name) for name in published.METRICS))
-    return TextTable("Beside the paper's Tables 1, 2 and 4 (mean±deviation)", columns, rows)
+    title = f"Beside the paper's Tables 1, 2 and 4 (mean±deviation){_judged(runs)}"
+    return TextTable(title, columns, rows)
+
+
+def _judged(runs: Sequence[ComparedRun]) -> str:
+    """Return that the practice world's judges judged, if so."""
+    practice = any(run.judges == PRACTICE_WORLD_JUDGES for run in runs)
+    return f"; {PRACTICE_WORLD_JUDGES}" if practice else ""
 
 
 def csv_rows(runs: Sequence[ComparedRun]) -> list[tuple[object, ...]]:
@@ -115,7 +127,7 @@ def csv_rows(runs: Sequence[ComparedRun]) -> list[tuple[object, ...]]:
         for name, summary in run.metrics.items():
             cells = [_digits(summary.mean), _digits(summary.std), summary.n]
             cells += [*_bounds(summary), *_difference_cells(run.differences.get(name))]
-            rows.append(("ours", run.name, name, *cells))
+            rows.append(("ours", run.name, name, *cells, run.judges))
     for line in published.TABLES:
         for name, mean in line.mean.items():
             std = line.std.get(name, "")

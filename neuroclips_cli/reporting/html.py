@@ -104,6 +104,7 @@ def render(content: ReportContent) -> str:
         content=content,
         rows=[(row, _bar(row.name, content.result)) for row in tables.metric_rows(content.result)],
         notes=tables.notes(content.result),
+        measured_how=tables.measured_how(content.result),
         histograms=histograms(content.scores, content.shuffled),
         versus={
             "controls": versus(content.controls),
@@ -124,7 +125,7 @@ def render(content: ReportContent) -> str:
 def _bar(name: str, result: Mapping[str, Any]) -> dict[str, float] | None:
     """Where interval, control and chance lie on a scale of 0..100; None off that scale."""
     value = result["metrics"][name]
-    control = result["controls"].get("shuffled_fmri", {}).get(name)
+    control = result["controls"].get(tables.control_name(result), {}).get(name)
     numbers = value["ci95"] + (control["ci95"] if control else [])
     if min(numbers) < 0 or max(numbers) > 1:
         return None

@@ -1,4 +1,4 @@
-"""The paper's own figures: Tables 1, 2 and 4, on real cc2017 scans.
+"""The paper's own figures: Tables 1, 2, 3 and 4, on real cc2017 scans and on MSCOCO.
 
 Means and standard deviations as printed. Retrieval has no deviation. The names of the metrics are
 those of ``metrics.json``.
@@ -34,7 +34,7 @@ class Published:
     Attributes
     ----------
     table : int
-        1, 2 or 4.
+        1 to 4.
     method : str
         As the paper calls it.
     mean, std : dict
@@ -125,8 +125,16 @@ TABLE_4 = (
     _line(4, "subject 3", "- - - - - - - 0.173 0.159"),
 )
 TABLES = (*TABLE_1, *TABLE_2, *TABLE_4)
+"""What is on cc2017; the metrics of Table 3 are those of the projector on captioned images."""
+TABLE_3 = (
+    Published(3, "before fine-tuning", {"image_to_text": 0.813, "text_to_image": 0.787}, {}),
+    Published(3, "after fine-tuning", {"image_to_text": 0.952, "text_to_image": 0.952}, {}),
+)
+"""Reftm's projector: top-1 retrieval on MSCOCO 2017 before and after its fine-tuning."""
 
 
+SUBJECTS = 3
+"""Subjects of cc2017, and of Tables 1 and 4."""
 NEUROCLIPS = {
     **TABLE_1[5].mean,
     **{name: round(sum(line.mean[name] for line in TABLE_4) / 3, 3) for name in TABLE_4[0].mean},
@@ -134,14 +142,34 @@ NEUROCLIPS = {
 """NeuroClips, mean of the three subjects: Table 1 and, for retrieval, Table 4."""
 
 
-def counterpart(run: str) -> dict[str, float]:
+def of_subject(subject: int | None) -> dict[str, float]:
+    """Return NeuroClips' own values of a subject of cc2017, else the mean of the three.
+
+    Parameters
+    ----------
+    subject : int or None
+        Number from 1; None where clips belong to no subject.
+    """
+    if subject is None or not 1 <= subject <= SUBJECTS:
+        return NEUROCLIPS
+    return {**TABLE_1[5 + subject].mean, **TABLE_4[subject - 1].mean}
+
+
+def counterpart(run: str, subject: int | None = None) -> dict[str, float]:
     """Return the paper's values of the run that a name stands for, empty if it has none.
 
-    ``evaluate`` and ``reconstruct`` are NeuroClips, mean of three subjects; ``...-without-blurry``
-    and ``...-without-keyframe`` are the ablations of Table 2, subject 1.
+    ``evaluate`` and ``reconstruct`` are NeuroClips of the subject (Tables 1 and 4), and so is
+    ``fuse``: the paper's figures are of clips after fusion. ``...-without-blurry``,
+    ``...-without-keyframe`` and ``...-captioner-git`` are the ablations of Table 2, subject 1.
     """
-    kind, _, left_out = run.partition("-without-")
-    if kind not in ("evaluate", "reconstruct"):
+    kind, _, changed = run.partition("-")
+    if kind not in ("evaluate", "reconstruct", "fuse"):
         return {}
-    ablations = {"keyframe": TABLE_2[0].mean, "blurry": TABLE_2[1].mean}
-    return ablations.get(left_out, {}) if left_out else NEUROCLIPS
+    rows = {
+        "": of_subject(subject),
+        "fuse": of_subject(subject),
+        "without-keyframe": TABLE_2[0].mean,
+        "without-blurry": TABLE_2[1].mean,
+        "captioner-git": TABLE_2[2].mean,
+    }
+    return rows.get("fuse" if kind == "fuse" else changed, {})

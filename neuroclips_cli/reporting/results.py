@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from neuroclips_cli.metrics import flow, nway, perceptual, pixel, ssim_variants, suite
+from neuroclips_cli.metrics.common_time import UnequalPair
 from neuroclips_cli.metrics.identification import Retrieval
 from neuroclips_cli.metrics.rules import Rules
 from neuroclips_cli.metrics.statistics import summarise
-from neuroclips_cli.protocols import Protocol
-from neuroclips_cli.schema import EvaluateSettings
+from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
 
 TRUTH_CLASSES = (
     "one per frame (top-1 of the image classifier on the ground-truth frame of the same time) "
@@ -31,61 +32,57 @@ FURTHER = {
     "lpips": perceptual.WHAT,
 }
 """Definitions of the metrics beyond the paper's Table 1."""
-BEFORE_PROTOCOLS = {
-    "protocol": "standard",
-    "clip_pcc": CLIP_PCC.format(pairs=PAIRS["adjacent"]),
-}
-"""Entries that evaluations made before there were protocols lack."""
-ABOUT = ("clip", "segment", "crosses_scene", "scene")
+ABOUT = ("clip", "segment", "crosses_scene", "scene", "judges", "compared_s")
 
 
 def assemble(
-    settings: EvaluateSettings,
-    protocol: Protocol,
-    judges: Mapping[str, str],
-    seed: int,
+    config: EvaluationConfig,
     scores: suite.Scores,
     found: Retrieval | None,
-    scenes: np.ndarray | None,
-    drawn: str = "scenes",
+    scenes: tuple[Sequence[str], str] | None,
+    left_out: str = "",
+    unequal: Sequence[UnequalPair] = (),
 ) -> dict[str, Any]:
     """Summarise per-clip values into the content of ``metrics.json``.
 
     Parameters
     ----------
-    settings : EvaluateSettings
-        With which sizes and numbers of draws it was measured.
-    protocol : Protocol
-        By which rules.
-    judges : mapping
-        Name of each judging network -> its reference.
-    seed : int
-        Of the shuffles and the bootstrap.
+    config : EvaluationConfig
+        How it was measured.
     scores : Scores
         Per-clip values.
     found : Retrieval or None
         Per-clip retrieval, where it was measured.
-    scenes : numpy.ndarray or None
-        (clips,) scene labels, for the second interval.
-    drawn : str
-        What these labels stand for.
+    scenes : tuple or None
+        Label of each clip's scene, for the second interval, and what the labels stand for.
+    left_out : str
+        Which metrics lack their judges; empty if none does.
+    unequal : sequence of UnequalPair
+        Pairs that were compared over a part of their time.
 
     Returns
     -------
     dict
-        ``metrics``, ``controls``, ``chance``, ``protocol``, and ``monte_carlo`` if drawn.
+        ``metrics``, ``controls``, ``chance``, ``protocol``, and where there is something to say
+        ``monte_carlo``, ``left_out`` and ``unequal_pairs``.
     """
+    labels, drawn = (np.asarray(scenes[0]), scenes[1]) if scenes else (None, "")
 
     def summaries(values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return {
-            name: summarise(column, settings.bootstrap_samples, seed, scenes).as_dict()
+            name: summarise(column, config.bootstrap_samples, config.seed, labels).as_dict()
             for name, column in values.items()
         }
 
     metrics = dict(scores.metrics)
     shuffled = {name: scores.shuffled[name] for name in metrics if name in scores.shuffled}
-    known = protocol.rules.truth_classes
-    chance = {name: nway.chance(n, known) for n in settings.ways for name in _accuracies(n)}
+    known = config.protocol.rules.truth_classes
+    chance = {
+        name: nway.chance(n, known)
+        for n in config.ways
+        for name in _accuracies(n)
+        if name in metrics
+    }
     if found:
         metrics |= found.metrics
         shuffled |= found.shuffled
@@ -96,7 +93,7 @@ def assemble(
     result: dict[str, Any] = {
         "metrics": summaries(metrics),
         "controls": {
-            "shuffled_fmri": summaries(shuffled),
+            config.control: summaries(shuffled),
             "shuffled_scenes": summaries(
                 {
                     n: scores.shuffled_scenes[n]
@@ -109,15 +106,19 @@ def assemble(
         },
         "chance": chance,
         "protocol": {
-            **_protocol(settings, protocol, len(scores.metrics["ssim"]), judges),
+            **_protocol(config, len(scores.metrics["ssim"])),
             "further": {name: FURTHER[name] for name in metrics if name in FURTHER},
-            "ci95_scenes": None if scenes is None else f"the same, whole {drawn} drawn",
+            "ci95_scenes": None if labels is None else f"the same, whole {drawn} drawn",
             "retrieval_part": found.part if found else None,
-            "seed": seed,
+            "seed": config.seed,
         },
     }
     if scores.monte_carlo:
-        result["monte_carlo"] = _monte_carlo(scores, settings.monte_carlo)
+        result["monte_carlo"] = _monte_carlo(scores, config.monte_carlo)
+    if left_out:
+        result["left_out"] = left_out
+    if unequal:
+        result["unequal_pairs"] = [asdict(pair) for pair in unequal]
     return result
 
 
@@ -143,28 +144,27 @@ def _accuracies(ways: int) -> tuple[str, str]:
     return f"video_{ways}way", f"frame_{ways}way"
 
 
-def _protocol(
-    settings: EvaluateSettings, protocol: Protocol, clips: int, judges: Mapping[str, str]
-) -> dict[str, Any]:
-    rules = protocol.rules
+def _protocol(config: EvaluationConfig, clips: int) -> dict[str, Any]:
+    protocol, rules = config.protocol, config.protocol.rules
     return {
         "n": clips,
         "protocol": protocol.name,
         "source": protocol.source,
         "remarks": list(protocol.remarks),
-        "fps": settings.fps,
-        "size": settings.size,
-        **judges,
-        "published_judges": protocol.judges,
+        "fps": config.fps,
+        "size": config.size,
+        "judges": config.judged_by,
+        **config.judge_names,
+        "published_judges": asdict(protocol.judges),
         "nway": "exact closed form, top-1, ties at even odds",
         "ground_truth_classes": _truth_classes(rules),
         "clip_pcc": _clip_pcc(rules),
         "ssim": ssim_variants.WHAT[rules.ssim],
         "psnr": f"data range 255, at most {pixel.PSNR_CAP_DB:g} dB",
         "frame_metrics": "mean over the frames of a clip, then over clips",
-        "ci95": f"percentile bootstrap over clips, {settings.bootstrap_samples} samples",
-        "shuffles": settings.shuffles,
-        "shuffles_of_pixel_metrics": suite.pixel_shuffles(clips, settings.shuffles),
+        "ci95": f"percentile bootstrap over clips, {config.bootstrap_samples} samples",
+        "shuffles": config.shuffles,
+        "shuffles_of_pixel_metrics": suite.pixel_shuffles(clips, config.shuffles),
     }
 
 
@@ -214,25 +214,39 @@ def by_cuts(scores: suite.Scores, crosses: Sequence[str]) -> dict[str, Any]:
 
 
 def per_clip(
-    scores: suite.Scores, found: Retrieval | None, clips: Sequence[Mapping[str, str]]
+    config: EvaluationConfig,
+    scores: suite.Scores,
+    found: Retrieval | None,
+    clips: Sequence[Mapping[str, str]],
+    unequal: Sequence[UnequalPair] = (),
 ) -> tuple[list[str], list[list[Any]]]:
-    """One line per clip: what it is, its metrics, and the same with other clips' fMRI.
+    """One line per clip: what it is, its metrics, and the same of the shuffled control.
 
     Parameters
     ----------
+    config : EvaluationConfig
+        How it was measured.
     scores, found
         Per-clip values.
     clips : sequence of mapping
         What is known of each clip; the keys of `ABOUT` are taken.
+    unequal : sequence of UnequalPair
+        Pairs that were compared over a part of their time.
 
     Returns
     -------
     tuple
         Header and lines; a cell is empty where a metric does not cover the clip.
     """
+    if config.label:
+        clips = [{**clip, "judges": config.label} for clip in clips]
+    if unequal:
+        seconds = {pair.clip: f"{pair.compared_s:.6g}" for pair in unequal}
+        clips = [{**clip, "compared_s": seconds.get(clip["clip"], "")} for clip in clips]
     about = [key for key in ABOUT if key in clips[0]]
     columns = scores.metrics | (found.metrics if found else {})
-    columns |= {"ground_truth_clip_pcc": scores.ground_truth["clip_pcc"]}
+    columns |= {f"ground_truth_{name}": of for name, of in scores.ground_truth.items()}
+    columns |= {"ground_truth_brightness": scores.brightness}
     shuffled = scores.shuffled | (found.shuffled if found else {})
     columns |= {f"shuffled_{name}": values for name, values in shuffled.items()}
     for name, (values, errors) in scores.monte_carlo.items():

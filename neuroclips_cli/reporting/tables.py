@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neuroclips_cli.reporting.published import NEUROCLIPS
+from neuroclips_cli.protocols.evaluation_config import PRACTICE_WORLD_JUDGES
+from neuroclips_cli.reporting.published import of_subject
 
 LABELS = {
     "clip_pcc": "CLIP-pcc (smoothness)",
@@ -24,6 +25,10 @@ LABELS = {
     "retrieval_image_to_fmri_top5": "image to fMRI, top-5",
 }
 
+CONTROLS = {"shuffled_fmri": "shuffled fMRI", "shuffled_pairs": "shuffled pairs"}
+"""The re-paired control of a run, and of clips that no scan was decoded to."""
+SHOWN_PAIRS = 8
+"""Pairs that a note lists by name."""
 PAPER_NOTE = (
     "* Paper: NeuroClips on real cc2017 scans (Table 1; retrieval: Table 4, 300 candidates), for "
     "orientation only. Not comparable: other films, other classifiers, and its accuracies count "
@@ -35,7 +40,7 @@ COLUMNS = {
     "SD": "deviation",
     "[95 %, scenes]": "scenes",
     "Monte Carlo (s.e.)": "sampled",
-    "shuffled fMRI [95 %]": "control",
+    "shuffled": "control",
     "chance": "chance",
     "paper*": "paper",
 }
@@ -89,7 +94,41 @@ def text_table(result: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return headings and lines of the table, without columns that are empty throughout."""
     rows = metric_rows(result)
     used = [name for name, kept in COLUMNS.items() if any(getattr(row, kept) for row in rows)]
-    return used, [[getattr(row, COLUMNS[name]) for name in used] for row in rows]
+    heading = f"{CONTROLS[control_name(result)]} [95 %]"
+    shown = [heading if name == "shuffled" else name for name in used]
+    return shown, [[getattr(row, COLUMNS[name]) for name in used] for row in rows]
+
+
+def control_name(result: Mapping[str, Any]) -> str:
+    """Return what the re-paired control is called in ``controls``."""
+    return next((name for name in CONTROLS if name in result.get("controls", {})), "shuffled_fmri")
+
+
+def measured_how(result: Mapping[str, Any]) -> str:
+    """Return how many clips were measured by which protocol, and by the practice world's judges."""
+    protocol = result["protocol"]
+    said = [f"{protocol['n']} clips", f"protocol {protocol['protocol']}"]
+    if protocol.get("judges") == PRACTICE_WORLD_JUDGES:
+        said.append(PRACTICE_WORLD_JUDGES)
+    return ", ".join(said)
+
+
+def sentence(words: str) -> str:
+    """Return words with a capital at the beginning and a full stop at the end."""
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def unequal_words(unequal: Sequence[Mapping[str, Any]], pairs: int) -> str:
+    """Return how many pairs are of unequal length, and which: entries of ``unequal_pairs``."""
+    names = [
+        f"{pair['clip']} ({pair['pred_s']:.3g} s against {pair['gt_s']:.3g} s)"
+        for pair in unequal[:SHOWN_PAIRS]
+    ]
+    more = " ..." if len(unequal) > SHOWN_PAIRS else ""
+    return (
+        f"{len(unequal)} of {pairs} pairs of unequal length, compared over the time that both "
+        f"clips have: {', '.join(names)}{more}"
+    )
 
 
 def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
@@ -105,7 +144,8 @@ def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
     list of MetricRow
         In the order of ``metrics``.
     """
-    control = result.get("controls", {}).get("shuffled_fmri", {})
+    control = result.get("controls", {}).get(control_name(result), {})
+    paper = of_subject(result.get("subject"))
     known = result.get("chance", {})
     drawn = result.get("monte_carlo", {}).get("metrics", {})
     return [
@@ -115,7 +155,7 @@ def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
             value=with_interval(name, summary),
             control=with_interval(name, control.get(name)),
             chance=number(name, known[name]) if name in known else "",
-            paper=number(name, NEUROCLIPS[name]) if name in NEUROCLIPS else "",
+            paper=number(name, paper[name]) if name in paper else "",
             deviation=number(name, summary["std"]),
             scenes=_interval(name, summary.get("ci95_scenes")),
             sampled=_sampled(drawn.get(name)),
@@ -126,7 +166,10 @@ def metric_rows(result: Mapping[str, Any]) -> list[MetricRow]:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader of the table must know: the other controls and the paper's caveat."""
-    said = []
+    said = [sentence(result["left_out"])] if result.get("left_out") else []
+    if result.get("unequal_pairs"):
+        words = unequal_words(result["unequal_pairs"], result["protocol"]["n"])
+        said.append(words + ".")
     controls = result.get("controls", {})
     truth = controls.get("ground_truth", {}).get("clip_pcc")
     frozen = controls.get("frozen_frame", {}).get("clip_pcc")
@@ -139,7 +182,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     moved = controls.get("shuffled_scenes", {})
     if moved:
         values = ", ".join(f"{label(n)} {number(n, s['mean'])}" for n, s in moved.items())
-        said.append(f"With the scans of other scenes: {values}.")
+        whose = "scans" if control_name(result) == "shuffled_fmri" else "clips"
+        said.append(f"With the {whose} of other scenes: {values}.")
     said += _cuts(result.get("cuts", {}))
     said += _of_protocol(result.get("protocol", {}), result.get("chance", {}))
     ceiling = controls.get("noise_ceiling", {})
@@ -171,17 +215,23 @@ def _cuts(cuts: Mapping[str, Any]) -> list[str]:
 def _of_protocol(protocol: Mapping[str, Any], chance: Mapping[str, float]) -> list[str]:
     """Return what sets a published protocol apart from the standard one, and other judges."""
     if protocol.get("protocol", "standard") == "standard":
-        return []
+        return _other_judges(protocol)
     levels = ", ".join(f"{label(name)} {level:.3f}" for name, level in chance.items())
     said = [
         f"Protocol {protocol['protocol']} ({protocol['source']}). Ground-truth classes: "
         f"{protocol['ground_truth_classes']} (chance: {levels}). SSIM: {protocol['ssim']}. "
         f"CLIP-pcc: {protocol['clip_pcc']}. Remarks: {'; '.join(protocol['remarks'])}."
     ]
+    return said + _other_judges(protocol)
+
+
+def _other_judges(protocol: Mapping[str, Any]) -> list[str]:
+    """Return that the judges are not those of the protocol, if so."""
+    said = []
     other = [
         f"{protocol[judge]} instead of {published}"
-        for judge, published in protocol["published_judges"].items()
-        if published and published != protocol[judge]
+        for judge, published in protocol.get("published_judges", {}).items()
+        if published != protocol[judge]
     ]
     if other:
         said.append(

@@ -25,9 +25,9 @@ from neuroclips_cli.simulation.features import (
     shrink,
 )
 from neuroclips_cli.simulation.geometry import CHOICES, brain_models
+from neuroclips_cli.simulation.provenance import FILMS, RECORD, film_digests
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
 
-RECORD = "simulation.json"
 _WORKERS = 2
 SCENE_COLUMNS = "film,scene,start_s,end_s,kind,colour,motion,setting,caption"
 CAPTION_COLUMNS = "split,segment,clip,caption"
@@ -121,7 +121,9 @@ def _write(
     features = _shoot(root, plans, simulate.stimulus_size, advance)
     for number in range(1, simulate.subjects + 1):
         _scan(root, number, seed, features, simulate, data, advance)
-    write_json(root / RECORD, {**record, "state": "done"})
+    # films of other people are no practice world, however they are shown
+    own = [root / "stimuli" / f"{plan.name}.mp4" for plan in plans] if captioned else []
+    write_json(root / RECORD, {**record, "state": "done", FILMS: film_digests(own)})
 
 
 def film_features(plan: films.FilmPlan, size: int, path: Path | None = None) -> FilmFeatures:
@@ -263,7 +265,11 @@ def _claim(root: Path, record: dict[str, Any], overwrite: bool) -> bool:
             _clear(root)
         elif before.get("settings") != record["settings"]:
             raise UserError(_difference(root, before.get("settings", {}), record["settings"]))
-        elif before.get("state") == "done" and _complete(root, record["settings"]):
+        elif (
+            before.get("state") == "done"
+            and FILMS in before
+            and _complete(root, record["settings"])
+        ):
             return False
     elif any(not entry.name.startswith(".") for entry in root.iterdir()):
         raise UserError(

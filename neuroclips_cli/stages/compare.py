@@ -35,7 +35,7 @@ NO_MATTER = (
 )
 """Entries of a protocol that do not decide the value of a metric; retrieval is seen to apart."""
 SAME_FILMS = 0.9
-"""Correlation over clips of two measurements of the films' own CLIP-pcc: other films have less."""
+"""Correlation over clips of two measurements of the films' brightness: other films have less."""
 
 
 SHUFFLED = ":shuffled"
@@ -239,9 +239,7 @@ def _check(runs: Sequence[_Run]) -> None:
     for number, other in enumerate(runs):
         if any(_identity(other) == _identity(earlier) for earlier in runs[:number]):
             raise UserError(f"{other.name} is named twice: compare different runs")
-        ours, theirs = (
-            results.BEFORE_PROTOCOLS | item.result["protocol"] for item in (first, other)
-        )
+        ours, theirs = (item.result["protocol"] for item in (first, other))
         for key in dict.fromkeys([*ours, *theirs]):
             if key not in NO_MATTER and ours.get(key) != theirs.get(key):
                 raise UserError(
@@ -256,7 +254,7 @@ def _identity(item: _Run) -> tuple[Path, str]:
 
 def _check_films(runs: Sequence[_Run], clips: Sequence[str]) -> None:
     """Refuse clips that are called alike but show different films."""
-    key, first = "ground_truth_clip_pcc", runs[0]
+    key, first = "ground_truth_brightness", runs[0]
     for other in runs[1:]:
         if len(clips) < 3 or not all(key in run.rows[clips[0]] for run in (first, other)):
             continue
@@ -288,8 +286,9 @@ def _compare(
         if item is not runs[0]:
             differences = paired_differences(values, base, scenes, samples=samples, seed=seed)
         summaries = {k: summarise(v, samples, seed, scenes) for k, v in values.items()}
-        paper = published.counterpart(_role(item))
-        compared.append(comparison.ComparedRun(item.name, summaries, differences, paper))
+        paper = published.counterpart(_role(item), item.result.get("subject"))
+        judges = item.result["protocol"].get("judges", "")
+        compared.append(comparison.ComparedRun(item.name, summaries, differences, paper, judges))
     return compared
 
 

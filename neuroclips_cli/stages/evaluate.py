@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +13,35 @@ from neuroclips_cli import artifacts, console, disk
 from neuroclips_cli.config import Settings
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.clips import FolderClips, list_clips, open_clips
+from neuroclips_cli.data.loaded_clips import LoadedClips, load_clips
 from neuroclips_cli.data.panels import position
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.metrics import suite
+from neuroclips_cli.metrics.common_time import Pairs
 from neuroclips_cli.metrics.resample import ArrayClips
+from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.reporting import results, tables
-from neuroclips_cli.stages.judging import (
-    JUDGES,
-    assemble,
-    noise_ceiling,
-    retrieval,
-    score,
-    with_captions,
-)
-from neuroclips_cli.stages.judging import load_judges as _load_judges
-from neuroclips_cli.stages.pairing import (
-    at_rate,
-    check_lengths,
-    match,
-    rate,
-    say_resampling,
-    under_protocol,
-)
+from neuroclips_cli.stages import judging, pairing
+
+FUSED = "fuse"
+"""The run whose clips are parts of fused chains (paper 3.4)."""
 
 
-def run(settings: Settings, *, run: str = "reconstruct", overwrite: bool = False) -> Path:
+def run(
+    settings: Settings,
+    *,
+    run: str = "reconstruct",
+    overwrite: bool = False,
+) -> Path:
     """Measure a run's reconstructions against the films.
 
     Parameters
     ----------
     settings : Settings
-        ``evaluate`` is the protocol, ``backbones`` the judges.
+        ``evaluate`` names the protocol, which names the judges.
     run : str
-        The reconstruction: ``reconstruct``, or ``reconstruct-without-blurry`` and the like,
-        which is then measured into ``evaluate-without-blurry``.
+        The reconstruction: ``reconstruct``, ``reconstruct-without-blurry`` and the like, which is
+        then measured into ``evaluate-without-blurry``, or ``fuse``, the clips after fusion.
     overwrite : bool
         Measure again even if nothing changed.
 
@@ -58,26 +55,33 @@ def run(settings: Settings, *, run: str = "reconstruct", overwrite: bool = False
     UserError
         If the reconstruction is missing or is no reconstruction.
     """
-    if run != "reconstruct" and not run.startswith("reconstruct-"):
+    if run not in ("reconstruct", FUSED) and not run.startswith("reconstruct-"):
         raise UserError(
-            f"'{run}' is not a reconstruction: --run takes reconstruct or "
-            "reconstruct-without-<keyframe|blurry>"
+            f"'{run}' is not a reconstruction: --run takes reconstruct, fuse, "
+            "reconstruct-without-<keyframe|blurry> or reconstruct-captioner-git"
         )
-    name = "evaluate" + run.removeprefix("reconstruct")
-    settings = under_protocol(settings)
+    name = f"evaluate-{FUSED}" if run == FUSED else "evaluate" + run.removeprefix("reconstruct")
     made = artifacts.require_stage(settings, run, name)
     data = artifacts.require_stage(settings, "preprocess", name)
+    facts = artifacts.read_json(data / "manifest.json")["facts"]
+    practice_world = bool(facts.get("practice_world"))
+    config = evaluation_config(settings, practice_world=practice_world, scans=True)
+    found = judging.find_judges(config)
     with artifacts.open_stage(
         settings,
         name,
         sections=["evaluate"],
-        inputs={"reconstruct": made, "preprocess": data},
+        inputs={run if run == FUSED else "reconstruct": made, "preprocess": data},
         overwrite=overwrite,
-        extra={judge: getattr(settings.backbones, judge) for judge in JUDGES}
-        | {"precision": settings.run.precision},
+        extra={
+            **config.judge_names,
+            "judges_at_hand": list(found.present),
+            "protocol": config.protocol.name,
+            "precision": settings.run.precision,
+        },
     ) as stage:
         if not stage.up_to_date:
-            result, header, rows = _measure_run(settings, made, data)
+            result, header, rows = _measure_run(settings, config, found, _clips_of(made, run), data)
             stage.write_csv("per_clip.csv", header, rows)
             stage.write_json("metrics.json", result)
             stage.fact("clips", result["protocol"]["n"])
@@ -100,10 +104,11 @@ def run_pair(
     Parameters
     ----------
     settings : Settings
-        ``evaluate`` is the protocol, ``backbones`` the judges.
+        ``evaluate`` names the protocol, which names the judges.
     pred, gt : Path
         Folders of clips with matching names (mp4, mkv, avi, webm, gif, or folders of png), or
-        ``.npy`` files, uint8 (clips, frames, h, w, 3).
+        ``.npy`` files, uint8 (clips, frames, h, w, 3). Pairs of unequal length are compared over
+        the time that both clips have.
     out : Path
         Folder for ``metrics.json`` and ``per_clip.csv``.
     panels : str, optional
@@ -120,35 +125,25 @@ def run_pair(
     Raises
     ------
     UserError
-        If the sets do not match, a clip cannot be read, or ``out`` holds results already.
+        If the sets do not match, a clip cannot be read, two clips have nothing in common in time,
+        or ``out`` holds results already.
     """
     if (out / "metrics.json").exists() and not overwrite:
         raise UserError(
             f"{out} already holds a metrics.json: choose another folder, or --overwrite"
         )
-    settings = under_protocol(settings)
-    left, right = match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
-    clip_s, fps, size = settings.data.clip_s, settings.evaluate.fps, settings.evaluate.size
-    place = {which: position(panels, which) if panels else None for which in ("pred", "gt")}
-    made = open_clips(
-        pred, left, "--pred", clip_s=clip_s, target_fps=fps, size=size, panel=place["pred"]
-    )
-    true = open_clips(
-        gt, right, "--gt", clip_s=clip_s, target_fps=fps, size=size, panel=place["gt"]
-    )
-    sets: dict[str, tuple[ArrayClips | FolderClips, list[str]]]
-    sets = {"--pred": (made, list(left)), "--gt": (true, list(right))}
-    shapes = {option: clips.shapes() for option, (clips, _) in sets.items()}
-    fps = rate(settings, *(min(shape.fps for shape in of) for of in shapes.values()))
-    settings, made, true = at_rate(settings, fps, made, true)
-    say_resampling(settings, {o: (shapes[o], names) for o, (_, names) in sets.items()})
-    scenes = clip_table.block_labels(len(made), clip_s)
-    scores = score(settings, made, true, _load_judges(settings), scenes and scenes[0])
-    result = assemble(settings, scores, None, scenes)
+    # where these clips come from is not known, so no embedded network may judge them
+    config = evaluation_config(settings, practice_world=False, scans=False)
+    found = judging.find_judges(config)
+    config, pairs = _open_pairs(config, pred, gt, out, panels)
+    scenes = clip_table.block_labels(len(pairs.names), config.clip_s)
+    loaded = _judges(settings, config, found)
+    scores = _score(settings, config, loaded, pairs, scenes)
+    result = results.assemble(config, scores, None, scenes, found.left_out, pairs.unequal)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
-    labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(made)
-    about = [{"clip": name, **label} for name, label in zip(left, labels, strict=True)]
-    header, rows = results.per_clip(scores, None, about)
+    labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(pairs.names)
+    about = [{"clip": name, **label} for name, label in zip(pairs.names, labels, strict=True)]
+    header, rows = results.per_clip(config, scores, None, about, pairs.unequal)
     disk.write_text(out / "per_clip.csv", results.as_csv(header, rows))
     disk.write_json(out / "metrics.json", result)
     show(result, f"{pred} against {gt}")
@@ -157,42 +152,149 @@ def run_pair(
 
 def show(result: Mapping[str, Any], title: str) -> None:
     """Print the metric table and what must be known to read it."""
-    protocol = result["protocol"]
-    said = f"{protocol['n']} clips, protocol {protocol.get('protocol', 'standard')}"
-    console.table(f"{title} ({said})", *tables.text_table(result))
+    console.table(f"{title} ({tables.measured_how(result)})", *tables.text_table(result))
     for note in tables.notes(result):
         console.info(note)
 
 
+@dataclass(frozen=True)
+class _RunClips:
+    """Reconstructed clips: ``rows`` of ``array`` show the test clips ``index``."""
+
+    folder: Path
+    array: np.ndarray
+    rows: np.ndarray
+    index: np.ndarray
+
+
+def _clips_of(made: Path, run: str) -> _RunClips:
+    """Open the clips of a run; those of fused chains are cut out of them again."""
+    array = artifacts.read_array(made / "clips.npy")
+    if run != FUSED:
+        index = np.asarray(artifacts.read_array(made / "index.npy"))
+        return _RunClips(made, array, np.arange(len(array)), index)
+    chains = artifacts.read_csv(made / "chains.csv")
+    frames = int(chains[0]["frames"])
+    links = array.shape[1] // frames
+    rows = np.array([int(row["chain"]) * links + int(row["position"]) for row in chains])
+    index = np.array([int(row["clip"]) for row in chains])
+    order = np.argsort(index)
+    parts = array.reshape(-1, frames, *array.shape[2:])
+    return _RunClips(made, parts, rows[order], index[order])
+
+
 def _measure_run(
-    settings: Settings, made: Path, data: Path
+    settings: Settings,
+    config: EvaluationConfig,
+    found: judging.JudgesAtHand,
+    made: _RunClips,
+    data: Path,
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
-    clips = artifacts.read_array(made / "clips.npy")
-    index = np.asarray(artifacts.read_array(made / "index.npy"))
     frames = artifacts.read_array(data / "frames_test.npy")
-    record = artifacts.read_json(made / "manifest.json")["settings"]["reconstruct"]
-    judges = _load_judges(settings)
-    truth_fps = frames.shape[1] / settings.data.clip_s
-    size, fps = settings.evaluate.size, rate(settings, record["fps"], truth_fps)
-    settings, pred, gt = at_rate(
-        settings,
-        fps,
-        ArrayClips(clips, np.arange(len(clips)), record["fps"], fps, size),
-        ArrayClips(frames, index, truth_fps, fps, size),
-    )
-    kinds = {"the reconstruction": pred.shapes(), "the film": gt.shapes()}
-    check_lengths(fps, {what: (shapes, ["a clip"] * len(index)) for what, shapes in kinds.items()})
+    record = artifacts.read_json(made.folder / "manifest.json")["settings"]["reconstruct"]
+    truth_fps = frames.shape[1] / config.clip_s
+    config = config.at_rate_of(record["fps"], truth_fps)
     table = [row for row in artifacts.read_csv(data / "clips.csv") if row["split"] == "test"]
-    chosen = [table[int(i)] for i in index]
+    chosen = [table[int(i)] for i in made.index]
+    pairs = pairing.pair_up(
+        ArrayClips(made.array, made.rows, record["fps"], config.fps, config.size),
+        ArrayClips(frames, made.index, truth_fps, config.fps, config.size),
+        [row["clip"] for row in chosen],
+        config.fps,
+    )
     scenes = clip_table.scene_labels(chosen)
-    scores = score(settings, pred, gt, judges, scenes and scenes[0])
-    scores = with_captions(settings, scores, made, chosen, judges)
-    found = retrieval(settings, made, frames, index, judges)
-    result = assemble(settings, scores, found, scenes)
-    result["controls"]["noise_ceiling"] = noise_ceiling(data)
+    loaded = _judges(settings, config, found)
+    scores = _score(settings, config, loaded, pairs, scenes)
+    scores = judging.with_captions(config, scores, made.folder, chosen, loaded)
+    device = _device(settings)
+    retrieved = judging.retrieval(settings, config, made.folder, frames, made.index, loaded, device)
+    result = results.assemble(config, scores, retrieved, scenes, found.left_out, pairs.unequal)
+    result["subject"] = settings.run.subject
+    result["controls"]["noise_ceiling"] = judging.noise_ceiling(data)
     result["cuts"] = results.by_cuts(scores, [row["crosses_scene"] for row in chosen])
     result["protocol"]["blur_init"] = record["blur_init"]
     if scenes:
         chosen = [row | {"scene": label} for row, label in zip(chosen, scenes[0], strict=True)]
-    header, rows = results.per_clip(scores, found, chosen)
+    header, rows = results.per_clip(config, scores, retrieved, chosen, pairs.unequal)
     return result, header, rows
+
+
+def _judges(
+    settings: Settings,
+    config: EvaluationConfig,
+    found: judging.JudgesAtHand,
+) -> suite.Judges:
+    """Load the judges that are at hand."""
+    from neuroclips_cli.precision import choose_precision
+
+    device = _device(settings)
+    precision = choose_precision(settings.run.precision, device)
+    return judging.load_judges(config, found.present, device, precision)
+
+
+def _device(settings: Settings) -> str:
+    from neuroclips_cli.backbones.loading import choose_device
+
+    return choose_device(settings.run.device)
+
+
+def _score(
+    settings: Settings,
+    config: EvaluationConfig,
+    judges: suite.Judges,
+    pairs: Pairs,
+    scenes: tuple[list[str], str] | None,
+) -> suite.Scores:
+    """Measure all pairs of clips; ``scenes`` are labels of the clips and what they stand for."""
+    plan = suite.Plan(
+        ways=config.ways,
+        batch_size=config.batch_size,
+        shuffles=config.shuffles,
+        seed=config.seed,
+        monte_carlo=config.monte_carlo,
+        rules=config.protocol.rules,
+        also=judging.further_metrics(config, _device(settings)),
+        scenes=tuple(scenes[0]) if scenes else None,
+    )
+    with console.progress("measuring clips", suite.steps(len(pairs.names), plan)) as advance:
+        return suite.measure(pairs.pred, pairs.gt, judges, plan, advance)
+
+
+def _open_pairs(
+    config: EvaluationConfig, pred: Path, gt: Path, out: Path, panels: str | None
+) -> tuple[EvaluationConfig, Pairs]:
+    """Match, decode and pair two sets of clips; return the configuration at their rate, too."""
+    left, right = pairing.match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
+    opened = [
+        open_clips(
+            path,
+            names,
+            option,
+            clip_s=config.clip_s,
+            target_fps=config.fps,
+            size=config.size,
+            panel=position(panels, option.removeprefix("--")) if panels else None,
+        )
+        for path, names, option in ((pred, left, "--pred"), (gt, right, "--gt"))
+    ]
+    sets = _decoded(config, opened, out)
+    slowest = config.at_rate_of(*(shape.fps for side in sets for shape in side.shapes))
+    if slowest.fps != config.fps:
+        config, sets = slowest, _decoded(slowest, opened, out)
+    options = {"--pred": sets[0].shapes, "--gt": sets[1].shapes}
+    pairing.say_resampling(options, config.fps, config.size)
+    return config, pairing.pair_up(sets[0], sets[1], list(left), config.fps)
+
+
+def _decoded(
+    config: EvaluationConfig, opened: Sequence[ArrayClips | FolderClips], out: Path
+) -> list[ArrayClips | LoadedClips]:
+    """Decode the clips of folders into a scratch file near the results; arrays stay as they are."""
+    folders = [clips for clips in opened if isinstance(clips, FolderClips)]
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    with console.progress("reading clips", sum(map(len, folders))) as advance:
+        loaded = iter(load_clips(folders, config.fps, config.size, place, advance))
+    return [
+        next(loaded) if isinstance(clips, FolderClips) else replace(clips, target_fps=config.fps)
+        for clips in opened
+    ]

@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.artifacts import Stage, open_stage, read_array, read_csv, require_stage
+from neuroclips_cli.artifacts import (
+    Stage,
+    open_stage,
+    read_array,
+    read_csv,
+    read_json,
+    require_stage,
+)
 from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.stages import space
 from neuroclips_cli.stages.captions import load_describer
 from neuroclips_cli.stages.guided import GuidedVideo, write_videos
@@ -60,17 +68,24 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
             f"--clips '{clips}' names no clip that was reconstructed: run 'neuroclips reconstruct' "
             "for them first."
         )
+    facts = read_json(inputs["preprocess"] / "manifest.json")["facts"]
+    practice_world = bool(facts.get("practice_world"))
+    judges = evaluation_config(settings, practice_world=practice_world, scans=True).judges
     with open_stage(
         settings,
         NAME,
         sections=("fuse", "reconstruct", "backbones", "data"),
         inputs=inputs,
         overwrite=overwrite,
-        extra={"clips": clips or "", "precision": settings.run.precision},
+        extra={
+            "clips": clips or "",
+            "precision": settings.run.precision,
+            "image_classifier": judges.image_classifier,
+        },
     ) as stage:
         if not stage.up_to_date:
             stage.need_space(space.of_fuse(settings, len(rows)))
-            _Fusion(settings, stage, inputs, rows, index[rows]).run()
+            _Fusion(settings, stage, inputs, rows, index[rows], judges.image_classifier).run()
         return stage.folder
 
 
@@ -84,6 +99,7 @@ class _Fusion:
         inputs: dict[str, Path],
         rows: np.ndarray,
         numbers: np.ndarray,
+        classifier: str,
     ) -> None:
         from neuroclips_cli.backbones.clip import load_clip
         from neuroclips_cli.backbones.desk import Desk
@@ -101,6 +117,7 @@ class _Fusion:
         ).in_space(settings.semantics.token_space)
         self.desk.bring(self.clip.model)
         self.table = read_csv(inputs["preprocess"] / "clips.csv")
+        self.classifier = classifier
 
     def run(self) -> None:
         """Train the matcher, build the chains, generate and write them."""
@@ -166,7 +183,7 @@ class _Fusion:
         from neuroclips_cli.precision import choose_precision
 
         classifier = load_image_classifier(
-            self.settings.backbones.image_classifier,
+            self.classifier,
             self.device,
             choose_precision(self.settings.run.precision, self.device),
         )

@@ -1,137 +1,204 @@
-"""How ``evaluate`` measures: protocol, judges, scores, retrieval, captions, and the result."""
+"""The networks that judge in ``evaluate``, and what only runs have: captions and retrieval."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neuroclips_cli import artifacts, console
+from neuroclips_cli.backbones import local
 from neuroclips_cli.config import Settings
-from neuroclips_cli.data.clips import FolderClips
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import captions, flow, suite
 from neuroclips_cli.metrics.controls import split_half_reliability
 from neuroclips_cli.metrics.identification import KeyframeTokens, Retrieval, retrieve
 from neuroclips_cli.metrics.pairwise import PairMetric
 from neuroclips_cli.metrics.perceptual import Lpips
-from neuroclips_cli.metrics.resample import ArrayClips
 from neuroclips_cli.metrics.retrieval import NotFinite
-from neuroclips_cli.protocols import load as load_protocol
-from neuroclips_cli.reporting import results
+from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
 
-JUDGES = ("image_classifier", "video_classifier", "clip")
+if TYPE_CHECKING:
+    from neuroclips_cli.backbones.clip import ClipBackbone
+
+PULLED_AS = {
+    "image_classifier": "image_classifier",
+    "video_classifier": "video_classifier",
+    "clip": "evaluation_clip",
+}
+"""Judge -> what ``neuroclips models`` calls it."""
 
 
-def load_judges(settings: Settings) -> suite.Judges:
-    """Load the networks of ``[backbones]`` that judge; too few classes are a user error."""
+@dataclass(frozen=True)
+class JudgesAtHand:
+    """Which judges are on this machine.
+
+    Attributes
+    ----------
+    present : tuple of str
+        Names of judges that are complete.
+    left_out : str
+        One sentence about the others and how to fetch them; empty if there are none.
+    """
+
+    present: tuple[str, ...]
+    left_out: str
+
+
+def find_judges(config: EvaluationConfig) -> JudgesAtHand:
+    """Look for the judges on this machine; nothing is fetched.
+
+    Raises
+    ------
+    UserError
+        If a judge that the user named is not there.
+    """
+    problems = {
+        judge: local.find(PULLED_AS[judge], reference)[1]
+        for judge, reference in config.judge_names.items()
+    }
+    for judge in config.chosen_judges:
+        if problems[judge]:
+            reference = config.judge_names[judge]
+            raise UserError(
+                f"evaluate.{judge} is {reference}, which cannot judge ({problems[judge]}): fetch "
+                f"it with `neuroclips models pull {PULLED_AS[judge]} --set "
+                f"evaluate.{judge}={reference}`, or name another folder or hub id"
+            )
+    present = tuple(judge for judge, problem in problems.items() if not problem)
+    missing = [judge for judge, problem in problems.items() if problem]
+    return JudgesAtHand(present, _left_out(config, missing))
+
+
+def _left_out(config: EvaluationConfig, missing: Sequence[str]) -> str:
+    if not missing:
+        return ""
+    metrics = {
+        "image_classifier": [f"frame {n}-way" for n in config.ways],
+        "video_classifier": [f"video {n}-way" for n in config.ways],
+        "clip": ["CLIP-pcc", "CLIP similarity"],
+    }
+    names = ", ".join(name for judge in missing for name in metrics[judge])
+    references = ", ".join(config.judge_names[judge] for judge in missing)
+    pull = " ".join(["neuroclips models pull", *(PULLED_AS[judge] for judge in missing)])
+    if config.protocol.name != "standard":
+        pull += f" --set evaluate.protocol={config.protocol.name}"
+    return (
+        f"left out: {names}, whose judges ({references}) are not on this machine; fetch them with "
+        f"`{pull}`"
+    )
+
+
+def load_judges(
+    config: EvaluationConfig, present: Sequence[str], device: str, precision: str
+) -> suite.Judges:
+    """Load the networks that judge.
+
+    Parameters
+    ----------
+    config : EvaluationConfig
+        Which ones, and how many classes they must know.
+    present : sequence of str
+        Those that are on this machine.
+    device : str
+        A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``.
+
+    Raises
+    ------
+    UserError
+        If a network is of another kind, or knows too few classes.
+    """
     from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
     from neuroclips_cli.backbones.clip import load_clip
-    from neuroclips_cli.backbones.loading import choose_device
-    from neuroclips_cli.precision import choose_precision
 
-    device, names = choose_device(settings.run.device), _judge_names(settings)
-    precision = choose_precision(settings.run.precision, device)
-    image = load_image_classifier(names["image_classifier"], device, precision)
-    video = load_video_classifier(names["video_classifier"], device, precision)
-    most = max(settings.evaluate.ways)
-    known = load_protocol(settings.evaluate.protocol).rules.truth_classes
+    names = config.judge_names
+    image = video = clip = None
+    if "image_classifier" in present:
+        image = load_image_classifier(names["image_classifier"], device, precision)
+    if "video_classifier" in present:
+        video = load_video_classifier(names["video_classifier"], device, precision)
+    if "clip" in present:
+        clip = load_clip(names["clip"], device, precision)
+    most, known = max(config.ways), config.protocol.rules.truth_classes
     for key, classifier in (("image_classifier", image), ("video_classifier", video)):
-        if classifier.classes < most + known - 1:
+        if classifier is not None and classifier.classes < most + known - 1:
             raise UserError(
                 f"the classifier '{names[key]}' knows {classifier.classes} classes, too few for a "
                 f"{most}-way test: lower ways in [evaluate] of neuroclips.toml"
             )
-    return suite.Judges(image=image, video=video, clip=load_clip(names["clip"], device, precision))
+    return suite.Judges(image=image, video=video, clip=clip)
 
 
-def _judge_names(settings: Settings) -> dict[str, str]:
-    names = {judge: getattr(settings.backbones, judge) for judge in JUDGES}
-    return names | ({"clip": settings.evaluate.clip} if settings.evaluate.clip else {})
-
-
-def _further(settings: Settings) -> dict[str, PairMetric]:
+def further_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetric]:
     """Return the metrics that were asked for by name; what they need is looked for first."""
     also: dict[str, PairMetric] = {}
-    if "epe" in settings.evaluate.also:
+    if "epe" in config.also:
         flow.load_opencv()
         also["epe"] = flow.end_point_error
-    if "lpips" in settings.evaluate.also:
-        from neuroclips_cli.backbones.loading import choose_device
-
-        also["lpips"] = Lpips(settings.evaluate.perceptual, choose_device(settings.run.device))
+    if "lpips" in config.also:
+        also["lpips"] = Lpips(config.perceptual, device)
     return also
 
 
-def score(
-    settings: Settings,
-    pred: ArrayClips | FolderClips,
-    gt: ArrayClips | FolderClips,
-    judges: suite.Judges,
-    scenes: Sequence[str] | None,
-) -> suite.Scores:
-    """Measure all pairs of clips by the protocol in force; ``scenes`` are labels of the clips."""
-    chosen = settings.evaluate
-    plan = suite.Plan(
-        ways=chosen.ways,
-        batch_size=chosen.batch_size,
-        shuffles=chosen.shuffles,
-        seed=settings.run.seed,
-        monte_carlo=chosen.monte_carlo,
-        rules=load_protocol(chosen.protocol).rules,
-        also=_further(settings),
-        scenes=None if scenes is None else tuple(scenes),
-    )
-    with console.progress("measuring clips", suite.steps(len(pred), plan)) as advance:
-        return suite.measure(pred, gt, judges, plan, advance)
-
-
 def with_captions(
-    settings: Settings,
+    config: EvaluationConfig,
     scores: suite.Scores,
     made: Path,
     chosen: Sequence[Mapping[str, str]],
     judges: suite.Judges,
 ) -> suite.Scores:
-    """Add the caption similarity where every clip has a decoded and a true caption."""
+    """Add the caption similarity where every clip has a decoded and a true caption.
+
+    Raises
+    ------
+    UserError
+        If ``captions.csv`` holds captions of other clips than the run's.
+    """
     path, embed = made / "captions.csv", getattr(judges.clip, "text_embeddings", None)
     if embed is None or not path.exists() or not all(row.get("caption") for row in chosen):
         return scores
     decoded = {row["clip"]: row["caption"] for row in artifacts.read_csv(path)}
-    if not all(decoded.get(row["clip"]) for row in chosen):
+    if decoded.keys() != {row["clip"] for row in chosen}:
+        raise UserError(
+            f"{path} holds {len(decoded)} captions, and the run has {len(chosen)} other clips: run "
+            "`neuroclips reconstruct --overwrite`"
+        )
+    if not all(decoded.values()):
         return scores
     values, shuffled = captions.similarity(
         embed([decoded[row["clip"]] for row in chosen]),
         embed([row["caption"] for row in chosen]),
-        shuffles=settings.evaluate.shuffles,
-        seed=settings.run.seed,
+        shuffles=config.shuffles,
+        seed=config.seed,
     )
     return replace(scores, metrics=scores.metrics | values, shuffled=scores.shuffled | shuffled)
 
 
 def retrieval(
-    settings: Settings, made: Path, frames: np.ndarray, index: np.ndarray, judges: suite.Judges
+    settings: Settings,
+    config: EvaluationConfig,
+    made: Path,
+    frames: np.ndarray,
+    index: np.ndarray,
+    judges: suite.Judges,
+    device: str,
 ) -> Retrieval | None:
     """Measure retrieval where the run kept tokens; None where it did not."""
-    path, part = made / "tokens_brain.npy", settings.evaluate.retrieval_part
+    path, part = made / "tokens_brain.npy", config.retrieval_part
     if not path.exists() or len(index) < 2:
         console.info("no retrieval: it needs tokens_brain.npy and at least two clips")
         return None
+    clip = token_clip(settings, config, judges, device)
+    if clip is None:
+        return None
     if len(index) < part:
         console.info(f"retrieval among all {len(index)} clips: a part of {part} needs more")
-    clip = judges.clip
-    if settings.evaluate.clip:  # the tokens were decoded for this one, whoever judges the frames
-        from neuroclips_cli.backbones.clip import load_clip
-        from neuroclips_cli.backbones.loading import choose_device
-        from neuroclips_cli.precision import choose_precision
-
-        device = choose_device(settings.run.device)
-        precision = choose_precision(settings.run.precision, device)
-        clip = load_clip(settings.backbones.clip, device, precision)
     try:
         with console.progress("measuring retrieval", len(index)) as advance:
             return retrieve(
@@ -140,9 +207,9 @@ def retrieval(
                     frames, index, clip.in_space(settings.semantics.token_space), advance
                 ),
                 part,
-                shuffles=settings.evaluate.shuffles,
-                seed=settings.run.seed,
-                block=settings.evaluate.batch_size,
+                shuffles=config.shuffles,
+                seed=config.seed,
+                block=config.batch_size,
             )
     except NotFinite as problem:
         raise UserError(
@@ -151,17 +218,24 @@ def retrieval(
         ) from problem
 
 
-def assemble(
-    settings: Settings,
-    scores: suite.Scores,
-    found: Retrieval | None,
-    scenes: tuple[list[str], str] | None,
-) -> dict[str, Any]:
-    """Return the content of ``metrics.json``."""
-    labels, drawn = (np.array(scenes[0]), scenes[1]) if scenes else (None, "")
-    protocol = load_protocol(settings.evaluate.protocol)
-    names, seed = _judge_names(settings), settings.run.seed
-    return results.assemble(settings.evaluate, protocol, names, seed, scores, found, labels, drawn)
+def token_clip(
+    settings: Settings, config: EvaluationConfig, judges: suite.Judges, device: str
+) -> ClipBackbone | Any | None:
+    """Return the CLIP whose tokens were decoded, whoever judges the frames; None if it is gone."""
+    reference = settings.backbones.clip
+    if judges.clip is not None and reference == config.judges.clip:
+        return judges.clip
+    _, problem = local.find("clip", reference)
+    if problem:
+        console.warn(
+            f"retrieval is left out, since the CLIP whose tokens were decoded ({reference}) is not "
+            "on this machine: fetch it with `neuroclips models pull clip`"
+        )
+        return None
+    from neuroclips_cli.backbones.clip import load_clip
+    from neuroclips_cli.precision import choose_precision
+
+    return load_clip(reference, device, choose_precision(settings.run.precision, device))
 
 
 def noise_ceiling(data: Path) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from neuroclips_cli.backbones.needs import FILES, ORIGINS, REPOSITORIES, Origin
 from neuroclips_cli.config import Settings
 from neuroclips_cli.disk import human_size
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
+from neuroclips_cli.simulation.provenance import is_practice_world
+from neuroclips_cli.stages.judging import PULLED_AS
 from neuroclips_cli.values import nearest
 
 
@@ -23,7 +26,7 @@ class Backbone:
     Attributes
     ----------
     name, reference : str
-        Key and value in ``[backbones]``.
+        Key and value in ``[backbones]``, or a judge of the protocol.
     folder : Path or None
         Where its files lie.
     problem : str
@@ -116,20 +119,21 @@ def _pull_origin(one: Backbone, done: set[str]) -> None:
 
 
 def find_backbones(settings: Settings, names: Sequence[str] = ()) -> Iterator[Backbone]:
-    """Yield the backbones of the settings, those named or all that have a value."""
+    """Yield the backbones of the settings and the judges of the protocol: those named or all."""
     for name in names:
         if name not in FILES:
             raise UserError(f"there is no backbone {name!r}{nearest(name, FILES)}")
+    judges = {PULLED_AS[judge]: ref for judge, ref in _judges(settings).judge_names.items()}
     for name in names or FILES:
-        reference = getattr(settings.backbones, name)
-        if not reference:
-            continue
-        try:
-            folder = local.folder_of(*locate(reference))
-        except UserError:
-            folder = None
-        problem = local.problem_of(name, folder) if folder else "missing"
-        yield Backbone(name, reference, folder, problem)
+        reference = judges[name] if name in judges else getattr(settings.backbones, name)
+        if reference:
+            yield Backbone(name, reference, *local.find(name, reference))
+
+
+def _judges(settings: Settings) -> EvaluationConfig:
+    """Return how the films of the settings' data set would be evaluated."""
+    practice_world = is_practice_world(settings.run.dataset)
+    return evaluation_config(settings, practice_world=practice_world, scans=True)
 
 
 def _is_local(reference: str) -> bool:

@@ -1,56 +1,45 @@
-"""What ``evaluate`` does with two sets of clips before measuring: rate, names, lengths."""
+"""What ``evaluate`` does with two sets of clips before measuring: names, rate, common time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from neuroclips_cli import console
-from neuroclips_cli.config import Settings, replace_settings
-from neuroclips_cli.data.clips import FolderClips
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics.resample import ArrayClips, ClipShape, frame_count
-from neuroclips_cli.protocols import load as load_protocol
+from neuroclips_cli.metrics import common_time
+from neuroclips_cli.metrics.common_time import NothingInCommon, Pairs, ShapedClips
+from neuroclips_cli.metrics.resample import ClipShape, frame_count
 
-
-def under_protocol(settings: Settings) -> Settings:
-    """Return the settings with the rate and size that the protocol fixes."""
-    protocol = load_protocol(settings.evaluate.protocol)
-    fixed = {key: value for key in ("fps", "size") if (value := getattr(protocol, key))}
-    for key, value in fixed.items():
-        by_hand = settings.origins.get(f"evaluate.{key}") in ("flag", "environment")
-        if by_hand and getattr(settings.evaluate, key) != value:
-            raise UserError(
-                f"protocol {protocol.name} measures at {key} {value}, and evaluate.{key} asks for "
-                f"{getattr(settings.evaluate, key)}: leave evaluate.{key} out, or choose protocol "
-                "standard"
-            )
-    changes = {f"evaluate.{key}": value for key, value in fixed.items()}
-    return replace_settings(settings, changes, origin=f"protocol {protocol.name}")
-
-
-def rate(settings: Settings, *own: float) -> int:
-    """Return the frame rate to measure at; some protocols do not fill up slower clips."""
-    if not load_protocol(settings.evaluate.protocol).never_faster:
-        return settings.evaluate.fps
-    return max(1, min(settings.evaluate.fps, *(int(fps + 1e-6) for fps in own)))
-
-
-Clips = TypeVar("Clips", ArrayClips, FolderClips, ArrayClips | FolderClips)
-
-
-def at_rate(settings: Settings, fps: int, pred: Clips, gt: Clips) -> tuple[Settings, Clips, Clips]:
-    """Return the settings and both sets at another frame rate."""
-    changed = replace_settings(settings, {"evaluate.fps": fps}, origin="protocol")
-    return changed, replace(pred, target_fps=fps), replace(gt, target_fps=fps)
+SHOWN_NAMES = 8
+"""Clips that a message lists by name."""
+PREFIX = "gt_"
+"""Before the names of the ground truth in NeuroClips' published examples."""
 
 
 def match(
-    left: dict[str, Path | int], right: dict[str, Path | int], pred: Path, gt: Path
+    left: Mapping[str, Path | int], right: Mapping[str, Path | int], pred: Path, gt: Path
 ) -> tuple[dict[str, Path | int], dict[str, Path | int]]:
-    """Pair two sets by name; a set that is an array has no names and is paired in order."""
+    """Pair two sets by name; a set that is an array has no names and is paired in order.
+
+    Parameters
+    ----------
+    left, right : mapping
+        Name of a clip -> its file, folder or row, of ``--pred`` and ``--gt``.
+    pred, gt : Path
+        The two sets, for messages.
+
+    Returns
+    -------
+    tuple of dict
+        The same clips under the same names in the same order. In the published arrangement
+        ``gt_11.gif`` belongs to ``11.gif``, in two folders or in one that is given twice.
+
+    Raises
+    ------
+    UserError
+        If the names differ, or two arrays hold different numbers of clips.
+    """
     unnamed = any(isinstance(entry, int) for entry in (*left.values(), *right.values()))
     if unnamed:
         if len(left) != len(right):
@@ -59,59 +48,76 @@ def match(
                 "array is paired in order, so both must hold the same number"
             )
         console.info(f"{len(left)} pairs, matched in order")
-        return left, right
+        return dict(left), dict(right)
+    left, right = _without_prefix(left, right)
     extra = {
-        "--pred": sorted(left.keys() - right.keys()),
-        "--gt": sorted(right.keys() - left.keys()),
+        "--pred": [name for name in left if name not in right],
+        "--gt": [name for name in right if name not in left],
     }
     if any(extra.values()):
-        said = [
-            f"only in {option}: {', '.join(names[:8])}" + (" ..." if len(names) > 8 else "")
-            for option, names in extra.items()
-            if names
-        ]
+        said = [f"only in {option}: {_listed(names)}" for option, names in extra.items() if names]
         raise UserError(
             f"the clips of --pred {pred} and --gt {gt} must have the same names "
             f"({'; '.join(said)}): rename or remove these"
         )
     console.info(f"{len(left)} pairs, matched by name")
-    return left, {name: right[name] for name in left}
+    return dict(left), {name: right[name] for name in left}
 
 
-Shapes = Mapping[str, tuple[Sequence[ClipShape], Sequence[str]]]
-"""Which set -> its clips' shapes and names."""
+def _without_prefix(
+    left: Mapping[str, Path | int], right: Mapping[str, Path | int]
+) -> tuple[Mapping[str, Path | int], Mapping[str, Path | int]]:
+    """Take ``gt_`` off the ground truth's names where that is what makes the sets fit."""
+    marked = {name.removeprefix(PREFIX): c for name, c in right.items() if name.startswith(PREFIX)}
+    if not marked or (left.keys() == right.keys() and left != right):
+        return left, right
+    plain = {name: clip for name, clip in left.items() if not name.startswith(PREFIX)}
+    both = left == right and plain.keys() == marked.keys()
+    if both or (left.keys() == marked.keys() and len(marked) == len(right)):
+        return plain if both else left, marked
+    return left, right
 
 
-def say_resampling(settings: Settings, sets: Shapes) -> None:
-    """Say what happens to each set, and refuse clips that do not last equally long."""
-    fps, size = settings.evaluate.fps, settings.evaluate.size
-    for option, (shapes, _) in sets.items():
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names, and that there are more."""
+    return ", ".join(names[:SHOWN_NAMES]) + (" ..." if len(names) > SHOWN_NAMES else "")
+
+
+def pair_up(pred: ShapedClips, gt: ShapedClips, names: Sequence[str], fps: float) -> Pairs:
+    """Cut both clips of every pair to their common time.
+
+    Raises
+    ------
+    UserError
+        If the clips of a pair have no time in common.
+    """
+    try:
+        return common_time.pair_up(pred, gt, names, fps)
+    except NothingInCommon as problem:
+        raise UserError(
+            f"two clips have nothing in common in time ({problem}): cut both to the same time of "
+            "the film"
+        ) from problem
+
+
+def say_resampling(sets: Mapping[str, Sequence[ClipShape]], fps: float, size: int) -> None:
+    """Say what happens to each set of clips.
+
+    Parameters
+    ----------
+    sets : mapping
+        Which set -> its clips' own shapes.
+    fps, size
+        Frame rate in Hz, and height and width in pixels, that they are brought to.
+    """
+    for option, shapes in sets.items():
         kinds = list(dict.fromkeys(map(str, shapes)))
         shown = "; ".join(kinds[:3]) + (f"; and {len(kinds) - 3} more kinds" if kinds[3:] else "")
-        frames = frame_count(shapes[0].frames, shapes[0].fps, fps)
+        counts = sorted({frame_count(shape.frames, shape.fps, fps) for shape in shapes})
+        frames = f"{counts[0]} to {counts[-1]}" if counts[1:] else f"{counts[0]}"
         console.info(
-            f"{option}: {len(shapes)} clips ({shown}) brought to {frames} frames at {fps} fps, "
+            f"{option}: {len(shapes)} clips ({shown}) brought to {frames} frames at {fps:g} fps, "
             f"{size} x {size} pixels: {_how(shapes, fps, size)}"
-        )
-    check_lengths(fps, sets)
-
-
-def check_lengths(fps: float, sets: Shapes) -> None:
-    """Refuse clips that do not last equally long, or have a single frame."""
-    lengths: dict[int, str] = {}
-    for option, (shapes, names) in sets.items():
-        for name, shape in zip(names, shapes, strict=True):
-            lengths.setdefault(frame_count(shape.frames, shape.fps, fps), f"{name} of {option}")
-    if len(lengths) > 1:
-        (first, one), (second, two) = list(lengths.items())[:2]
-        raise UserError(
-            f"all clips must last equally long: {one} has {first / fps:g} s and {two} has "
-            f"{second / fps:g} s; cut them to the same duration"
-        )
-    if min(lengths) < 2:
-        raise UserError(
-            f"the clips have one frame at {fps} fps, and CLIP-pcc needs two: give longer clips "
-            "or raise fps in [evaluate]"
         )
 
 

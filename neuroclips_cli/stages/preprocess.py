@@ -25,6 +25,7 @@ from neuroclips_cli.data.time_step import require_one_volume_per_clip
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.schema import DataSettings
 from neuroclips_cli.signal.windows import delay_in_volumes
+from neuroclips_cli.simulation.provenance import shows_practice_world
 from neuroclips_cli.stages import space
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ def _preprocess(stage: Stage, source: _Source, dataset: Path) -> None:
     if source.layout.missing:
         console.warn(f"missing test runs, averaged around: {', '.join(source.layout.missing)}")
     stage.fact("missing_test_runs", list(source.layout.missing))
+    films = [segment.film for segment in (*source.layout.train, *source.layout.test)]
+    stage.fact("practice_world", shows_practice_world(dataset, films))
     selection, usable = _select(source, delay)
     _report_selection(stage, source, selection, usable)
     _write_selection(stage, source, selection, usable)

@@ -13,6 +13,7 @@ from neuroclips_cli.backbones.blueprints import build
 from neuroclips_cli.backbones.classifiers import ImageClassifier, VideoClassifier
 from neuroclips_cli.backbones.clip import ClipBackbone
 from neuroclips_cli.backbones.pixels import Preprocess
+from neuroclips_cli.protocols import PRACTICE_WORLD, STANDARD, JudgeReferences, load
 from tests.benchmarks.gpu.modes import RELEASED_FULL, Mode, autocast
 from tests.benchmarks.gpu.work import FRAMES, JUDGED_CLIPS, Place, Released, Work
 
@@ -42,6 +43,11 @@ def large_clip(place: Place) -> Work:
     return _tower(place, network.to(place.device).eval().requires_grad_(False))
 
 
+def _judges(place: Place) -> JudgeReferences:
+    """Return the published judges; tiny: the embedded ones."""
+    return load(PRACTICE_WORLD if place.size == "tiny" else STANDARD).judges
+
+
 def _tower(place: Place, clip: Any) -> Work:
     side = clip.visual.image_size
     height, width = (side, side) if isinstance(side, int) else side
@@ -57,7 +63,7 @@ def _tower(place: Place, clip: Any) -> Work:
 
 def image_judge(place: Place) -> Work:
     """ViT on a batch of frames."""
-    model: Any = build("image_classifier", place.settings.backbones, place.device)
+    model: Any = build("image_classifier", _judges(place), place.device)
     size = model.config.image_size
     judge = ImageClassifier(model, _preprocess(size), place.device)
     return _network(
@@ -71,7 +77,7 @@ def image_judge(place: Place) -> Work:
 
 def video_judge(place: Place) -> Work:
     """VideoMAE on a batch of clips."""
-    model: Any = build("video_classifier", place.settings.backbones, place.device)
+    model: Any = build("video_classifier", _judges(place), place.device)
     size, count, items = (
         model.config.image_size,
         model.config.num_frames,

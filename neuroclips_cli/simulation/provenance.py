@@ -1,0 +1,54 @@
+"""Whether films are those that ``neuroclips simulate`` made of the practice world.
+
+The networks of this package know the practice world and nothing else; what they say of other films
+means nothing. So the simulation leaves a record with the digests of its films, and a film counts
+as one of them by its content, not by its name or place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from neuroclips_cli.disk import read_json, sha256
+from neuroclips_cli.errors import UserError
+
+RECORD = "simulation.json"
+FILMS = "practice_world_films"
+
+
+def is_practice_world(dataset: Path | str) -> bool:
+    """Tell whether a data set says that its films are of the practice world; none is read."""
+    return bool(dataset) and bool(_digests(Path(dataset)))
+
+
+def shows_practice_world(dataset: Path, films: Iterable[Path]) -> bool:
+    """Tell whether all films are, by their content, those that the simulation wrote.
+
+    Parameters
+    ----------
+    dataset : Path
+        Folder of the data set.
+    films : iterable of Path
+        The films in use.
+    """
+    known = _digests(dataset)
+    return bool(known) and all(sha256(film) in known for film in films)
+
+
+def film_digests(films: Iterable[Path]) -> list[str]:
+    """Return what the record keeps of the films: their SHA-256, sorted."""
+    return sorted(sha256(film) for film in films)
+
+
+def _digests(dataset: Path) -> set[str]:
+    path = dataset / RECORD
+    if not path.is_file():
+        return set()
+    try:
+        record: Any = read_json(path)
+    except UserError:
+        return set()
+    found = record.get(FILMS) if isinstance(record, dict) else None
+    return set(map(str, found)) if isinstance(found, list) else set()
