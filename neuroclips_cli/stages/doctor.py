@@ -162,9 +162,14 @@ def _dataset(settings: Settings) -> Check:
     if not folder.is_dir():
         return Check("data set", "problem", f"{folder} is no folder", "mend --dataset")
     from neuroclips_cli.data.layout import find_layout
+    from neuroclips_cli.data.recordings import is_volumetric
+    from neuroclips_cli.data.region_files import read_region_file, region_paths
 
+    data, subject = settings.data, settings.run.subject
     try:
-        layout = find_layout(folder, settings.run.subject)
+        regions = read_region_file(region_paths(data.mask)) if data.mask else None
+        volumetric = is_volumetric(regions, folder, subject)
+        layout = find_layout(folder, subject, volumetric=volumetric, space=data.space)
     except UserError as error:
         return Check("data set", "problem", str(error), "see cc2017's layout in docs/")
     runs = sum(len(segment.runs) for segment in (*layout.train, *layout.test))

@@ -96,8 +96,8 @@ def _require_torch_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
-        return  # cut short: the reader says so
+    except (zipfile.BadZipFile, UnicodeDecodeError):
+        return  # cut short or damaged: the reader says so
     ends = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in ends:
         raise UserError(
