@@ -144,3 +144,22 @@ def test_a_training_with_adafactor_goes_on_from_its_checkpoint_as_if_undisturbed
     assert Checkpoints(tmp_path, "p").load_last(*second).epoch == 1
     steps(*second, 10)
     assert torch.equal(whole[0].weight, second[0].weight)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_loaded_moments_lie_in_memory_as_their_parameters(tmp_path, fused):
+    model = torch.nn.Conv2d(8, 4, 3).to(memory_format=torch.channels_last)
+    states = []
+    for folder in ("written", "read"):
+        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
+        schedule = make_schedule(optimiser, 1e-3, 2, 2)
+        states.append((model, optimiser, schedule))
+        if folder == "written":
+            model(torch.ones(1, 8, 5, 5)).sum().backward()
+            optimiser.step()
+            Checkpoints(tmp_path, "p").save_last(*states[0], Progress(epoch=1))
+    assert Checkpoints(tmp_path, "p").load_last(*states[1]).epoch == 1
+    for name in ("exp_avg", "exp_avg_sq"):
+        written, read = (state[1].state[model.weight][name] for state in states)
+        assert torch.equal(written, read)
+        assert read.stride() == model.weight.stride() != read.contiguous().stride()

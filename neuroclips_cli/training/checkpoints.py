@@ -112,6 +112,7 @@ class Checkpoints:
             if "betas" in group:
                 group["betas"] = tuple(group["betas"])
         optimiser.load_state_dict({"state": moments, "param_groups": record["groups"]})
+        _match_strides(optimiser)
         schedule.load_state_dict(record["schedule"])
         return Progress(**record["progress"])
 
@@ -126,6 +127,18 @@ class Checkpoints:
                 f"{self.last} is no checkpoint of a training: remove it and train again"
             )
         return record
+
+
+def _match_strides(optimiser: Any) -> None:
+    """Lay the loaded moments out in memory as their parameters: AdamW's one kernel insists on it.
+
+    A file holds rows in order, a convolution's weights on a GPU may lie channels last.
+    """
+    for parameter, moments in optimiser.state.items():
+        for name, tensor in moments.items():
+            if torch.is_tensor(tensor) and tensor.shape == parameter.shape:
+                like = torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device)
+                moments[name] = like.copy_(tensor)
 
 
 def seed_torch(seed: int) -> None:
