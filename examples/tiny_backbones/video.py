@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +26,7 @@ from .latents import Latents
 from .loop import fit
 from .path import SamplingPath, Slots, clean_from_velocity, noised
 from .perceptual import LatentPerceptualLoss
-from .unclip import CHANNELS, CONDITION, Examples, draw_keyframes
+from .unclip import CONDITION, Examples, draw_keyframes
 from .words import Words
 
 HEADS, GROUPS = 4, 16
@@ -80,9 +81,9 @@ class VideoTraining(nn.Module):
         ).sample
 
 
-def _adapter() -> MotionAdapter:
+def _adapter(channels: Sequence[int]) -> MotionAdapter:
     return MotionAdapter(
-        block_out_channels=CHANNELS,
+        block_out_channels=tuple(channels),
         motion_layers_per_block=1,
         motion_num_attention_heads=HEADS,
         motion_norm_num_groups=GROUPS,
@@ -91,11 +92,11 @@ def _adapter() -> MotionAdapter:
     )
 
 
-def _sparsectrl() -> SparseControlNetModel:
+def _sparsectrl(channels: Sequence[int]) -> SparseControlNetModel:
     return SparseControlNetModel(
         in_channels=4,
         conditioning_channels=4,
-        block_out_channels=CHANNELS,
+        block_out_channels=tuple(channels),
         down_block_types=("CrossAttnDownBlockMotion", "CrossAttnDownBlockMotion"),
         layers_per_block=1,
         cross_attention_dim=CONDITION,
@@ -205,13 +206,16 @@ def sampling_path(schedule: DDIMScheduler, device: torch.device) -> SamplingPath
 
 def load(folder: Path, go_on: bool) -> VideoTraining:
     """Return the networks, started from unCLIP's weights or from those that are there."""
-    adapter, sparsectrl = _adapter(), _sparsectrl()
     full = {"torch_dtype": torch.float32}
+    scene = UNet2DConditionModel.from_pretrained(
+        folder / ("scene_unet" if go_on else "unclip"), **full
+    )
     if go_on:
         adapter = MotionAdapter.from_pretrained(folder / "motion_adapter", **full)
         sparsectrl = SparseControlNetModel.from_pretrained(folder / "sparsectrl", **full)
-    begin = folder / ("scene_unet" if go_on else "unclip")
-    scene = UNet2DConditionModel.from_pretrained(begin, **full)
+    else:
+        channels = scene.config.block_out_channels
+        adapter, sparsectrl = _adapter(channels), _sparsectrl(channels)
     return VideoTraining(scene, adapter, sparsectrl)
 
 
@@ -309,7 +313,7 @@ def train(
 def save(training: VideoTraining, folder: Path) -> None:
     """Write the scene model, the motion adapter and SparseCtrl in diffusers' formats."""
     weights = training.unet.state_dict()
-    adapter = _adapter()
+    adapter = _adapter(training.unet.config.block_out_channels)
     moved = {k: v for k, v in weights.items() if "motion_modules" in k}
     adapter.load_state_dict(moved)
     save_half(adapter, folder / "motion_adapter")
