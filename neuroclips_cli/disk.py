@@ -102,14 +102,22 @@ def text_digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+HUB_SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/([0-9a-f]{40})((?:/[^/]+)*)$")
+"""A folder in the Hugging Face Hub's cache: repository, commit, subfolder."""
+
+
 def tree_digest(path: Path) -> str:
     """Return a digest of a file or folder that changes when the content does.
 
     A file up to 8 MiB or a folder up to 64 MiB is hashed by content (``content:...``). A larger
     one by every file's relative path, size and modification time (``listing:...``), because
     reading a whole scan archive before each command would cost minutes. Hidden files do not
-    count.
+    count. A folder of the hub's cache counts by repository and commit (``hub:owner/name@...``),
+    which say what is in it.
     """
+    in_cache = HUB_SNAPSHOT.search(path.absolute().as_posix())
+    if in_cache and path.is_dir():
+        return f"hub:{in_cache[1].replace('--', '/')}@{in_cache[2]}{in_cache[3]}"
     files = [path] if path.is_file() else visible_files(path)
     limit = SMALL_FILE if path.is_file() else SMALL_FOLDER
     facts = [(file.relative_to(path).as_posix(), file.stat()) for file in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
@@ -16,13 +17,17 @@ class FakeHub:
     """Repositories by ``models/owner/name`` or ``datasets/owner/name``: file -> bytes.
 
     ``gated`` holds repositories that refuse; ``cut`` maps a file to the number of bytes after
-    which its next download breaks off; ``asked`` lists (method, path, range) of every request.
+    which its next download breaks off; about a repository that is ``dead`` the connection is lost
+    without an answer; ``commits`` are where repositories' main branches are; ``asked`` lists
+    (method, path, range) of every request.
     """
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.gated: set[str] = set()
         self.cut: dict[str, int] = {}
+        self.dead: set[str] = set()
+        self.commits: dict[str, str] = {}
         self.spoiled: set[str] = set()
         self.asked: list[tuple[str, str, str]] = []
         hub = self
@@ -57,7 +62,8 @@ class FakeHub:
         else:
             kind = "models" if parts[0] != "datasets" else "datasets"
             owner = parts if kind == "models" else parts[1:]
-            self._resolve(request, "/".join((kind, *owner[:2])), "/".join(owner[4:]), send_body)
+            repository, name = "/".join((kind, *owner[:2])), "/".join(owner[4:])
+            self._resolve(request, repository, name, owner[3], send_body)
 
     def _refused(self, request: BaseHTTPRequestHandler, repository: str) -> bool:
         if repository in self.gated:
@@ -70,6 +76,10 @@ class FakeHub:
 
     def _describe(self, request: BaseHTTPRequestHandler, parts: list[str]) -> None:
         repository = "/".join(parts[:3])
+        if repository in self.dead:
+            request.close_connection = True
+            request.connection.shutdown(socket.SHUT_RDWR)
+            return
         if self._refused(request, repository):
             return
         files = self.repositories[repository]
@@ -77,7 +87,8 @@ class FakeHub:
             content: object = [self._entry("path", name, data) for name, data in files.items()]
         else:
             siblings = [self._entry("rfilename", name, data) for name, data in files.items()]
-            content = {"id": "/".join(parts[1:3]), "sha": COMMIT, "siblings": siblings}
+            asked = parts[4] if len(parts) > 4 else self.commits.get(repository, COMMIT)
+            content = {"id": "/".join(parts[1:3]), "sha": asked, "siblings": siblings}
         self._send(request, 200, json.dumps(content).encode())
 
     @staticmethod
@@ -96,7 +107,12 @@ class FakeHub:
         return entry
 
     def _resolve(
-        self, request: BaseHTTPRequestHandler, repository: str, name: str, send_body: bool
+        self,
+        request: BaseHTTPRequestHandler,
+        repository: str,
+        name: str,
+        commit: str,
+        send_body: bool,
     ) -> None:
         if self._refused(request, repository):
             return
@@ -105,7 +121,7 @@ class FakeHub:
             self._send(request, 404, b"", {"X-Error-Code": "EntryNotFound"})
             return
         etag = hashlib.sha256(data).hexdigest() if name.endswith(LARGE) else git_blob(data)
-        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+        headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}
         if name in self.spoiled:
             data = bytes(len(data))
         start = int((request.headers.get("Range") or "bytes=0-").split("=")[1].split("-")[0])

@@ -15,6 +15,7 @@ import tiny_backbones as tiny
 import torch
 from safetensors.torch import load_file
 
+from neuroclips_cli.backbones import hub as hub_module
 from neuroclips_cli.backbones import local
 from neuroclips_cli.config import load_settings
 from neuroclips_cli.disk import MEBIBYTE
@@ -109,6 +110,88 @@ def test_an_interrupted_download_goes_on_and_a_damaged_one_is_fetched_again(hub)
     hub.spoiled.add(name)
     said = one_sentence(command(hub, "pull", "vae", vae="owner/vae"))
     assert name in said and "SHA-256" in said
+
+
+def test_one_that_is_missing_does_not_stop_the_others(hub, vae_files, tmp_path):
+    matrix = torch.randn(6, 4)
+    torch.save({"proj": matrix}, tmp_path / "x.pth")
+    hub.repositories["datasets/gongzx/cc2017_dataset"] = {
+        "coco_tokens_avg_proj.pth": (tmp_path / "x.pth").read_bytes()
+    }
+    hub.repositories["models/owner/other"] = vae_files
+    chosen = {
+        "vae": "owner/nothing",
+        "keyframe_vae": "owner/other",
+        "projector": "./models/projector",
+        "unclip": "./models/unclip",
+        "scene_unet": "owner/vae",
+    }
+    result = command(hub, "pull", *chosen, **chosen)
+    said = one_sentence(result)
+    assert "2 of 5 backbones could not be fetched, all others are complete" in said
+    assert "vae (the hub has no repository 'owner/nothing'" in said
+    assert "unclip (the hub has no repository 'pscotti/mindeyev2'" in said
+    listed = command(hub, "list", *chosen, offline=True, **chosen).stdout
+    assert sum("complete" in line for line in listed.splitlines()) == 3
+    found = load_file(tmp_path / "models" / "projector" / "projector.safetensors")
+    assert torch.equal(found["weight"], matrix)
+    source = json.loads((tmp_path / "models" / "projector" / "source.json").read_text())
+    assert source["revision"] == fake_hub.COMMIT
+
+
+def test_a_repository_that_moved_is_refused_unless_asked(hub, vae_files):
+    def state(*words: str):
+        return command(hub, *words, vae="owner/vae")
+
+    assert state("pull", "vae").returncode == 0
+    moved = "fedcba9876543210fedcba9876543210fedcba98"
+    hub.commits["models/owner/vae"] = moved
+    assert state("pull").returncode in (0, 2)  # what is complete is not asked about
+    before = local_commit()
+    assert before == fake_hub.COMMIT
+    said = one_sentence(state("pull", "vae"))
+    assert f"from commit {fake_hub.COMMIT[:12]} to {moved[:12]}" in said and "--update" in said
+    assert local_commit() == before
+    assert state("pull", "vae", "--update").returncode == 0
+    assert local_commit() == moved
+    at_first = command(hub, "list", "vae", offline=True, vae=f"owner/vae@{before[:8]}")
+    assert before in at_first.stdout and "complete" in at_first.stdout
+
+
+def local_commit() -> str:
+    return Path("hf/hub/models--owner--vae/refs/neuroclips").read_text()
+
+
+def test_a_lost_connection_is_tried_again_and_then_listed(hub, vae_files):
+    name = "diffusion_pytorch_model.safetensors"
+    hub.repositories["models/owner/vae"] = {"config.json": b"{}", name: BIG}
+    hub.repositories["models/owner/dead"] = vae_files
+    hub.dead.add("models/owner/dead")
+    chosen = {"keyframe_vae": "owner/dead", "vae": "owner/vae"}
+    said = one_sentence(command(hub, "pull", *chosen, **chosen))
+    assert "1 of 2 backbones could not be fetched" in said
+    assert "'owner/dead' could not be fetched" in said and "check the network" in said
+    tries = [path for _, path, _ in hub.asked if "owner/dead" in path]
+    assert len(tries) >= 3
+    assert (snapshot() / name).read_bytes() == BIG
+
+
+def test_a_fetch_goes_on_after_two_lost_connections_and_gives_up_after_three(monkeypatch):
+    lost = hub_module._connection_errors()[-1]
+    monkeypatch.setattr(hub_module, "PAUSES_S", (0.0, 0.0))
+    counted = []
+
+    def fetch(until: int) -> str:
+        counted.append(until)
+        if len(counted) < until:
+            raise lost("gone")
+        return "all of it"
+
+    assert hub_module.persistently(lambda: fetch(3)) == "all of it"
+    counted.clear()
+    with pytest.raises(lost):
+        hub_module.persistently(lambda: fetch(4))
+    assert len(counted) == 3
 
 
 def test_gated_missing_offline_and_unreachable_are_one_sentence_each(hub):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from neuroclips_cli.backbones.loading import freeze, resolve, unavailable
+from neuroclips_cli.backbones.loading import freeze, require_here, resolve, unavailable
 from neuroclips_cli.backbones.pixels import Preprocess, batches
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
@@ -153,7 +153,8 @@ def load_clip(ref: str, device: str = "cpu", precision: str = "float32") -> Clip
     import open_clip
 
     source = resolve(ref.removeprefix("hf-hub:"))
-    name = f"local-dir:{source}" if Path(source).is_dir() else f"hf-hub:{source}"
+    require_here(source, ref)
+    name = f"local-dir:{source}"
     try:
         model = open_clip.create_model(
             name, precision="fp32", device="cpu", weights_only=True, require_pretrained=True

@@ -7,15 +7,21 @@ HF_ENDPOINT and HF_HUB_OFFLINE by itself.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from neuroclips_cli.backbones.needs import wanted
 from neuroclips_cli.disk import MEBIBYTE, sha256
 from neuroclips_cli.errors import UserError
+
+Result = TypeVar("Result")
+
+PAUSES_S = (1.0, 3.0)
+"""Seconds between the tries after a lost connection; in each the library tries some times."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,17 @@ def _connection_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def remote_files(repository: str, subfolder: str, name: str) -> tuple[str, list[Remote]]:
+def newest_revision(repository: str, kind: str = "model") -> str:
+    """Ask the hub for the commit that a repository's main branch is at."""
+    from huggingface_hub import HfApi
+
+    with explained(repository):
+        return str(persistently(lambda: HfApi().repo_info(repository, repo_type=kind).sha))
+
+
+def remote_files(
+    repository: str, subfolder: str, name: str, revision: str = ""
+) -> tuple[str, list[Remote]]:
     """Ask the hub which files a backbone needs.
 
     Parameters
@@ -101,6 +117,8 @@ def remote_files(repository: str, subfolder: str, name: str) -> tuple[str, list[
         Hub id and folder inside it.
     name : str
         The backbone.
+    revision : str
+        A commit; that of the main branch where empty.
 
     Returns
     -------
@@ -113,7 +131,7 @@ def remote_files(repository: str, subfolder: str, name: str) -> tuple[str, list[
     UserError
         If the hub cannot be reached, refuses, or has no safetensors there.
     """
-    revision, everything = _listing(repository, "model")
+    revision, everything = _listing(repository, "model", revision)
     prefix = f"{subfolder}/" if subfolder else ""
     inside = {
         path.removeprefix(prefix): file
@@ -130,11 +148,15 @@ def remote_files(repository: str, subfolder: str, name: str) -> tuple[str, list[
     return revision, [inside[file] for file in chosen]
 
 
-def _listing(repository: str, kind: str) -> tuple[str, dict[str, Remote]]:
+def _listing(repository: str, kind: str, revision: str = "") -> tuple[str, dict[str, Remote]]:
     from huggingface_hub import HfApi
 
     with explained(repository):
-        info: Any = HfApi().repo_info(repository, repo_type=kind, files_metadata=True)
+        info: Any = persistently(
+            lambda: HfApi().repo_info(
+                repository, repo_type=kind, revision=revision or None, files_metadata=True
+            )
+        )
     return info.sha, {
         item.rfilename: Remote(
             item.rfilename,
@@ -173,41 +195,62 @@ def fetch_backbone(
     UserError
         If a file stays different from what the hub says after it was fetched again.
     """
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import snapshot_download
 
     with explained(repository):
+        paths = [file.path for file in files]
         folder = Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=[file.path for file in files]
+            persistently(
+                lambda: snapshot_download(repository, revision=revision, allow_patterns=paths)
             )
         )
-        # The cache answers with a branch's newest commit only where the branch was asked for.
-        main = folder.parent.parent / "refs" / "main"
-        main.parent.mkdir(parents=True, exist_ok=True)
-        main.write_text(revision)
         for file in files:
             if difference(folder / file.path, file):
-                hf_hub_download(repository, file.path, revision=revision, force_download=True)
+                _fetch_again(repository, file.path, revision=revision)
             _require_same(folder / file.path, file, repository)
             if checked is not None:
                 checked(file.size)
     return folder
 
 
-def fetch_file(repository: str, kind: str, path: str) -> Path:
-    """Fetch one file of a model or dataset repository and check it."""
+def fetch_file(repository: str, kind: str, path: str, revision: str = "") -> tuple[Path, str]:
+    """Fetch one file of a model or dataset repository, check it, and say of which commit it is."""
     from huggingface_hub import hf_hub_download
 
-    revision, files = _listing(repository, kind)
+    revision, files = _listing(repository, kind, revision)
     if path not in files:
         raise UserError(f"the repository '{repository}' lacks {path}: fetch it from elsewhere")
     options: dict[str, Any] = {"repo_type": kind, "revision": revision}
     with explained(repository):
-        local = Path(hf_hub_download(repository, path, **options))
+        local = Path(persistently(lambda: hf_hub_download(repository, path, **options)))
         if difference(local, files[path]):
-            local = Path(hf_hub_download(repository, path, force_download=True, **options))
+            local = _fetch_again(repository, path, **options)
     _require_same(local, files[path], repository)
-    return local
+    return local, revision
+
+
+def _fetch_again(repository: str, path: str, **options: Any) -> Path:
+    """Fetch a file whose copy here is damaged."""
+    from huggingface_hub import hf_hub_download
+
+    return Path(
+        persistently(lambda: hf_hub_download(repository, path, force_download=True, **options))
+    )
+
+
+def persistently(fetch: Callable[[], Result]) -> Result:
+    """Fetch, and begin again where a lost connection left it, some times.
+
+    The library keeps what has come and asks for the rest only.
+    """
+    for pause_s in (*PAUSES_S, None):
+        try:
+            return fetch()
+        except _connection_errors() as problem:
+            if pause_s is None or getattr(problem, "response", None) is not None:
+                raise  # the hub answered: it will not answer otherwise in a moment
+            time.sleep(pause_s)
+    raise AssertionError("the last try returns or raises")
 
 
 def _require_same(local: Path, file: Remote, repository: str) -> None:

@@ -7,10 +7,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroclips_cli.backbones.hub_cache import cached_snapshot
+from neuroclips_cli.backbones.needs import FILES
+from neuroclips_cli.disk import tree_digest
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+
+    from neuroclips_cli.schema import BackboneSettings
 
 ASSETS = "assets:"
 
@@ -21,12 +26,14 @@ def resolve(ref: str) -> str:
     Parameters
     ----------
     ref : str
-        ``assets:tiny/vae`` (embedded in this package), a folder, or a hub id.
+        ``assets:tiny/vae`` (embedded in this package), a folder, or a hub id, which may name a
+        commit: ``owner/name@0123abc``.
 
     Returns
     -------
     str
-        An existing folder, or the hub id as it is.
+        An existing folder: of a hub id the snapshot of the pinned commit in the hub's cache; or
+        the hub id as it is where it is not on this machine.
 
     Raises
     ------
@@ -54,7 +61,34 @@ def resolve(ref: str) -> str:
             f"the backbone folder '{ref}' does not exist: correct it in [backbones] of "
             "neuroclips.toml."
         )
-    return ref
+    snapshot = cached_snapshot(*_revision(ref))
+    return str(snapshot) if snapshot else ref
+
+
+def _revision(ref: str) -> tuple[str, str]:
+    """Split ``owner/name@commit`` into the repository and the commit, empty where none is named."""
+    repository, _, revision = ref.partition("@")
+    return repository, revision
+
+
+def hub_parts(ref: str) -> tuple[str, str, str]:
+    """Split ``owner/name@commit:subfolder`` into its three parts, without looking for it."""
+    source, _, subfolder = ref.partition(":")
+    return *_revision(source), subfolder
+
+
+def revisions(backbones: BackboneSettings) -> dict[str, str]:
+    """Return the commit in use of every backbone that is from the hub."""
+    found = {}
+    for name in FILES:
+        reference = getattr(backbones, name, "")  # judges are no backbones of a run
+        try:
+            digest = tree_digest(Path(resolve(reference.partition(":")[0])))
+        except (UserError, FileNotFoundError):
+            continue
+        if digest.startswith("hub:"):
+            found[name] = digest.removeprefix("hub:")
+    return found
 
 
 def locate(ref: str) -> tuple[str, str]:
@@ -117,6 +151,7 @@ def load_pretrained(kind: Any, ref: str, **options: Any) -> Any:
         If the files are neither local nor to be had from the hub.
     """
     source, subfolder = locate(ref)
+    require_here(source, ref)
     if subfolder:
         options["subfolder"] = subfolder
     quiet_libraries()
@@ -188,6 +223,21 @@ def quiet_libraries() -> None:
     for library in (diffusers_logging, transformers_logging):
         library.set_verbosity_error()
         library.disable_progress_bar()
+
+
+def require_here(source: str, ref: str) -> None:
+    """Refuse a hub id that is not on this machine: only ``models pull`` fetches, and checks.
+
+    Raises
+    ------
+    UserError
+        If ``source``, from :func:`resolve`, is no folder.
+    """
+    if not Path(source).is_dir():
+        raise UserError(
+            f"the backbone '{ref}' is not on this machine: fetch it with 'neuroclips models pull' "
+            "while online, or name a local folder in [backbones] of neuroclips.toml."
+        )
 
 
 def unavailable(ref: str, problem: Exception) -> UserError:

@@ -6,6 +6,7 @@ import json
 import struct
 from pathlib import Path
 
+from neuroclips_cli.backbones.hub_cache import cached_snapshot
 from neuroclips_cli.backbones.loading import locate
 from neuroclips_cli.backbones.needs import FILES, NEEDED, wanted
 from neuroclips_cli.errors import UserError
@@ -51,18 +52,6 @@ def folder_of(source: str, subfolder: str) -> Path | None:
         folder = snapshot
     inside = folder / subfolder
     return inside if inside.is_dir() else None
-
-
-def cached_snapshot(repository: str) -> Path | None:
-    """Return the newest snapshot of a model repository in the hub's cache, if any."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    home = Path(HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-    main = home / "refs" / "main"
-    if not main.is_file():
-        return None
-    snapshot = home / "snapshots" / main.read_text().strip()
-    return snapshot if snapshot.is_dir() else None
 
 
 def problem_of(name: str, folder: Path) -> str:

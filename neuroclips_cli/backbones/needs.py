@@ -131,8 +131,13 @@ _SCENE = Origin(
     "scene",
     levels_up=1,
 )
+_UNCLIP = ("pscotti/mindeyev2", "dataset", "unclip6_epoch0_step110000.ckpt", "unclip")
 ORIGINS: dict[str, Origin] = {
-    "unclip": Origin("pscotti/mindeyev2", "dataset", "unclip6_epoch0_step110000.ckpt", "unclip"),
+    "unclip": Origin(*_UNCLIP),
+    "keyframe_vae": Origin(*_UNCLIP, levels_up=1),
+    "projector": Origin(
+        "gongzx/cc2017_dataset", "dataset", "coco_tokens_avg_proj.pth", "projector"
+    ),
     "git_tokens": Origin("pscotti/mindeyev2", "dataset", "bigG_to_L_epoch8.pth", "git-tokens"),
     "domain_adapter": Origin("guoyww/animatediff", "model", "v3_sd15_adapter.ckpt", "adapter"),
     "motion_adapter": Origin("guoyww/animatediff", "model", "v3_sd15_mm.ckpt", "motion"),

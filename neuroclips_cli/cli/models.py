@@ -43,11 +43,17 @@ def register(app: typer.Typer) -> None:
         stage.list_models(settings, names or ())
 
     @command(models, "pull")
-    def pull(settings: Settings, names: Names = None) -> None:
+    def pull(
+        settings: Settings,
+        names: Names = None,
+        update: Annotated[
+            bool, typer.Option("--update", help="Take the newest revision of what has moved.")
+        ] = False,
+    ) -> None:
         """Fetch what is missing from the Hugging Face Hub; an interrupted download goes on."""
         from neuroclips_cli.stages import models as stage
 
-        stage.pull(settings, names or ())
+        stage.pull(settings, names or (), update=update)
 
     @command(models, "import", upstream=("preprocess",))
     def import_(

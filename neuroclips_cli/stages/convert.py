@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def run(
     kind: str = "",
     config: Path | None = None,
     entry: str = "",
+    source: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Convert one published file.
@@ -53,6 +55,8 @@ def run(
         JSON that overrides what the shapes say about the network (``config.json`` of diffusers).
     entry : str
         Keys that lead to the weights, joined by dots, where the file's wrapping is unknown.
+    source : mapping, optional
+        Repository, commit and file that it is from, kept as ``source.json`` in the folder.
     overwrite : bool
         Replace a folder that is there.
 
@@ -84,6 +88,8 @@ def run(
     with disk.atomic_path(folder) as temporary:
         for name, part in parts.items():
             _write(part, temporary / name)
+        if source:
+            disk.write_json(temporary / "source.json", dict(source))
     tensors = sum(len(part.weights) for part in parts.values())
     console.info(f"{path.name} is a file of kind {kind}: {tensors} tensors written to {folder}")
     return folder

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones import hub, local
-from neuroclips_cli.backbones.loading import ASSETS, locate
+from neuroclips_cli.backbones import hub, hub_cache, local
+from neuroclips_cli.backbones.loading import ASSETS, hub_parts
 from neuroclips_cli.backbones.needs import FILES, ORIGINS, REPOSITORIES, Origin
 from neuroclips_cli.config import Settings
 from neuroclips_cli.disk import human_size
@@ -65,44 +65,94 @@ def list_models(settings: Settings, names: Sequence[str] = ()) -> None:
         console.info(f"fetch what is missing with `neuroclips models pull {' '.join(missing)}`")
 
 
-def pull(settings: Settings, names: Sequence[str] = ()) -> None:
+def pull(settings: Settings, names: Sequence[str] = (), *, update: bool = False) -> None:
     """Fetch and check every backbone that is named; all of the profile by default.
+
+    What cannot be fetched does not stop the others; it is listed at the end.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[backbones]`` says what is needed and where it lies.
+    names : sequence of str
+        Backbones; one that is complete is checked again.
+    update : bool
+        Take the newest revision of a repository that has moved since it was pulled.
 
     Raises
     ------
     UserError
-        If a repository is gated or missing, the hub cannot be reached, or a file is damaged.
+        After all others are done: if a repository is gated, missing or has moved, the hub cannot
+        be reached, or a file is damaged.
     """
-    done: set[str] = set()
+    problems: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    count = 0
     for one in find_backbones(settings, names):
         if one.reference.startswith(ASSETS):
             continue
-        if _is_local(one.reference):
-            _pull_origin(one, done)
-            continue
-        source, subfolder = locate(one.reference)
-        if not one.problem and not names:
-            console.detail(f"{one.name}: {one.reference} is complete")
-            continue
-        revision, files = hub.remote_files(source, subfolder, one.name)
-        total = sum(file.size for file in files)
-        console.info(f"{one.name}: {one.reference}, {len(files)} files, {human_size(total)}")
-        folder = hub.fetch_backbone(source, revision, files)
-        console.info(f"{one.name}: complete and checked in {folder / subfolder}")
+        count += 1
+        try:
+            if _is_local(one.reference):
+                _pull_origin(one, origins, update)
+            elif one.problem or names or update:
+                _pull_from_hub(one, update)
+            else:
+                console.detail(f"{one.name}: {one.reference} is complete")
+        except UserError as problem:
+            problems[one.name] = str(problem)
+            console.warn(f"{one.name}: {problem}")
+    if problems:
+        raise UserError(_summary(problems, count))
 
 
-def _pull_origin(one: Backbone, done: set[str]) -> None:
-    """Make a local folder from the authors' published file, where it is known."""
+def _summary(problems: dict[str, str], count: int) -> str:
+    """List in one sentence what is missing after all others were fetched."""
+    if count == 1:
+        return next(iter(problems.values()))
+    listed = "; ".join(f"{name} ({problem})" for name, problem in problems.items())
+    return (
+        f"{len(problems)} of {count} backbones could not be fetched, all others are complete: "
+        f"{listed}"
+    )
+
+
+def _pull_from_hub(one: Backbone, update: bool) -> None:
+    """Fetch one backbone at its pinned commit, or at the newest where none is pinned."""
+    repository, wanted, subfolder = hub_parts(one.reference)
+    settled = "" if update else hub_cache.pinned(repository)
+    newest = "" if wanted else hub.newest_revision(repository)
+    revision, files = hub.remote_files(repository, subfolder, one.name, wanted or settled or newest)
+    total = sum(file.size for file in files)
+    console.info(f"{one.name}: {one.reference}, {len(files)} files, {human_size(total)}")
+    folder = hub.fetch_backbone(repository, revision, files)
+    if not wanted:
+        hub_cache.pin(repository, revision)
+    where = f"{folder / subfolder} (commit {revision[:12]})"
+    console.info(f"{one.name}: complete and checked in {where}")
+    if newest and settled and newest != settled:
+        raise UserError(_moved(repository, settled, newest))
+
+
+def _moved(repository: str, settled: str, newest: str) -> str:
+    return (
+        f"the repository '{repository}' has moved from commit {settled[:12]} to {newest[:12]} "
+        "since it was pulled; what is here stays in use: run `neuroclips models pull --update` "
+        f"to take the new one, or name @{settled[:12]} behind it in [backbones]"
+    )
+
+
+def _pull_origin(one: Backbone, origins: dict[str, str], update: bool) -> None:
+    """Make a local folder from the authors' published file, where it is known.
+
+    ``origins`` keeps, by folder, what became of files that hold several backbones: empty where
+    the file was converted.
+    """
     from neuroclips_cli.stages import convert
 
     if not one.problem:
         return
     origin = ORIGINS.get(one.name)
-    if one.name == "projector":
-        raise UserError(
-            f"the projector {one.reference} is not on the hub: make it with `neuroclips "
-            "train-projector`, or convert coco_tokens_avg_proj.pth with `neuroclips models convert`"
-        )
     if origin is None:
         raise UserError(
             f"the folder {one.reference} of {one.name} {one.problem}: correct it in [backbones]"
@@ -110,12 +160,30 @@ def _pull_origin(one: Backbone, done: set[str]) -> None:
     out = Path(one.reference).expanduser()
     for _ in range(origin.levels_up):
         out = out.parent
-    if str(out) in done:
-        return
-    console.info(f"{one.name}: {origin.file} of {origin.repository}")
-    file = hub.fetch_file(origin.repository, origin.kind_of_repository, origin.file)
-    convert.run(file, out=out, kind=origin.kind)
-    done.add(str(out))
+    known = origins.get(str(out))
+    if known is None:
+        origins[str(out)] = "its file could not be fetched or converted either, see above"
+        console.info(f"{one.name}: {origin.file} of {origin.repository}")
+        where = (origin.repository, origin.kind_of_repository)
+        settled = "" if update else hub_cache.pinned(*where)
+        file, revision = hub.fetch_file(*where, origin.file, settled)
+        hub_cache.pin(origin.repository, revision, origin.kind_of_repository)
+        convert.run(
+            file,
+            out=out,
+            kind=origin.kind,
+            source={"repository": origin.repository, "revision": revision, "file": origin.file},
+        )
+        origins[str(out)] = ""
+    elif known:
+        raise UserError(known)
+    folder = local.folder_of(one.reference, "")
+    problem = local.problem_of(one.name, folder) if folder else "missing"
+    if problem:
+        raise UserError(
+            f"{origin.file} was converted to {out}, which does not make {one.reference} complete "
+            f"({problem}): correct {one.name} in [backbones]"
+        )
 
 
 def find_backbones(settings: Settings, names: Sequence[str] = ()) -> Iterator[Backbone]:
@@ -146,7 +214,7 @@ def _origin(reference: str, name: str) -> Origin | None:
 
 def _repository(reference: str, name: str) -> str:
     origin = _origin(reference, name)
-    return origin.repository if origin else reference.partition(":")[0]
+    return origin.repository if origin else hub_parts(reference)[0]
 
 
 def _size(one: Backbone) -> str:

@@ -68,6 +68,7 @@ def run(
     UserError
         If a needed stage or backbone is missing, or an option has no meaning.
     """
+    from neuroclips_cli.backbones.loading import revisions
     from neuroclips_cli.generation.selection import parse_clips
 
     if without not in (None, *WITHOUT):
@@ -86,6 +87,7 @@ def run(
         "without": without or "",
         "clips": clips or "",
         "token_space": token_space,
+        "revisions": revisions(settings.backbones),
         "precision": settings.run.precision,
     }
     if instead is not None:
