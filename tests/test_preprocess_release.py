@@ -148,3 +148,22 @@ def test_captions_of_the_wrong_number_are_named_and_h5_files_are_read(
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(UserError, match=r"neuroclips\[release\]"):
         read_caption_list(path, 54)
+
+
+def test_the_authors_own_captions_are_read_and_the_projector_is_named(tmp_path, capsys):
+    folder = write(tmp_path / "release")
+    for split, films in FILMS.items():
+        texts = np.hstack([np.array([f"{split} clip  {n}"]) for n in range(films * LENGTH)])
+        torch.save(texts, folder / f"GT_{split}_caption.pt")
+        torch.save(torch.zeros(films * LENGTH, 8), folder / f"GT_{split}_caption_emb.pt")
+    torch.save({"proj": torch.zeros(8, 4)}, folder / "coco_tokens_avg_proj.pth")
+    done = from_release.run(settings_for(tmp_path / "runs"), folder)
+    with (done / "clips.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [rows[0]["caption"], rows[53]["caption"]] == ["train clip 0", "train clip 53"]
+    assert [row["caption"] for row in rows[54:]] == [f"test clip {n}" for n in range(15)]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "neuroclips models convert" in said and "coco_tokens_avg_proj.pth" in said
+    (folder / "train_captions.json").write_text(json.dumps([f"own {n}" for n in range(54)]))
+    from_release.run(settings_for(tmp_path / "runs"), folder)
+    assert "own 53" in (done / "clips.csv").read_text()

@@ -195,9 +195,10 @@ def _write_selection(
             selected=usable,
             excluded=~usable,
         )
-    stage.fact("voxels_selected", int(usable.sum()))
+    kept = int(usable.sum())
+    stage.fact("voxels_selected", kept)
     stage.fact("voxels_reproducible", count)
-    console.info(f"{voxels} voxels as released, {count} of them reproducible by our own test")
+    console.info(f"{kept} voxels as released, {count} of them reproducible by our own test")
 
 
 def _write_frames(stage: Stage, splits: Splits, ranges: dict[str, PixelRange], size: int) -> None:

@@ -3,7 +3,8 @@
 ``python tests/fuzz/fuzz.py [READER ...] [--count 10000] [--seed 0] [--keep FOLDER]``
 
 A reader may take a file or refuse it with a ``UserError`` of one line. Anything else is a find:
-another exception, a killed process, more than 1 GB beyond the libraries, 20 s without an end.
+another exception, a killed process, more than 1 GB beyond the libraries, 20 s without an end; and,
+where nibabel or numpy read the same file, another result than theirs: "silently wrong".
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from readers import READERS, write_seeds
+import numpy as np
+from readers import ANSWERS, READERS, write_seeds
 
 MEMORY = 10**9
 """Bytes of address space that a reader may take beyond what the libraries have."""
@@ -90,7 +94,9 @@ def _one(reader: str, seeds: list[Path], number: int, seed: int, folder: Path) -
     path = folder / source.name
     path.write_bytes(mutate(source.read_bytes(), draw, contents))
     try:
-        READERS[reader](path)
+        found = READERS[reader](path)
+        if found is not None and reader in ANSWERS:
+            return _compared(found, ANSWERS[reader], path)
     except UserError as error:
         if "\n" in str(error):
             return f"more than one line: {error!r}"
@@ -101,6 +107,20 @@ def _one(reader: str, seeds: list[Path], number: int, seed: int, folder: Path) -
         where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames))
         return f"{type(error).__name__}: {str(error)[:150]} ({where})"
     return ""
+
+
+def _compared(found: Any, answer: Callable[[Path], Any], path: Path) -> str:
+    """Compare what was read with an independent answer; return what is wrong, or nothing."""
+    try:
+        expected = answer(path)
+    except Exception as error:
+        return f"silently wrong: taken, but {type(error).__name__}: {str(error)[:150]}"
+    if expected is None:
+        return ""
+    same = np.shape(found) == np.shape(expected) and np.array_equal(
+        found, expected, equal_nan=np.asarray(expected).dtype.kind == "f"
+    )
+    return "" if same else f"silently wrong: {found!r:.100} instead of {expected!r:.100}"
 
 
 def _batch(reader: str, seeds: list[Path], numbers: range, seed: int, note: Path) -> None:

@@ -9,30 +9,36 @@ from typing import Any
 
 import numpy as np
 
-Reader = Callable[[Path], None]
+Reader = Callable[[Path], Any]
+"""Reads a file; what it returns, if anything, is compared with what `ANSWERS` says of the file."""
 SIDES = ("Left", "Right")
 COCO_IMAGES = ("a.png", "b.png", "c.png", "d.png")
 
 
-def _cifti(path: Path) -> None:
+def _cifti(path: Path) -> Any:
     from neuroclips_cli.data.runs import check_values, open_run
 
     run = open_run(path)
-    if run.volumes < 1000:
-        check_values(path, run.read())
+    if run.volumes >= 1000:
+        return None
+    series = run.read()
+    check_values(path, series)
+    return series
 
 
-def _nifti(path: Path) -> None:
+def _nifti(path: Path) -> Any:
     from neuroclips_cli.data.region_files import read_region_file
     from neuroclips_cli.data.regions import inside_volume
     from neuroclips_cli.data.runs import VolumeMask, check_values, open_run
 
     if "mask" in path.name:
-        inside_volume(read_region_file([path]), [], (3, 3, 2), np.eye(4))
-        return
+        return inside_volume(read_region_file([path]), [], (3, 3, 2), np.eye(4)).mask
     run = open_run(path, VolumeMask(np.ones((3, 3, 2), bool), np.eye(4)))
-    if run.volumes < 1000:
-        check_values(path, run.read())
+    if run.volumes >= 1000:
+        return None
+    series = run.read()
+    check_values(path, series)
+    return series
 
 
 def _video(path: Path) -> None:
@@ -47,12 +53,13 @@ def _video(path: Path) -> None:
             pass
 
 
-def _npy(path: Path) -> None:
-    from neuroclips_cli.arrays import read_array
-    from neuroclips_cli.data.clips import list_clips
+def _npy(path: Path) -> Any:
+    from neuroclips_cli.data.clips import list_clips, open_clips
 
-    list_clips(path, "--pred")
-    read_array(path)
+    names = list_clips(path, "--pred")
+    _, frames, size = np.load(path, mmap_mode="r").shape[:3]
+    opened = open_clips(path, names, "--pred", clip_s=2.0, target_fps=frames / 2, size=size)
+    return opened.read(np.arange(min(len(names), 4)), frames)
 
 
 def _safetensors(path: Path) -> None:
@@ -135,6 +142,39 @@ def _labels(path: Path) -> None:
     inside_surface(file, ["V1"], models)
     labels_of(file, on_vertices(file, 0, models))
 
+
+def _cifti_by_nibabel(path: Path) -> Any:
+    import nibabel as nib
+
+    image = nib.load(path)
+    models = image.header.get_axis(1)
+    cortex = np.char.startswith(np.asarray(models.name, str), "CIFTI_STRUCTURE_CORTEX_")
+    cortex &= ~np.char.endswith(np.asarray(models.name, str), "CORTEX")
+    return np.asarray(image.dataobj)[:, cortex].astype(np.float32)
+
+
+def _nifti_by_nibabel(path: Path) -> Any:
+    import nibabel as nib
+
+    values = np.asarray(nib.load(path).dataobj)
+    if "mask" in path.name:
+        values = values.reshape(3, 3, 2).astype(float)
+        return np.isfinite(values) & (values >= 0.5)
+    return values.reshape(18, -1).T.astype(np.float32)
+
+
+def _npy_by_numpy(path: Path) -> Any:
+    clips = np.load(path, allow_pickle=False)[:4]
+    square = clips.shape[2] == clips.shape[3]
+    return clips if clips.dtype == np.uint8 and square and clips.shape[1] < 100 else None
+
+
+ANSWERS: dict[str, Reader] = {
+    "cifti": _cifti_by_nibabel,
+    "nifti": _nifti_by_nibabel,
+    "npy": _npy_by_numpy,
+}
+"""What a file holds, without neuroclips; None where there is nothing to compare."""
 
 READERS: dict[str, Reader] = {
     "cifti": _cifti,

@@ -5,6 +5,7 @@ What is right is the uint8 frames, or the scans, that an array was made from.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -71,7 +72,9 @@ def _read_npy(path: Path) -> Array:
 
     names = list_clips(path, "--pred")
     opened = open_clips(path, names, "--pred", clip_s=2.0, target_fps=3.0, size=SIZE)
-    return opened.read(np.arange(len(names)))
+    # Earlier checkouts hand out all frames of the clips and take no number of them.
+    frames = (FRAMES,) if "frames" in inspect.signature(opened.read).parameters else ()
+    return opened.read(np.arange(len(names)), *frames)
 
 
 def _stored(shape: Callable[[Array], Array], kind: str, dark: int) -> tuple[Array, Array]:

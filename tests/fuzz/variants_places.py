@@ -226,9 +226,9 @@ def _tables() -> Iterator[Variant]:
         return read_scenes(path).of_clip("seg1", 0, 2)
 
     def words(path: Path) -> Any:
-        from neuroclips_cli.data.release import read_caption_list
+        from neuroclips_cli.disk import read_json
 
-        return read_caption_list(path, 2)
+        return read_json(path)
 
     kinds: dict[str, tuple[str, Callable[[Path], Any], Any]] = {
         "captions.csv": (table, captions, {"train0": "größer, Café", "test1": "zwei Zeilen"}),
