@@ -86,14 +86,17 @@ def _home(settings: Settings, stage: str) -> Path:
 
 def command_for(stage: str, settings: Settings) -> str:
     """Return the command line that makes a stage, for messages."""
-    name, _, rest = stage.partition("-without-")
+    name = next((known for known in ("reconstruct", "evaluate") if stage.startswith(known)), stage)
+    variant = stage.removeprefix(name)
     words = ["neuroclips", name]
-    if rest:
-        words += (
-            ["--without", rest]
-            if name == "reconstruct"
-            else ["--run", f"reconstruct-without-{rest}"]
-        )
+    if name == "evaluate" and variant:
+        run = "fuse" if variant == "-fuse" else f"reconstruct{variant}"
+        words += ["--run", run]
+    elif name == "reconstruct":
+        plain, git, _ = variant.partition("-captioner-git")
+        words += ["--without", plain.removeprefix("-without-")] if plain else []
+        if git or settings.reconstruct.captioner != "blip2":
+            words += ["--captioner", "git" if git else "blip2"]
     if "-control-" in stage:
         words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
     if stage in SHARED_STAGES:

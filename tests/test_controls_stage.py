@@ -11,7 +11,7 @@ from neuroclips_cli import artifacts, manifest
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.stages import controls, evaluate, judging, reconstruct
 
-STILL = ("nearest-training-clip", "mean-frame", "frozen-frame")
+STILL = ("nearest-training-clip", "mean-frame", "frozen-frame", "frozen-keyframe")
 
 
 @pytest.fixture
@@ -52,6 +52,8 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
     assert np.all(clips_of(chosen, "mean-frame") == mean)
     frozen = clips_of(chosen, "frozen-frame")
     assert np.all(frozen == own[:, :1])
+    keyframes = np.load(root / "reconstruct" / "keyframes.npy")
+    assert np.all(clips_of(chosen, "frozen-keyframe") == keyframes[:, None])
     for name, folder in zip(STILL, folders, strict=True):
         assert folder.name == f"evaluate-control-{name}"
         assert folder.name in shown

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import fake_judges
 import fake_run
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts
+from neuroclips_cli import artifacts, manifest
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import suite
+from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.stages import evaluate, judging
 
 
@@ -182,3 +185,91 @@ def test_clips_of_one_frame_have_no_smoothness(tmp_path):
     result = artifacts.read_json(evaluate.run_pair(chosen, *arguments) / "metrics.json")
     assert "clip_pcc" not in result["metrics"]
     assert result["metrics"]["ssim"]["mean"] == 1.0
+
+
+def test_clips_after_fusion_are_measured_where_they_were_shown(tmp_path):
+    chosen = fake_run.settings(tmp_path)
+    truth = fake_run.write(chosen)
+    made = np.clip(truth.astype(int) + 20, 0, 255).astype(np.uint8)
+    # three chains over five of the clips 1 to 24; the short one ends in zeros
+    chains = [[3, 4, 5], [7], [9, 10]]
+    films = np.zeros((3, 48, *truth.shape[2:]), np.uint8)
+    rows = []
+    for chain, members in enumerate(chains):
+        for place, clip in enumerate(members):
+            films[chain, 16 * place : 16 * (place + 1)] = made[clip - 1]
+            rows.append([chain, place, clip, int(place > 0), "", 16])
+    header = ["chain", "position", "clip", "replaced_keyframe", "match_probability", "frames"]
+    with artifacts.open_stage(chosen, "fuse", sections=["fuse"], inputs={}) as stage:
+        stage.write_array("clips.npy", films)
+        stage.write_csv("chains.csv", header, rows[::-1])
+    folder = evaluate.run(chosen, run="fuse")
+    assert folder.name == "evaluate-fuse"
+    fused = artifacts.read_csv(folder / "per_clip.csv")
+    assert [row["clip"] for row in fused] == ["3", "4", "5", "7", "9", "10"]
+    with artifacts.open_stage(
+        chosen, "reconstruct", sections=["reconstruct"], inputs={}, overwrite=True
+    ) as stage:
+        stage.write_array("clips.npy", made)
+        stage.write_array("index.npy", np.arange(1, len(made) + 1))
+    whole = artifacts.read_csv(evaluate.run(chosen, overwrite=True) / "per_clip.csv")
+    by_clip = {row["clip"]: row for row in whole}
+    for row in fused:
+        for name in ("ssim", "psnr", "frame_50way", "video_2way", "clip_pcc"):
+            assert row[name] == by_clip[row["clip"]][name], name
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ("reconstruct", ""),
+        ("reconstruct-without-blurry", " --without blurry"),
+        ("reconstruct-captioner-git", " --captioner git"),
+        ("reconstruct-without-blurry-captioner-git", " --without blurry --captioner git"),
+        ("evaluate", ""),
+        ("evaluate-fuse", " --run fuse"),
+        ("evaluate-captioner-git", " --run reconstruct-captioner-git"),
+        ("evaluate-without-keyframe", " --run reconstruct-without-keyframe"),
+    ],
+)
+def test_every_variant_names_the_command_that_makes_it(tmp_path, stage, words):
+    chosen = fake_run.settings(tmp_path)
+    command = artifacts.command_for(stage, chosen).partition(" --subject")[0]
+    assert command == f"neuroclips {stage.partition('-')[0]}{words}"
+
+
+def test_practice_world_judges_are_named_wherever_their_figures_stand(tmp_path, capsys):
+    from neuroclips_cli.stages import compare
+
+    chosen = fake_run.settings(tmp_path, **{"evaluate.size": 0})
+    fake_run.write(chosen)
+    fake_run.write(chosen, run="reconstruct-without-blurry")
+    data = artifacts.run_folder(chosen) / "preprocess" / "manifest.json"
+    record = artifacts.read_json(data)
+    record["facts"]["practice_world"] = True
+    manifest.write(data.parent, record)
+    folder = evaluate.run(chosen)
+    evaluate.run(chosen, run="reconstruct-without-blurry")
+    result = artifacts.read_json(folder / "metrics.json")
+    assert result["protocol"]["judges"] == "practice-world judges"
+    assert (result["protocol"]["protocol"], result["protocol"]["size"]) == ("practice-world", 64)
+    rows = artifacts.read_csv(folder / "per_clip.csv")
+    assert {row["judges"] for row in rows} == {"practice-world judges"}
+    assert "practice-world judges" in " ".join(capsys.readouterr().out.split())
+    for ending in (".md", ".tex", ".csv"):
+        out = tmp_path / f"table{ending}"
+        compare.run(chosen, ["evaluate", "evaluate-without-blurry"], out=out)
+        assert "practice-world judges" in out.read_text(), ending
+
+
+def test_captions_of_other_clips_than_the_runs_are_refused(tmp_path):
+    chosen = fake_run.settings(tmp_path)
+    fake_run.write(chosen)
+    path = artifacts.run_folder(chosen) / "reconstruct" / "captions.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
+    config = evaluation_config(chosen, practice_world=False, scans=True)
+    judges = suite.Judges(None, None, SimpleNamespace(text_embeddings=None))
+    judges.clip.text_embeddings = lambda texts: np.ones((len(texts), 2), np.float32)
+    shown = [{"clip": str(i), "caption": "a ball"} for i in range(1, fake_run.CLIPS + 1)]
+    with pytest.raises(UserError, match="holds 21 captions, and the run has 24 other clips"):
+        judging.with_captions(config, None, path.parent, shown, judges)

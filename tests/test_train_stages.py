@@ -197,9 +197,18 @@ def test_phases_one_after_the_other_equal_both_at_once(settings, calls):
 
 
 def test_captions_come_from_the_captioner_where_the_data_has_none(settings, calls):
+    from pathlib import Path
+
+    from neuroclips_cli.stages import training_inputs
+
     _preprocess(settings, captions=False)
     train_sr.run(settings, phase="contrastive")
     assert "captions" in calls
+    clips = training_inputs.training_clips(
+        Path(settings.run.workdir) / "sub-01" / "preprocess", settings.train_sr.validation_segments
+    )
+    text = training_inputs.text_targets(settings, clips, "cpu")
+    assert text.shape == (CLIPS, FRAMES, 6)  # of every frame, for the one that is the keyframe
 
 
 def test_an_unknown_phase_or_a_missing_stage_is_one_sentence(settings, calls):

@@ -176,6 +176,23 @@ def test_keyframe_targets_are_a_random_frame_of_the_own_clip():
     ]
 
 
+def test_all_targets_of_a_sample_are_of_the_same_frame():
+    """Reftm pairs the tokens of the keyframe with the caption of that very frame (paper B.2)."""
+    tokens = np.arange(20, dtype=np.float32).reshape(5, 4, 1)
+    samples = ClipSamples(
+        np.zeros((5, 2, 2), np.float32),
+        np.arange(5),
+        {"tokens": tokens, "whole": np.arange(5), "text": tokens + 100},
+        frame_targets=("tokens", "text"),
+    )
+    for _ in range(20):
+        batch = samples.__getitems__(list(range(10)))
+        assert torch.equal(batch["text"], batch["tokens"] + 100)
+        assert batch["whole"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    text = samples.batch(list(range(10)), torch.Generator().manual_seed(1))["text"]
+    assert len(set((text.flatten() % 4).tolist())) > 1
+
+
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 2), (2, 6), (3, 1)])
 def test_short_trainings_have_a_schedule(epochs, steps):
     optimiser = make_optimiser(torch.nn.Linear(2, 2), 1e-3, 0.0, 0.0)
@@ -233,11 +250,11 @@ def test_target_name_follows_films_and_network(tmp_path):
 
 def test_interrupted_captions_go_on_where_they_stopped(tmp_path):
     frames = np.zeros((70, 3, 4, 4, 3), np.uint8)
-    frames[:, 1] = np.arange(70, dtype=np.uint8)[:, None, None, None]
+    frames[:] = np.arange(210, dtype=np.uint8).reshape(70, 3, 1, 1, 1)
     asked: list[int] = []
 
     def compute(some):
-        if len(asked) == 32:
+        if len(asked) == 96:
             raise KeyboardInterrupt
         asked.extend(some[:, 0, 0, 0].tolist())
         return [f"caption {number}" for number in some[:, 0, 0, 0]]
@@ -245,11 +262,11 @@ def test_interrupted_captions_go_on_where_they_stopped(tmp_path):
     path = tmp_path / "runs" / "targets" / "captions.json"
     with pytest.raises(KeyboardInterrupt):
         cached_captions(path, frames, compute)
-    assert not path.exists() and len(asked) == 32
+    assert not path.exists() and len(asked) == 96
     asked.append(-1)
     captions = cached_captions(path, frames, compute)
-    assert captions == [f"caption {number}" for number in range(70)]
-    assert asked == [*range(32), -1, *range(32, 70)]
+    assert captions == [f"caption {number}" for number in range(210)]
+    assert asked == [*range(96), -1, *range(96, 210)]
     assert [p.name for p in path.parent.iterdir()] == ["captions.json"]
 
 

@@ -194,6 +194,7 @@ def _find(settings: Settings, word: str) -> tuple[str, Path]:
             inside = (folder / "manifest.json").is_file()
             return "/".join(folder.resolve().parts[-2 if inside else -1 :]), folder
     name = "evaluate" + word.removeprefix("reconstruct") if word.startswith("reconstruct") else word
+    name = "evaluate-fuse" if word == "fuse" else name
     if name == "evaluate" or name.startswith("evaluate-"):
         return word, artifacts.require_stage(settings, name, "compare")
     where = "holds no metrics.json" if path.is_dir() else "is neither a folder nor a run"

@@ -7,6 +7,7 @@ is evaluated, compared and kept up to date by what does so for any reconstructio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from neuroclips_cli.values import nearest
 QUICK = {
     "nearest-training-clip": "the training clip whose scan correlates most with the test scan",
     "mean-frame": "the mean of all training frames, standing still",
+    "frozen-keyframe": "the decoded keyframe, standing still",
     "frozen-frame": "the reconstruction's first frame, standing still",
     "vae": "the ground truth through the VAE: the ceiling of the pixels",
 }
@@ -114,12 +116,14 @@ def _make(settings: Settings, name: str, folders: dict[str, Path], overwrite: bo
         clips = artifacts.read_array(made / "clips.npy")
         index = np.asarray(artifacts.read_array(made / "index.npy"))
         fps = artifacts.read_json(made / "manifest.json")["settings"]["reconstruct"]["fps"]
-        compute = {
+        makers: dict[str, Callable[[Settings, Path, np.ndarray, np.ndarray], Compute]] = {
             "nearest-training-clip": _nearest_training_clip,
             "mean-frame": _mean_frame,
+            "frozen-keyframe": partial(_frozen_keyframe, made),
             "frozen-frame": _frozen_frame,
             "vae": _through_vae,
-        }[name](settings, data, clips, index)
+        }
+        compute = makers[name](settings, data, clips, index)
         timed = _at_rate(compute, clips.shape[1], fps, settings.data.clip_s)
         fill_rows(
             stage, "clips.npy", clips.shape, "uint8", settings.reconstruct.batch_size, timed, name
@@ -162,6 +166,17 @@ def _mean_frame(settings: Settings, data: Path, clips: np.ndarray, index: np.nda
 
 def _frozen_frame(settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray) -> Compute:
     return lambda rows: np.repeat(clips[rows, :1], clips.shape[1], axis=1)
+
+
+def _frozen_keyframe(
+    made: Path, settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray
+) -> Compute:
+    if not (made / "keyframes.npy").exists():
+        raise UserError(
+            f"frozen-keyframe needs keyframes, and {made} has none: leave it out of --only"
+        )
+    keyframes = artifacts.read_array(made / "keyframes.npy")
+    return lambda rows: np.repeat(keyframes[rows][:, None], clips.shape[1], axis=1)
 
 
 def _through_vae(settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray) -> Compute:

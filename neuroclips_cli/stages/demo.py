@@ -13,6 +13,8 @@ from neuroclips_cli.stages import init
 
 FUSED_CLIPS = "0:24"
 """Test clips that ``fuse`` chains in the demo: one test film."""
+CONTROLS = ("frozen-keyframe", "nearest-training-clip")
+"""What the demo's clips are compared with: what moves them, and what looking up would give."""
 
 
 def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
@@ -74,6 +76,7 @@ def _steps(
 ) -> list[tuple[str, Callable[[], Path]]]:
     """Return the parts of the demo in order, each with the command that does the same."""
     from neuroclips_cli.stages import (
+        controls,
         evaluate,
         fuse,
         preprocess,
@@ -112,6 +115,10 @@ def _steps(
         (
             "evaluate: metrics against the shuffled control",
             lambda: evaluate.run(settings, overwrite=overwrite),
+        ),
+        (
+            f"controls: {' and '.join(CONTROLS)}, paired over scenes",
+            lambda: controls.run(settings, CONTROLS, overwrite=overwrite)[-1],
         ),
         (
             "report",

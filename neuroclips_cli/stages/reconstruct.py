@@ -77,6 +77,9 @@ def run(
     token_space = settings.semantics.token_space
     contrast_for(token_space, settings.reconstruct.keyframe_contrast)
     name = f"{NAME}-without-{without}" if without else NAME
+    captioned = without != "keyframe" and instead is None and maker is None
+    if captioned and settings.reconstruct.captioner != "blip2":
+        name += f"-captioner-{settings.reconstruct.captioner}"
     inputs = {
         stage: require_stage(settings, stage, needed_by=NAME)
         for stage in ("preprocess", "train-pr", "train-sr")

@@ -18,7 +18,9 @@ from neuroclips_cli.reporting.sheet import contact_sheet
 from neuroclips_cli.stages import compare, controls
 
 SHOWN_CHAINS = 6
-ABLATION, CONTROL = "evaluate-without-", "evaluate-control-"
+VARIANTS = ("evaluate-without-", "evaluate-captioner-", "evaluate-fuse")
+"""Beginnings of the evaluations of ablations, of another captioner, and of clips after fusion."""
+CONTROL = "evaluate-control-"
 SHUFFLED = "this run's clips given to other clips' films"
 PARTS = {
     "ablations": "neuroclips reconstruct --without keyframe, then evaluate --run "
@@ -56,7 +58,7 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
         for stage in ("preprocess", "reconstruct", "evaluate")
     }
     home = artifacts.run_folder(settings)
-    found = [path.name for kind in (ABLATION, CONTROL) for path in home.glob(f"{kind}*")]
+    found = [path.name for kind in (*VARIANTS, CONTROL) for path in home.glob(f"{kind}*")]
     for stage in ("fuse", "interpret", *sorted(found)):
         if artifacts.stage_state(settings, stage)[0] == "done":
             inputs[stage] = home / stage
@@ -84,7 +86,7 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
     names = [name for name in map(CONTROL.__add__, controls.NAMES) if name in inputs]
     measured_with = ["evaluate" + compare.SHUFFLED] if shuffled else []
     tested = _against(settings, [*measured_with, *names], CONTROL)
-    ablated = _against(settings, [n for n in inputs if n.startswith(ABLATION)], "evaluate-")
+    ablated = _against(settings, [n for n in inputs if n.startswith(VARIANTS)], "evaluate-")
     brain, chains = _brain(inputs), _chains(inputs, frames)
     there = (ablated, names, brain, chains)
     return ReportContent(

@@ -15,6 +15,7 @@ from neuroclips_cli.config import Settings
 from neuroclips_cli.data.captioned import CaptionedImages, read_captioned
 from neuroclips_cli.disk import text_digest
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.reporting.published import TABLE_3
 
 if TYPE_CHECKING:
     from neuroclips_cli.backbones.clip import ClipBackbone
@@ -136,6 +137,12 @@ def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
         f"retrieval among {among} of {len(held)} held-out images, image to text "
         f"{before['image_to_text']:.1%} before and {after['image_to_text']:.1%} after, text to "
         f"image {before['text_to_image']:.1%} and {after['text_to_image']:.1%}"
+    )
+    untrained, trained = (line.mean for line in TABLE_3)
+    console.info(
+        "the paper's Table 3, on MSCOCO 2017: image to text "
+        f"{untrained['image_to_text']:.1%} and {trained['image_to_text']:.1%}, text to image "
+        f"{untrained['text_to_image']:.1%} and {trained['text_to_image']:.1%}"
     )
 
 

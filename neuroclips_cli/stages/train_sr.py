@@ -147,10 +147,12 @@ class _Training:
         self.accelerator = make_accelerator(self.device, precision)
 
         held = self.clips.validation
-        middle = self.tokens[held, self.tokens.shape[1] // 2]
+        half = self.tokens.shape[1] // 2
+        middle = self.tokens[held, half]
+        text = self.text[held] if self.text.ndim == 2 else self.text[held, half]
         self.held_fmri = repetition_mean(self.clips.fmri, held).to(self.device)
         self.held_tokens = torch.from_numpy(middle).float().to(self.device)
-        self.held_text = torch.from_numpy(self.text[held]).float().to(self.device)
+        self.held_text = torch.from_numpy(text).float().to(self.device)
 
     def _require_memory(self) -> None:
         """Refuse a network that cannot fit the GPU, before the frozen targets are computed."""
@@ -187,7 +189,8 @@ class _Training:
 
         train, hidden = self.clips.train, self.settings.semantics.hidden
         tokens = self.tokens[train].astype("float32").mean(axis=1)
-        targets = joint_targets(tokens, self.text[train].astype("float32"))
+        text = self.text[train].astype("float32")
+        targets = joint_targets(tokens, text if text.ndim == 2 else text.mean(axis=1))
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
         install(fit, self.model.ridge)
         begin_as_regression(fit, self.model.backbone)
@@ -299,7 +302,7 @@ class _Training:
             {"tokens": self.tokens, "text": self.text},
             average_share=options.average_share,
             noise=options.noise,
-            frame_targets=("tokens",),
+            frame_targets=("tokens",) if self.text.ndim == 2 else ("tokens", "text"),
         )
         plan = Plan(
             phase=name,

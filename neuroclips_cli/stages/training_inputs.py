@@ -180,9 +180,11 @@ def _frame_targets(
 
 
 def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
-    """Text embeddings of the clips' captions, float16 (clips, embed_dim).
+    """Text embeddings of captions, float16 (clips, embed_dim) or (clips, Nf, embed_dim).
 
-    Captions come from the data set; where it has none, from the captioner on the middle frame.
+    A data set that has a caption for every clip gives one per clip. Where captions are missing, the
+    captioner describes every frame: Reftm takes the caption of the very frame that is the keyframe
+    (paper B.2), and at a film cut the frames of a clip show different things.
     """
     from neuroclips_cli.backbones.clip import load_clip
     from neuroclips_cli.precision import choose_precision
@@ -193,7 +195,7 @@ def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.nd
     if not all(captions):
         reference = settings.backbones.captioner
         path = _target_path(
-            settings, "captions", clips.frames_digest, reference, ".json", precision
+            settings, "frame-captions", clips.frames_digest, reference, ".json", precision
         )
 
         def describe(frames: np.ndarray) -> Sequence[str]:
@@ -205,16 +207,22 @@ def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.nd
 
         captioner: list[Any] = []
         described = cached_captions(path, clips.frames, describe)
-        captions = [own or made for own, made in zip(captions, described, strict=True)]
+        count = clips.frames.shape[1]
+        own = [caption for caption in captions for _ in range(count)]
+        captions = [given or made for given, made in zip(own, described, strict=True)]
     reference = settings.backbones.clip
     path = _target_path(settings, "text", text_digest(captions), reference, ".npy", precision)
     if path.exists():
-        return read_array(path)
-    clip = load_clip(reference, device, precision)
-    order = np.arange(len(captions))
-    return cached_rows(
-        path, order, lambda rows: clip.text_embeddings([captions[row] for row in rows])
-    )
+        embeddings = read_array(path)
+    else:
+        clip = load_clip(reference, device, precision)
+        order = np.arange(len(captions))
+        embeddings = cached_rows(
+            path, order, lambda rows: clip.text_embeddings([captions[row] for row in rows])
+        )
+    if len(embeddings) == len(clips.captions):
+        return embeddings
+    return embeddings.reshape(len(clips.captions), -1, embeddings.shape[-1])
 
 
 def phase_facts(progress: Progress, clips: TrainingClips) -> dict[str, Any]:

@@ -72,8 +72,8 @@ class ClipSamples(Dataset[Any]):
     noise : float
         Deviation of the added noise, in units of the standardised scans.
     frame_targets : sequence of str
-        Names of targets ``(clips, frames, ...)`` of which a random frame is taken each time
-        (the keyframe of paper 3.2).
+        Names of targets ``(clips, frames, ...)`` of which a random frame is taken each time, the
+        same one of all of them (the keyframe of paper 3.2).
     """
 
     def __init__(
@@ -132,11 +132,15 @@ class ClipSamples(Dataset[Any]):
         if self.noise:
             scans = scans + self.noise * torch.randn(scans.shape, generator=generator)
         batch = {"fmri": scans}
+        keyframes: np.ndarray | None = None
         for name, array in self.targets.items():
             rows: Any = clips
             if name in self.frame_targets:
-                frames = torch.randint(0, array.shape[1], (len(clips),), generator=generator)
-                rows = (clips, frames.numpy())
+                if keyframes is None:
+                    shape = (len(clips),)
+                    drawn = torch.randint(0, array.shape[1], shape, generator=generator)
+                    keyframes = drawn.numpy()
+                rows = (clips, keyframes)
             values = torch.from_numpy(np.ascontiguousarray(array[rows]))
             batch[name] = values if values.dtype == torch.float16 else values.float()
         return batch

@@ -135,7 +135,7 @@ def per_frame(compute: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarr
 def cached_captions(
     path: Path, frames: np.ndarray, compute: Callable[[np.ndarray], Sequence[str]]
 ) -> list[str]:
-    """Caption the middle frame of every clip, or read the captions of an earlier time.
+    """Caption every frame of every clip, or read the captions of an earlier time.
 
     One process at a time describes, and an interrupted one goes on, as with :func:`cached_rows`.
 
@@ -147,6 +147,11 @@ def cached_captions(
         uint8 ``(clips, frames, h, w, 3)``.
     compute : callable
         Frames ``(n, h, w, 3)`` to captions.
+
+    Returns
+    -------
+    list of str
+        ``clips x frames``, the frames of a clip one after the other.
     """
     if not path.exists():
         with in_turn(path):
@@ -158,12 +163,13 @@ def cached_captions(
 def _describe(
     path: Path, frames: np.ndarray, compute: Callable[[np.ndarray], Sequence[str]]
 ) -> None:
-    part, middle = path.with_name(f".{path.name}.part"), frames.shape[1] // 2
+    part = path.with_name(f".{path.name}.part")
     captions: list[str] = disk.read_json(part) if part.exists() else []
     path.parent.mkdir(parents=True, exist_ok=True)
-    while len(captions) < len(frames):
-        some = frames[len(captions) : len(captions) + CLIPS_AT_ONCE, middle]
-        captions += compute(np.ascontiguousarray(some))
+    while len(captions) < len(frames) * frames.shape[1]:
+        first = len(captions) // frames.shape[1]
+        some = frames[first : first + CLIPS_AT_ONCE]
+        captions += compute(np.ascontiguousarray(some.reshape(-1, *some.shape[2:])))
         disk.write_json(part, captions)
     part.replace(path)
     disk.flush_folder(path.parent)
