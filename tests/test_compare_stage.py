@@ -133,7 +133,8 @@ def test_what_cannot_be_compared_is_one_sentence(chosen, tmp_path):
     for words, message in (
         (pair[:1], "needs two runs"),
         ([*pair, str(first)], "named twice"),
-        ([pair[0], "fuse"], "fuse is neither a folder nor a run"),
+        ([pair[0], "interpret"], "interpret is neither a folder nor a run"),
+        ([pair[0], "fuse"], "run `neuroclips evaluate --run fuse"),
         ([pair[0], str(root / "preprocess")], "holds no metrics.json"),
         (["evaluate", "reconstruct-without-keyframe"], "neuroclips evaluate --run"),
     ):
