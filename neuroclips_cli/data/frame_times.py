@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.orientation import UPRIGHT, Orientation
 
-ROUNDING_S = 1e-4
-"""Least distance that a stored time may have from the true one."""
+EXACT_S = 1e-6
+"""How far computed times may lie from each other that are equal."""
 LARGEST_ROUNDING_S = 1e-3
 """Most that a coarse clock (milliseconds in mkv, flv and asf) is taken to round by."""
 
@@ -61,7 +61,7 @@ class FrameTimes:
     height: int
     interval_s: float = 0.0
     start_s: float = 0.0
-    rounding_s: float = ROUNDING_S
+    rounding_s: float = EXACT_S
     plain: bool = False
     stamps: NDArray[np.int64] | None = None
     orientation: Orientation = field(default=UPRIGHT)
@@ -166,4 +166,4 @@ def on_grid(onsets_s: NDArray[np.float64], interval_s: float) -> NDArray[np.floa
 
 def rounding(tick_s: float) -> float:
     """Return how far a time may lie from the one that was rounded to a clock's ticks, in s."""
-    return max(ROUNDING_S, min(0.51 * tick_s, LARGEST_ROUNDING_S))
+    return max(EXACT_S, min(0.51 * tick_s, LARGEST_ROUNDING_S))

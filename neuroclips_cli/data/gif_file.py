@@ -22,6 +22,8 @@ SHORTEST = 2
 DEFAULT = 10
 EXACT_DELAYS = (2, 4, 5, 10, 20, 25, 50, 100)
 """Hundredths of a second that are those of a whole frame rate."""
+ROUNDED_UP, ROUNDED_DOWN = 0.5, 1.0
+"""Hundredths of a second that a stored delay may be longer, and shorter, than the true one."""
 NEAR = 0.05
 """Share of the duration by which a rounded one may differ from whole scans, at an exact delay."""
 
@@ -65,16 +67,13 @@ def read_gif_times(path: Path) -> FrameTimes:
             check_work(path, number + 1, width * height)
             delay = int(image.info.get("duration", 0)) // 10
             delays.append(delay if delay >= SHORTEST else DEFAULT)
-    ends = np.cumsum(delays)
-    onsets = (ends - delays).astype(np.float64)
-    return FrameTimes(
-        path,
-        onsets / 100,
-        float(ends[-1]) / 100,
-        width,
-        height,
-        interval_s=_interval(np.array(delays)) / 100,
-    )
+    lasts = np.array(delays, np.float64) / 100
+    interval, counts = _grid(np.array(delays))
+    if interval:
+        # Rounding differs from delay to delay; what the pictures share is their sum.
+        lasts, interval = counts * (lasts.sum() / counts.sum()), lasts.sum() / counts.sum()
+    onsets = np.cumsum(lasts) - lasts
+    return FrameTimes(path, onsets, float(lasts.sum()), width, height, interval_s=float(interval))
 
 
 def _numbers(image: GifImageFile) -> Iterator[int]:
@@ -88,22 +87,29 @@ def _numbers(image: GifImageFile) -> Iterator[int]:
             return
 
 
-def _interval(delays: NDArray[np.int64]) -> float:
-    """Find the interval at which a GIF was made, in hundredths of a second.
+def _grid(delays: NDArray[np.int64]) -> tuple[float, NDArray[np.int64]]:
+    """Find the interval at which a GIF was made, and how many of them each picture lasts.
 
-    Writers join equal pictures, add up their delays, and round: each delay by itself (all are
-    whole numbers of the shortest one then), or the times (15 per second make 7, 6, 7 ...).
+    Writers join equal pictures, add up their delays, and round each sum up or down to hundredths
+    of a second. Delays that are whole numbers of the shortest one are taken as they are.
+
+    Returns
+    -------
+    tuple
+        Hundredths of a second, about; int64 (pictures,). 0 and ones where there is no interval
+        of which every picture lasts a whole number, to within the rounding, and one lasts one.
     """
     shortest = int(delays.min())
     common = int(np.gcd.reduce(delays))
-    if common == shortest or len(delays) < 2:
-        return float(common)
-    onsets, total = np.cumsum(delays) - delays, int(delays.sum())
-    for count in range(int(total / (shortest + 1)) + 1, int(total / max(shortest - 1, 1)) + 1):
-        off = onsets - np.rint(onsets * count / total) * total / count
-        if off.max() - off.min() <= 1 + 1e-9:
-            return total / count
-    return float(common)
+    if common == shortest or len(delays) < 3:
+        return common, delays // common
+    candidates = np.arange(shortest - ROUNDED_UP, shortest + ROUNDED_DOWN, 0.02)
+    for interval in sorted(candidates, key=lambda candidate: abs(candidate - shortest)):
+        counts = np.rint(delays / interval).astype(np.int64)
+        missing = counts * interval - delays
+        if missing.min() >= -ROUNDED_UP and missing.max() < ROUNDED_DOWN and counts.min() == 1:
+            return float(interval), counts
+    return common, delays // common
 
 
 def whole_scans(times: FrameTimes, clip_s: float) -> FrameTimes:
@@ -125,7 +131,7 @@ def whole_scans(times: FrameTimes, clip_s: float) -> FrameTimes:
         count = round(times.duration_s / times.interval_s)
         rate = count / true
         stored = 100 * times.interval_s
-        fits = stored - 0.5 - 1e-6 <= 100 / rate < stored + 1
+        fits = stored - ROUNDED_UP - 1e-6 <= 100 / rate < stored + ROUNDED_DOWN
         near = abs(true - times.duration_s) <= NEAR * true
         exact = any(abs(stored - delay) < 1e-6 for delay in EXACT_DELAYS)
         if abs(rate - round(rate)) < 1e-6 and fits and (near or not exact):

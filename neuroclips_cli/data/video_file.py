@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data import gif_file
-from neuroclips_cli.data.frame_times import FrameTimes, grid_interval, on_grid, rounding
+from neuroclips_cli.data.frame_times import (
+    EXACT_S,
+    FrameTimes,
+    grid_interval,
+    on_grid,
+    rounding,
+)
 from neuroclips_cli.data.orientation import UPRIGHT
 from neuroclips_cli.data.probe import LONGEST_S, Video, check_claims, check_work, open_video
 from neuroclips_cli.errors import UserError
@@ -98,7 +104,7 @@ def read_frame_times(path: Path) -> FrameTimes:
         pictures = _of_packets(packets) if told else _of_decoder(path, packets)
         onsets, interval = _onsets(video, pictures)
         duration = _duration(video, pictures, onsets, interval)
-        start = _start(video, packets, pictures)
+        start = _whole_intervals(_start(video, packets, pictures), interval, video.tick_s)
         tick = video.tick_s
     if not (np.isfinite(onsets).all() and 0 < duration <= LONGEST_S):
         raise UserError(f"{path} has no usable frame times: replace it")
@@ -111,7 +117,7 @@ def read_frame_times(path: Path) -> FrameTimes:
         height,
         interval_s=interval,
         start_s=start,
-        rounding_s=rounding(tick),
+        rounding_s=rounding(tick) if not interval else EXACT_S,
         plain=told and packets.groups_are_closed and orientation == UPRIGHT,
         stamps=None if pictures.counted else pictures.ticks.astype(np.int64),
         orientation=orientation,
@@ -157,6 +163,8 @@ def _of_decoder(path: Path, packets: _Packets) -> _Pictures:
     """Decode every picture to learn which are shown, and when."""
     with open_video(path) as video:
         shown = [(frame.pts, frame.duration or 0) for frame in video.frames()]
+        rate = video.stream.average_rate or video.stream.guessed_rate or 25
+        ticks_per_picture = 1 / (float(rate) * video.tick_s) if video.tick_s else 1.0
     if not shown:
         raise UserError(f"{path} holds no frames: replace it")
     stamps = np.array([np.nan if pts is None else pts for pts, _ in shown], np.float64)
@@ -168,7 +176,8 @@ def _of_decoder(path: Path, packets: _Packets) -> _Pictures:
     for known in (stamps, packets.dts[np.isfinite(packets.dts)]):
         if len(np.unique(known)) == len(shown) and np.isfinite(known).all():
             return _Pictures(np.sort(known), last, counted=True)
-    return _Pictures(np.arange(len(shown), dtype=np.float64), last, counted=True)
+    numbers = np.arange(len(shown), dtype=np.float64)
+    return _Pictures(numbers * ticks_per_picture, last, counted=True)
 
 
 def _onsets(video: Video, pictures: _Pictures) -> tuple[NDArray[np.float64], float]:

@@ -90,7 +90,7 @@ def _ours(films: list[Path]) -> None:
     where = [(s, slice(a, b)) for s, a, b in zip(segments, rows[:-1], rows[1:], strict=True)]
     data = SimpleNamespace(clip_s=CLIP_S, frames_per_clip=FRAMES, frame_size=SIZE)
     recordings = SimpleNamespace(films=stimuli)
-    source = SimpleNamespace(recordings=recordings, films=stimuli, clips=clips, data=data)
+    source = SimpleNamespace(recordings=recordings, clips=clips, data=data)
     preprocess._decode_films(source, where, array, lambda n: None)
 
 
