@@ -8,6 +8,7 @@ import json
 
 import fake_judges
 import fake_run
+import numpy as np
 import pytest
 
 from neuroclips_cli import artifacts
@@ -15,6 +16,7 @@ from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.reporting import published
 from neuroclips_cli.reporting.formats import escape_latex
+from neuroclips_cli.reporting.subjects import mean_over_subjects
 from neuroclips_cli.stages import compare, evaluate
 
 
@@ -192,3 +194,39 @@ def test_the_published_tables_agree_with_themselves():
 
 def test_latex_commands_in_names_are_spelled_out():
     assert escape_latex(r"a_b & 50% \x{$}") == r"a\_b \& 50\% \textbackslash{}x\{\$\}"
+
+
+def test_subjects_stand_below_each_other_with_their_mean(chosen, tmp_path, capsys):
+    noise = {2: 20.0, 3: 30.0}
+    for number, amount in noise.items():
+        other = fake_run.settings(tmp_path, **{"run.subject": number})
+        fake_run.write(other, noise=amount)
+        evaluate.run(other)
+    (group,) = compare.over_subjects(chosen, ["evaluate"], "all")
+    assert [run.subject for run in group] == [1, 2, 3]
+    shown = capsys.readouterr().out
+    for words in ("evaluate, subject 1", "mean of 3 subjects", "NeuroClips, subject 3"):
+        assert words in " ".join(shown.split())
+    found = mean_over_subjects(group)
+    columns = []
+    for number in (1, 2, 3):
+        path = tmp_path / f"sub-{number:02d}" / "evaluate" / "per_clip.csv"
+        columns.append([float(row["ssim"]) for row in artifacts.read_csv(path)])
+    assert found["ssim"].mean == pytest.approx(np.mean(columns), abs=1e-5)
+    assert found["ssim"].std == pytest.approx(np.std(columns, ddof=1), abs=1e-5)
+    assert found["ssim"].n == np.size(columns)
+    out = tmp_path / "subjects.csv"
+    compare.over_subjects(chosen, ["evaluate"], "3,1", out=out)
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    ours = {(r["subject"], r["metric"]): float(r["mean"]) for r in rows if r["source"] == "ours"}
+    both = (ours["1", "psnr"] + ours["3", "psnr"]) / 2
+    assert ours["", "psnr"] == pytest.approx(both, rel=1e-5)
+    for words, message in (
+        ("1,1", "names no subject, or one twice"),
+        ("1,4", "compare needs evaluate of sub-04"),
+        ("x", "is not a number"),
+    ):
+        with pytest.raises(UserError, match=message):
+            compare.over_subjects(chosen, ["evaluate"], words)
+    with pytest.raises(UserError, match="no subject in .* has evaluate-fuse"):
+        compare.over_subjects(chosen, ["fuse"], "all")

@@ -26,6 +26,13 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ],
+        subjects: Annotated[
+            str | None,
+            typer.Option(
+                "--subjects",
+                help="Rows of these subjects and their mean, as the paper's tables: 1,2,3 or all.",
+            ),
+        ] = None,
         kind: Annotated[
             str | None,
             typer.Option("--format", help="terminal, markdown, latex or csv."),
@@ -37,4 +44,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         from neuroclips_cli.stages import compare as stage
 
-        stage.run(settings, runs, kind=kind, out=out, overwrite=overwrite)
+        if subjects is not None:
+            stage.over_subjects(settings, runs, subjects, kind=kind, out=out, overwrite=overwrite)
+        else:
+            stage.run(settings, runs, kind=kind, out=out, overwrite=overwrite)

@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from neuroclips_cli import artifacts, console, disk
-from neuroclips_cli.config import Settings
+from neuroclips_cli.config import Settings, replace_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.comparison import paired_differences, shared_clips
 from neuroclips_cli.metrics.statistics import summarise
 from neuroclips_cli.reporting import comparison, formats, published, results
+from neuroclips_cli.reporting import subjects as subject_rows
+from neuroclips_cli.reporting.subjects import Figure, SubjectRun
+from neuroclips_cli.values import parse_subject
 
 FORMATS = {"terminal": "", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
 NO_MATTER = (
@@ -126,6 +129,81 @@ def run(
     return found.runs
 
 
+def over_subjects(
+    settings: Settings,
+    runs: Sequence[str],
+    subjects: str,
+    *,
+    kind: str | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> list[list[SubjectRun]]:
+    """Show runs of several subjects and their mean in the layout of the paper's Tables 1 and 4.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``run.workdir`` holds the subjects' run folders.
+    runs : sequence of str
+        Names of evaluated runs, such as ``evaluate`` and ``fuse``.
+    subjects : str
+        Numbers such as ``1,2,3``, or ``all`` that have the first of the runs.
+    kind, out, overwrite
+        As :func:`run` takes them.
+
+    Returns
+    -------
+    list of list of SubjectRun
+        For each run its subjects.
+
+    Raises
+    ------
+    UserError
+        If a subject lacks a run, or they were measured by different protocols.
+    """
+    chosen = _format(kind, out, overwrite)
+    numbers = _subjects(settings, subjects, runs[0])
+    groups, read = [], []
+    for word in runs:
+        found = [
+            _read(replace_settings(settings, {"run.subject": number}), word) for number in numbers
+        ]
+        read += found
+        groups.append([_of_subject(word, *pair) for pair in zip(numbers, found, strict=True)])
+    _check(read)
+    _emit(
+        [subject_rows.subjects_table(groups)],
+        ["CLIP-pcc measures smoothness, not decoding.", published.NOTE],
+        results.as_csv(subject_rows.HEADER, subject_rows.csv_rows(groups)),
+        chosen,
+        out,
+    )
+    return groups
+
+
+def _subjects(settings: Settings, words: str, run_: str) -> list[int]:
+    """Return the numbers of subjects that were asked for."""
+    if words == "all":
+        name = _evaluation(run_)
+        found = sorted(Path(settings.run.workdir).glob(f"sub-*/{name}/metrics.json"))
+        numbers = [path.parts[-3].removeprefix("sub-") for path in found]
+        if not numbers:
+            raise UserError(f"no subject in {settings.run.workdir} has {name}: evaluate one first")
+        return [parse_subject(number) for number in numbers]
+    numbers = [word for word in words.replace(" ", ",").split(",") if word]
+    if not numbers or len(set(map(parse_subject, numbers))) < len(numbers):
+        raise UserError(f"--subjects {words!r} names no subject, or one twice: write 1,2,3 or all")
+    return [parse_subject(number) for number in numbers]
+
+
+def _of_subject(word: str, subject: int, item: _Run) -> SubjectRun:
+    figures = {
+        name: Figure(summary["mean"], summary["std"], summary["n"])
+        for name, summary in item.result["metrics"].items()
+    }
+    return SubjectRun(word, subject, figures, item.result["protocol"].get("judges", ""))
+
+
 def paired(settings: Settings, runs: Sequence[str]) -> Comparison:
     """Compare evaluated runs clip by clip with the first of them, and print nothing.
 
@@ -193,8 +271,7 @@ def _find(settings: Settings, word: str) -> tuple[str, Path]:
         if (folder / "metrics.json").is_file():
             inside = (folder / "manifest.json").is_file()
             return "/".join(folder.resolve().parts[-2 if inside else -1 :]), folder
-    name = "evaluate" + word.removeprefix("reconstruct") if word.startswith("reconstruct") else word
-    name = "evaluate-fuse" if word == "fuse" else name
+    name = _evaluation(word)
     if name == "evaluate" or name.startswith("evaluate-"):
         return word, artifacts.require_stage(settings, name, "compare")
     where = "holds no metrics.json" if path.is_dir() else "is neither a folder nor a run"
@@ -202,6 +279,13 @@ def _find(settings: Settings, word: str) -> tuple[str, Path]:
         f"{word} {where}: give the folder of an evaluation, or a name such as evaluate or "
         "reconstruct-without-keyframe"
     )
+
+
+def _evaluation(word: str) -> str:
+    """Return the folder of a run's evaluation: ``reconstruct-without-blurry``, ``fuse`` ..."""
+    if word == "fuse":
+        return "evaluate-fuse"
+    return "evaluate" + word.removeprefix("reconstruct") if word.startswith("reconstruct") else word
 
 
 def _read(settings: Settings, word: str) -> _Run:
@@ -313,7 +397,18 @@ def _write(
         comparison.comparison_table(compared, clips, units),
         comparison.published_table(compared),
     ]
-    notes = comparison.notes(units)
+    text = results.as_csv(comparison.HEADER, comparison.csv_rows(compared))
+    _emit(tables, comparison.notes(units), text, kind, out)
+
+
+def _emit(
+    tables: Sequence[formats.TextTable],
+    notes: Sequence[str],
+    as_csv: str,
+    kind: str,
+    out: Path | None,
+) -> None:
+    """Print tables or write them in a format; ``as_csv`` is what the CSV form holds."""
     if kind == "terminal":
         for table in tables:
             console.table(table.title, table.columns, table.rows)
@@ -321,7 +416,7 @@ def _write(
             console.info(note)
         return
     if kind == "csv":
-        text = results.as_csv(comparison.HEADER, comparison.csv_rows(compared))
+        text = as_csv
     else:
         text = (formats.markdown if kind == "markdown" else formats.latex)(tables, notes)
     if out is None:
