@@ -112,10 +112,14 @@ def open_video(path: Path) -> Iterator[Video]:
     import av
 
     try:
-        with av.open(str(path), options={"format_whitelist": FORMATS}) as container:
+        options = {"format_whitelist": FORMATS}
+        # Titles in other encodings than UTF-8 are common, and of no interest.
+        with av.open(str(path), options=options, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise UserError(f"{path} holds no video: replace it")
+            if stream.codec_context is None:
+                raise UserError(f"{path} cannot be decoded as a video (unknown codec): replace it")
             yield Video(path, container, stream)
     except av.FFmpegError as error:
         raise UserError(
