@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from simulation_world import CORTEX, GRAYORDINATES, copy_of, settings_for, simulated
 
-from neuroclips_cli.data.clip_table import read_captions, read_scenes
+from neuroclips_cli.data.clip_table import check_captions, read_captions, read_scenes
 from neuroclips_cli.data.layout import find_layout
 from neuroclips_cli.data.region_files import read_region_file
 from neuroclips_cli.data.regions import inside_surface
@@ -242,3 +243,23 @@ def test_real_geometry_and_real_videos_go_through_unchanged(shared, tmp_path):
     assert len(hits) > 500 and hits.mean() > 0.99
     frames = np.load(folder / "frames_train.npy", mmap_mode="r")
     assert len(frames) == total and frames.std() > 20
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        (range(3), ""),
+        ((), ""),
+        (range(4), "holds 4 captions for the 3 test clips .clip 3 does not exist"),
+        ((0, 2), "holds 2 captions for the 3 test clips .clip 1 lacks one"),
+        ((1, 2, 3), "clip 0 lacks one"),
+    ],
+)
+def test_captions_of_another_length_than_the_clips_are_refused(numbers, said):
+    captions = {("test", number): "a boat" for number in numbers}
+    counts = {"train": 5, "test": 3}
+    if said:
+        with pytest.raises(UserError, match=said):
+            check_captions(Path("captions.csv"), captions, counts)
+    else:
+        assert check_captions(Path("captions.csv"), captions, counts) is None

@@ -80,6 +80,36 @@ def read_captions(path: Path) -> dict[tuple[str, int], str]:
         raise UserError(f"{path} has a clip that is no number: correct it") from error
 
 
+def check_captions(
+    path: Path, captions: Mapping[tuple[str, int], str], clips: Mapping[str, int]
+) -> None:
+    """Refuse captions of other clips than a split has: they would belong to other films.
+
+    Parameters
+    ----------
+    path : Path
+        Their file, for the message.
+    captions : mapping
+        (split, clip) -> caption.
+    clips : mapping
+        Split -> number of clips. A split without any captions is let be.
+
+    Raises
+    ------
+    UserError
+        If a split has captions for some of its clips only, or for more than it has.
+    """
+    for split, count in clips.items():
+        numbers = {number for of, number in captions if of == split}
+        if numbers and numbers != set(range(count)):
+            wrong = min(numbers.symmetric_difference(range(count)))
+            raise UserError(
+                f"{path} holds {len(numbers)} captions for the {count} {split} clips (clip {wrong} "
+                f"{'lacks one' if wrong not in numbers else 'does not exist'}): write one line for "
+                "every clip"
+            )
+
+
 def _rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
     if not path.exists():
         return []

@@ -30,9 +30,9 @@ CONTROLS = {"shuffled_fmri": "shuffled fMRI", "shuffled_pairs": "shuffled pairs"
 SHOWN_PAIRS = 8
 """Pairs that a note lists by name."""
 PAPER_NOTE = (
-    "* Paper: NeuroClips on real cc2017 scans (Table 1; retrieval: Table 4, 300 candidates), for "
-    "orientation only. Not comparable: other films, other classifiers, and its accuracies count "
-    "three ground-truth classes (chance 0.750 and 0.058)."
+    "* Paper: NeuroClips on cc2017 (Table 1; retrieval: Table 4, 300 candidates), clips after "
+    "fusion, for orientation. Not comparable with other films or judges; its accuracies count "
+    "three ground-truth classes (chance 0.750 and 0.058), as protocol neuroclips does."
 )
 COLUMNS = {
     "metric": "label",
@@ -217,9 +217,10 @@ def _of_protocol(protocol: Mapping[str, Any], chance: Mapping[str, float]) -> li
     if protocol.get("protocol", "standard") == "standard":
         return _other_judges(protocol)
     levels = ", ".join(f"{label(name)} {level:.3f}" for name, level in chance.items())
+    levels = f" (chance: {levels})" if levels else ""
     said = [
         f"Protocol {protocol['protocol']} ({protocol['source']}). Ground-truth classes: "
-        f"{protocol['ground_truth_classes']} (chance: {levels}). SSIM: {protocol['ssim']}. "
+        f"{protocol['ground_truth_classes']}{levels}. SSIM: {protocol['ssim']}. "
         f"CLIP-pcc: {protocol['clip_pcc']}. Remarks: {'; '.join(protocol['remarks'])}."
     ]
     return said + _other_judges(protocol)

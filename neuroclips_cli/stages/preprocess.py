@@ -437,6 +437,8 @@ def _decode_films(
 def _write_clip_table(stage: Stage, source: _Source, dataset: Path, delay: int) -> None:
     scenes = clip_table.read_scenes(_scenes(source.layout))
     captions = clip_table.read_captions(dataset / "captions.csv")
+    counts = {split: source.total_clips(split) for split in SPLITS}
+    clip_table.check_captions(dataset / "captions.csv", captions, counts)
     rows: list[Sequence[str]] = []
     for split in SPLITS:
         lengths = [(s.number, s.name, source.clips[s.name]) for s in source.segments(split)]
