@@ -39,6 +39,8 @@ class VideoOptions:
         See ``alpha.parse_blur_init``.
     theta : float
         Eq. 5.
+    keyframe_places : tuple of int
+        Frames of the clip that SparseCtrl holds the keyframes at; the first one (paper 3.3).
     """
 
     steps: int = 25
@@ -48,6 +50,7 @@ class VideoOptions:
     frames: int = 16
     blur_init: str = "eq5"
     theta: float = 0.3
+    keyframe_places: tuple[int, ...] = (0,)
 
 
 @torch.inference_mode()
@@ -179,7 +182,8 @@ def denoise_clips(
     states = text.repeat_interleave(frames, dim=0)
     control = None
     if keyframes is not None:
-        control = _first_frame_condition(keyframes.to(latents.device), frames)
+        places = options.keyframe_places
+        control = keyframe_condition(keyframes.to(latents.device), frames, places)
     for step in timesteps:
         doubled = torch.cat([latents, latents]) if guided else latents
         predicted = _predict(models, doubled, step, states, control, options)
@@ -231,14 +235,34 @@ def _after_nothing(residual: torch.Tensor) -> torch.Tensor:
     return torch.cat([torch.zeros_like(residual), residual])
 
 
-def _first_frame_condition(
-    keyframes: torch.Tensor, frames: int
+def keyframe_condition(
+    keyframes: torch.Tensor, frames: int, places: Sequence[int] = (0,)
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    clips, channels, height, width = keyframes.shape
+    """Put keyframes at their places in otherwise empty clips, as SparseCtrl takes them.
+
+    Parameters
+    ----------
+    keyframes : torch.Tensor
+        Scaled latents, float32 (clips, channels, h, w) for one keyframe of each clip, or (clips,
+        channels, keyframes, h, w).
+    frames : int
+        Of a clip.
+    places : sequence of int
+        Frame number of every keyframe.
+
+    Returns
+    -------
+    condition, mask : torch.Tensor
+        (clips, channels, frames, h, w) and (clips, 1, frames, h, w); zeros, and at the places
+        latents and ones.
+    """
+    if keyframes.ndim == 4:
+        keyframes = keyframes[:, :, None]
+    clips, channels, _, height, width = keyframes.shape
     condition = keyframes.new_zeros(clips, channels, frames, height, width)
     mask = keyframes.new_zeros(clips, 1, frames, height, width)
-    condition[:, :, 0] = keyframes
-    mask[:, :, 0] = 1
+    condition[:, :, list(places)] = keyframes
+    mask[:, :, list(places)] = 1
     return condition, mask
 
 

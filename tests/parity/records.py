@@ -23,6 +23,10 @@ FIXTURES = Path(
 )
 
 
+ROUNDINGS = 4.0
+"""Their rounding and ours, each up to twice what one run of ours shows."""
+
+
 def record(path: str) -> dict[str, Any]:
     """Read a recorded JSON file."""
     return json.loads((FIXTURES / path).read_text("utf-8"))
@@ -84,8 +88,21 @@ class Comparison:
         self.fixture, self.recorded = fixture, recorded
         self.rows: list[Compared] = []
 
-    def add(self, array: str, ours: Any, tolerance: float, *, relative: float = 0.0) -> Comparison:
-        """Compare one array; ``relative`` adds that share of its largest value to the tolerance."""
+    def add(
+        self,
+        array: str,
+        ours: Any,
+        tolerance: float,
+        *,
+        relative: float = 0.0,
+        exact: Any = None,
+    ) -> Comparison:
+        """Compare one array.
+
+        ``relative`` adds that share of its largest value to the tolerance. ``exact`` is ours in
+        float64: where float32 is farther from it than the suggested tolerance was made for, four
+        times that distance is the tolerance. A network that is wrong differs by far more.
+        """
         theirs = np.asarray(self.recorded[array], dtype=np.float64)
         made = np.asarray(_plain(ours), dtype=np.float64)
         difference = float("inf")
@@ -93,6 +110,9 @@ class Comparison:
             difference = float(np.abs(made - theirs).max(initial=0.0))
         if relative:
             tolerance = tolerance + relative * float(np.abs(theirs).max(initial=0.0))
+        if exact is not None:
+            rounding = np.abs(made - np.asarray(_plain(exact), dtype=np.float64)).max(initial=0.0)
+            tolerance = max(tolerance, ROUNDINGS * float(rounding))
         self.rows.append(Compared(self.fixture, array, difference, tolerance))
         return self
 

@@ -5,8 +5,9 @@
 
 What was recorded from the original code is copied; the records below are replaced by ones of other
 sizes, computed by loops and library calls of their own where these suffice (retrieval, N-way
-accuracy), and by our modules where not (the Semantics Reconstructor): the second set shows that no
-test depends on the first one's sizes and numbers, not that our modules are right.
+accuracy), and by our modules where not (the Semantics Reconstructor; in float64 the video
+networks): the second set shows that no test depends on the first one's sizes and numbers, not that
+our modules are right.
 """
 
 from __future__ import annotations
@@ -14,14 +15,20 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from neuroclips_cli.generation.video import keyframe_condition
 from neuroclips_cli.models.backbone import RidgeRegression
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone
+from parity import records
+from parity import video as parity_video
 from parity.records import FIXTURES
 
 CLIPS, WIDTH, PART = 420, 24, 70
@@ -35,6 +42,7 @@ def write(folder: Path) -> None:
     rng = np.random.default_rng(SEED)
     np.savez(folder / "retrieval_reference.npz", **retrieval(rng))
     np.savez(folder / "nway_reference.npz", **nway(rng))
+    video(folder)
     for name, sequence in (("sr_backbone", 1), ("sr_backbone_seq3", 5)):
         semantics(folder / "models", name, sequence)
 
@@ -145,6 +153,160 @@ def semantics(folder: Path, name: str, sequence: int) -> None:
     save_file({k: v.contiguous() for k, v in arrays.items()}, folder / f"{name}.io.safetensors")
     save_file({**state, "clipproj.proj": matrix}, folder / f"{name}.state.safetensors")
     (folder / f"{name}.json").write_text(json.dumps({**record, "config": sizes}))
+
+
+HEADS, PLACES, BATCH, FRAMES, STEPS = 4, (0, 5), 2, 7, 25
+
+
+@torch.no_grad()
+def video(folder: Path) -> None:
+    """Video networks with 4 image heads and 8 motion heads, two clips, conditions on two frames.
+
+    The weights are the first set's: no shape depends on the number of heads.
+    """
+    generate = folder / "generate"
+    for name, section in (("motion_unet", "unet"), ("sparsectrl", "controlnet")):
+        config = json.loads((generate / name / "config.json").read_text())
+        config[section]["attention_head_dim"] = HEADS
+        if name == "sparsectrl":
+            config[section]["num_attention_heads"] = HEADS
+            config["condition_frame_index"] = list(PLACES)
+        (generate / name / "config.json").write_text(json.dumps(config))
+    pipeline = generate / "neuroclips_pipeline" / "config.json"
+    loop = json.loads(pipeline.read_text()) | {"controlnet_image_index": list(PLACES)}
+    pipeline.write_text(json.dumps(loop | {"video_length": FRAMES}))
+    with _reading(folder):
+        _record_video(generate, loop)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Let the comparisons' builders read from the folder that is being written."""
+    before = records.FIXTURES
+    records.FIXTURES = folder
+    _forget()
+    try:
+        yield
+    finally:
+        records.FIXTURES = before
+        _forget()
+
+
+def _forget() -> None:
+    parity_video.original_models.cache_clear()
+    parity_video.exact_models.cache_clear()
+
+
+def _record_video(generate: Path, loop: dict[str, Any]) -> None:
+    exact = parity_video.exact_models()
+    torch.manual_seed(SEED)
+    io: dict[str, torch.Tensor] = {
+        "sample": torch.randn(BATCH, 4, FRAMES, 8, 8).double(),
+        "timestep": torch.tensor(481),
+        "encoder_hidden_states": torch.randn(BATCH, 7, 16).double(),
+    }
+    keyframes = torch.randn(BATCH, 4, len(PLACES), 8, 8).double()
+    condition, mask = keyframe_condition(keyframes, FRAMES, PLACES)
+    control: dict[str, torch.Tensor] = {
+        "condition_latents": keyframes,
+        "controlnet_cond": condition,
+        "conditioning_mask": mask,
+    }
+    states = io["encoder_hidden_states"].repeat_interleave(FRAMES, dim=0)
+    given: dict[str, Any] = {"controlnet_cond": condition, "conditioning_mask": mask}
+    for scale in (1.0, 0.4):
+        down, middle = exact.sparsectrl(
+            io["sample"],
+            io["timestep"],
+            states,
+            **given,
+            conditioning_scale=scale,
+            return_dict=False,
+        )
+        end = "" if scale == 1.0 else f"_scale_{scale}"
+        named = {f"down_residual_{i}{end}": value for i, value in enumerate(down)}
+        named = {k: v for k, v in named.items() if not end or k.startswith("down_residual_0")}
+        named[f"mid_residual{end}"] = middle
+        control |= {k: _by_clip(v, BATCH) for k, v in named.items()}
+        if not end:
+            whole = {
+                "down_block_additional_residuals": tuple(down),
+                "mid_block_additional_residual": middle,
+            }
+            plain = exact.unet(io["sample"], io["timestep"], states).sample
+            controlled = exact.unet(io["sample"], io["timestep"], states, **whole).sample
+            io |= {"output_no_control": plain, "output_with_control": controlled}
+    io["motion_module_in"] = torch.randn(BATCH, 32, FRAMES, 4, 4).double()
+    flat = io["motion_module_in"].transpose(1, 2).flatten(0, 1)
+    alone = exact.unet.down_blocks[0].motion_modules[0](flat, num_frames=FRAMES)
+    alone = alone[0] if isinstance(alone, tuple) else alone
+    io["motion_module_out"] = _by_clip(alone, BATCH)
+    _save(io, generate / "motion_unet" / "io.safetensors")
+    _save(control, generate / "sparsectrl" / "io.safetensors")
+    _save(_loop(exact, loop), generate / "neuroclips_pipeline" / "arrays.safetensors")
+
+
+def _by_clip(value: torch.Tensor, clips: int) -> torch.Tensor:
+    return value.unflatten(0, (clips, -1)).transpose(1, 2)
+
+
+def _loop(models: Any, config: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The guided loop written out, in float64: both halves with the control's residuals."""
+    latents = torch.randn(BATCH, 4, FRAMES, 8, 8).double()
+    noise, text = torch.randn_like(latents), torch.randn(2 * BATCH, 7, 16).double()
+    keyframes = torch.randn(BATCH, 4, len(PLACES), 8, 8).double()
+    kept = models.scheduler.alphas_cumprod.double()
+    models.scheduler.set_timesteps(STEPS)
+    steps = models.scheduler.timesteps
+    first = kept[steps[0]]
+    start = first.sqrt() * latents + (1 - first).sqrt() * noise
+    made = {
+        "latents": latents,
+        "noise": noise,
+        "text_embeddings": text,
+        "controlnet_image_latents": keyframes,
+        "timesteps": steps,
+        "start_latents": start,
+    }
+    condition, mask = (
+        value.repeat(2, 1, 1, 1, 1) for value in keyframe_condition(keyframes, FRAMES, PLACES)
+    )
+    states = text.repeat_interleave(FRAMES, dim=0)
+    for name in ("control", "nocontrol"):
+        now, after = start, []
+        for step in steps:
+            doubled, more = torch.cat([now, now]), {}
+            if name == "control":
+                down, middle = models.sparsectrl(
+                    doubled,
+                    step,
+                    states,
+                    controlnet_cond=condition,
+                    conditioning_mask=mask,
+                    return_dict=False,
+                )
+                more = {
+                    "down_block_additional_residuals": tuple(down),
+                    "mid_block_additional_residual": middle,
+                }
+            without, with_text = models.unet(doubled, step, states, **more).sample.chunk(2)
+            predicted = without + config["guidance_scale"] * (with_text - without)
+            before = step - 1000 // STEPS
+            at, to = kept[step], kept[before] if before >= 0 else torch.tensor(1.0).double()
+            clean = (now - (1 - at).sqrt() * predicted) / at.sqrt()
+            now = to.sqrt() * clean + (1 - to).sqrt() * predicted
+            after.append(now)
+        made[f"final_{name}"] = now
+        if name == "control":
+            made["trajectory_control"] = torch.stack(after)
+        else:
+            made["step1_nocontrol"] = after[0]
+    return made
+
+
+def _save(arrays: dict[str, torch.Tensor], path: Path) -> None:
+    ready = {k: v.float() if v.is_floating_point() else v for k, v in arrays.items()}
+    save_file({k: v.contiguous().clone() for k, v in ready.items()}, path)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -18,8 +21,8 @@ from neuroclips_cli.backbones.video import (
 from neuroclips_cli.generation.alpha import start_latents
 from neuroclips_cli.generation.video import (
     VideoOptions,
-    _first_frame_condition,
     denoise_clips,
+    keyframe_condition,
 )
 from parity.records import Comparison, record, tensors
 
@@ -85,54 +88,105 @@ def original_models() -> VideoModels:
         layers_per_block=c["layers_per_block"],
         cross_attention_dim=c["cross_attention_dim"],
         attention_head_dim=c["attention_head_dim"],
-        num_attention_heads=c["num_attention_heads"],
+        num_attention_heads=c["attention_head_dim"],
         motion_num_attention_heads=motion["num_attention_heads"],
         motion_max_seq_length=motion["temporal_position_encoding_max_len"],
         use_simplified_condition_embedding=c["use_simplified_condition_embedding"],
     )
+    set_middle_heads(control, c["num_attention_heads"])
     control = _load(normalise_per_frame(control), "generate/sparsectrl/state_dict.safetensors")
     nothing: Any = None
     return VideoModels(unet, control, nothing, nothing, nothing, animatediff_scheduler())
+
+
+def set_middle_heads(control: Any, heads: int | None) -> None:
+    """Give the middle block a head count of its own, as the original's ``num_attention_heads``."""
+    for module in control.mid_block.modules():
+        is_image = module.__class__.__name__ == "Attention" and hasattr(module, "heads")
+        if heads and is_image:
+            module.scale = (module.to_q.out_features / heads) ** -0.5
+            module.heads = heads
 
 
 def _states(io: dict[str, Tensor]) -> Tensor:
     return io["encoder_hidden_states"].repeat_interleave(io["sample"].shape[2], dim=0)
 
 
-def _residuals(scale: float) -> tuple[list[Tensor], Tensor]:
+@lru_cache(maxsize=1)
+def exact_models() -> VideoModels:
+    """Return the recorded networks in float64, to tell rounding from difference."""
+    models = original_models()
+    double: Any = [deepcopy(part).to(torch.float64) for part in (models.unet, models.sparsectrl)]
+    return replace(models, unet=double[0], sparsectrl=double[1])
+
+
+def _both(compute: Callable[[VideoModels, dict[str, Tensor]], Any], io: dict[str, Tensor]) -> Any:
+    """Compute in float32 and in float64."""
+    double = {k: v.double() if v.is_floating_point() else v for k, v in io.items()}
+    return compute(original_models(), io), compute(exact_models(), double)
+
+
+def _residuals(
+    models: VideoModels, io: dict[str, Tensor], scale: float
+) -> tuple[list[Tensor], Tensor]:
     """Residuals of the control branch for the record's sample, in diffusers' layout."""
-    io = tensors("generate/motion_unet/io.safetensors")
-    given = tensors("generate/sparsectrl/io.safetensors")
-    return original_models().sparsectrl(
+    return models.sparsectrl(
         io["sample"],
         io["timestep"],
         encoder_hidden_states=_states(io),
-        controlnet_cond=given["controlnet_cond"],
-        conditioning_mask=given["conditioning_mask"],
+        controlnet_cond=io["controlnet_cond"],
+        conditioning_mask=io["conditioning_mask"],
         conditioning_scale=scale,
         return_dict=False,
+    )
+
+
+def _unet_outputs(models: VideoModels, io: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The denoiser's outputs and its first motion module's."""
+    unet: Any = models.unet
+    args = io["sample"], io["timestep"], _states(io)
+    frames = io["motion_module_in"].transpose(1, 2).flatten(0, 1)
+    alone = unet.down_blocks[0].motion_modules[0](frames, num_frames=io["sample"].shape[2])
+    alone = alone[0] if isinstance(alone, tuple) else alone
+    down, middle = _residuals(models, io, 1.0)
+    controlled = unet(
+        *args, down_block_additional_residuals=down, mid_block_additional_residual=middle
+    )
+    return {
+        "output_no_control": unet(*args).sample,
+        "motion_module_out": alone.unflatten(0, (len(io["sample"]), -1)).transpose(1, 2),
+        "output_with_control": controlled.sample,
+    }
+
+
+def _given() -> dict[str, Tensor]:
+    """Inputs of the denoiser and of the control branch."""
+    return tensors("generate/motion_unet/io.safetensors") | tensors(
+        "generate/sparsectrl/io.safetensors"
     )
 
 
 @torch.inference_mode()
 def compare_unet() -> Comparison:
     """Compare the video denoiser with and without control, and its first motion module."""
-    io = tensors("generate/motion_unet/io.safetensors")
-    unet: Any = original_models().unet
-    found = Comparison("motion_unet", io)
-    args = io["sample"], io["timestep"], _states(io)
-    first = unet.down_blocks[0].motion_modules[0]
-    found.add("output_no_control", unet(*args).sample, _UNET)
-    frames = io["motion_module_in"].transpose(1, 2).flatten(0, 1)
-    alone = first(frames, num_frames=io["sample"].shape[2])
-    alone = alone[0] if isinstance(alone, tuple) else alone
-    shape = (len(io["sample"]), -1)
-    found.add("motion_module_out", alone.unflatten(0, shape).transpose(1, 2), _MODULE)
-    down, middle = _residuals(1.0)
-    controlled = unet(
-        *args, down_block_additional_residuals=down, mid_block_additional_residual=middle
-    )
-    return found.add("output_with_control", controlled.sample, _UNET)
+    found = Comparison("motion_unet", tensors("generate/motion_unet/io.safetensors"))
+    ours, exact = _both(_unet_outputs, _given())
+    for array, value in ours.items():
+        tolerance = _MODULE if array == "motion_module_out" else _UNET
+        found.add(array, value, tolerance, exact=exact[array])
+    return found
+
+
+def _control_outputs(models: VideoModels, io: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Residuals at both recorded scales, in the original's layout."""
+    named: dict[str, Tensor] = {}
+    for scale in (1.0, 0.4):
+        down, middle = _residuals(models, io, scale)
+        end = "" if scale == 1.0 else f"_scale_{scale}"
+        named |= {f"down_residual_{i}{end}": value for i, value in enumerate(down)}
+        named[f"mid_residual{end}"] = middle
+    clips = len(io["sample"])
+    return {k: v.unflatten(0, (clips, -1)).transpose(1, 2) for k, v in named.items()}
 
 
 @torch.inference_mode()
@@ -141,17 +195,14 @@ def compare_control() -> Comparison:
     given = tensors("generate/sparsectrl/io.safetensors")
     found = Comparison("sparsectrl", given)
     frames = given["controlnet_cond"].shape[2]
-    condition, mask = _first_frame_condition(given["condition_latents"][:, :, 0], frames)
+    places = record("generate/sparsectrl/config.json")["condition_frame_index"]
+    condition, mask = keyframe_condition(given["condition_latents"], frames, places)
+    shape = (len(given["controlnet_cond"]), -1, -1, -1, -1)
+    condition, mask = condition.expand(shape), mask.expand(shape)
     found.add("controlnet_cond", condition, 0.0).add("conditioning_mask", mask, 0.0)
-    for scale in (1.0, 0.4):
-        down, middle = _residuals(scale)
-        end = "" if scale == 1.0 else f"_scale_{scale}"
-        named = {f"down_residual_{i}{end}": value for i, value in enumerate(down)}
-        named[f"mid_residual{end}"] = middle
-        for array, value in named.items():
-            if array in given:
-                clips = value.unflatten(0, (len(condition), -1)).transpose(1, 2)
-                found.add(array, clips, _RESIDUAL)
+    ours, exact = _both(_control_outputs, _given())
+    for array in ours.keys() & given.keys():
+        found.add(array, ours[array], _RESIDUAL, exact=exact[array])
     return found
 
 
@@ -170,14 +221,23 @@ def compare_loop() -> Comparison:
     options = VideoOptions(
         guidance_scale=config["guidance_scale"],
         control_scale=config["controlnet_conditioning_scale"],
+        keyframe_places=tuple(config["controlnet_image_index"]),
     )
-    first = io["controlnet_image_latents"][:, :, 0]
-    after = _run(models, start, steps, io["text_embeddings"], options, first)
-    found.add("trajectory_control", torch.stack(after), _LOOP)
-    found.add("final_control", after[-1], _LOOP)
-    after = _run(models, start, steps, io["text_embeddings"], options, None)
-    found.add("step1_nocontrol", after[0], _LOOP)
-    return found.add("final_nocontrol", after[-1], _LOOP)
+    first = io["controlnet_image_latents"].expand(len(io["latents"]), -1, -1, -1, -1)
+    given = {"start": start, "text": io["text_embeddings"], "keyframes": first}
+
+    def with_control(networks: VideoModels, io: dict[str, Tensor]) -> list[Tensor]:
+        return _run(networks, io["start"], steps, io["text"], options, io["keyframes"])
+
+    def without(networks: VideoModels, io: dict[str, Tensor]) -> list[Tensor]:
+        return _run(networks, io["start"], steps, io["text"], options, None)
+
+    ours, exact = _both(with_control, given)
+    found.add("trajectory_control", torch.stack(ours), _LOOP, exact=torch.stack(exact))
+    found.add("final_control", ours[-1], _LOOP, exact=exact[-1])
+    ours, exact = _both(without, given)
+    found.add("step1_nocontrol", ours[0], _LOOP, exact=exact[0])
+    return found.add("final_nocontrol", ours[-1], _LOOP, exact=exact[-1])
 
 
 def _run(
