@@ -114,13 +114,18 @@ class Trainer:
         self.place, self.objective, self.options = place, objective.train(), options
         self.size, self.shapes = size, shapes
         self.batch = {name: place.normal(size, *shape) for name, shape in shapes.items()}
-        self.optimiser: Any = make_optimiser(
-            objective,
+        self.fused = on_gpu(place.device)
+        self.optimiser = self._optimizer(fused=self.fused)
+
+    def _optimizer(self, *, fused: bool) -> Any:
+        options = self.options
+        return make_optimiser(
+            self.objective,
             options.learning_rate,
             options.weight_decay,
             options.ridge_weight_decay,
             options.optimiser,
-            fused=on_gpu(place.device),
+            fused=fused,
         )
 
     def work(self) -> Work:
@@ -196,7 +201,8 @@ class Trainer:
         scaler = torch.amp.GradScaler(torch.device(device).type, init_scale=1.0)
 
         def step(mode: Mode) -> None:
-            self._without_fused_kernel()
+            if self.fused:  # the scaler would leave its work to a fused kernel
+                self.fused, self.optimiser = False, self._optimizer(fused=False)
             with autocast(mode, device):
                 with torch.no_grad():
                     targets = again(host.to(device))
@@ -211,14 +217,6 @@ class Trainer:
                 value.item()
 
         return step
-
-    def _without_fused_kernel(self) -> None:
-        """Let AdamW step as PyTorch does unless asked: its counters then lie on the host."""
-        for group in self.optimiser.param_groups:
-            group["fused"] = None
-        for state in self.optimiser.state.values():
-            if state["step"].device.type != "cpu":
-                state["step"] = state["step"].cpu()
 
 
 def _tokens_again(place: Place, size: int) -> Callable[[Tensor], dict[str, Tensor]]:
