@@ -5,8 +5,9 @@ differs from profile ``tiny`` in the named settings alone; what they cannot touc
 unchanged run of the same seed. Finished parts are not made again, so that an interrupted run goes
 on where it stopped::
 
-    python examples/departures_table.py work                              # print
-    python examples/departures_table.py work --write docs/departures.md   # replace the table there
+    python examples/departures_table.py work    # print
+    # replace the table of the page
+    python examples/departures_table.py work --write docs/results/departures.md
 
 Takes about an hour and a half on one core.
 """

@@ -3,7 +3,7 @@
 Reads the records from the folder named by ``NEUROCLIPS_FIXTURES`` (default ../shared/fixtures)::
 
     python examples/parity_table.py                         # print
-    python examples/parity_table.py --write docs/parity.md  # replace the table in the document
+    python examples/parity_table.py --write docs/results/parity.md  # replace the page's table
 
 Takes about a minute on one core.
 """

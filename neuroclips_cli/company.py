@@ -51,7 +51,7 @@ def refuse(command: str) -> None:
     if size() > 1:
         raise UserError(
             f"neuroclips was started as {size()} processes (WORLD_SIZE), but {command} runs in "
-            "one: start it without accelerate launch or torchrun (docs/cluster.md)"
+            "one: start it without accelerate launch or torchrun (docs/how-to/cluster.md)"
         )
 
 
@@ -68,7 +68,7 @@ def refuse_shards() -> None:
             raise UserError(
                 f"the launcher asks for {what}, and checkpoints are not written from parts: start "
                 "it with accelerate launch --multi_gpu, and choose profile compact where a "
-                "network does not fit one GPU (docs/memory.md)"
+                "network does not fit one GPU (docs/how-to/low-memory.md)"
             )
 
 

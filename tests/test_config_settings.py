@@ -230,7 +230,7 @@ def test_the_variant_lies_between_the_file_and_the_profile(tmp_path):
 
 
 def test_the_released_variant_is_refused_for_the_tiny_profile(tmp_path):
-    with pytest.raises(UserError, match="docs/departures.md"):
+    with pytest.raises(UserError, match="docs/explanation/departures.md"):
         load(tmp_path, {"run.variant": "released"})
 
 
@@ -240,7 +240,9 @@ def test_every_line_of_the_released_variant_departs_from_the_paper(tmp_path):
     lines = [key for key, origin in released.origins.items() if origin == "variant released"]
     assert len(lines) > 15
     assert all(paper.value(key) != released.value(key) for key in lines)
-    document = (Path(__file__).parents[1] / "docs" / "departures.md").read_text("utf-8")
+    document = (Path(__file__).parents[1] / "docs" / "explanation" / "departures.md").read_text(
+        "utf-8"
+    )
     for key in lines:
         section, name = key.split(".")
-        assert name in document, f"docs/departures.md does not mention {key}"
+        assert name in document, f"docs/explanation/departures.md does not mention {key}"

@@ -1,4 +1,4 @@
-"""Every recorded array of the original code against ours (docs/parity.md is the same as a table).
+"""Every recorded array of the original code against ours (as a table: docs/results/parity.md).
 
 The records are inputs (``in.``), outputs, intermediate values and gradients; each test also fails
 if a recorded array that is no input is left uncompared.

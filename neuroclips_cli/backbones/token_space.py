@@ -3,7 +3,7 @@
 The authors of MindEye2 give the embedder frames in 0..1 and it takes them for -1..1, so that CLIP
 sees ``(x + 1) / 2``: a picture without dark tones. MindEye2's checkpoints, NeuroClips', GIT's token
 map and the published projector were made so, and the image that unCLIP gives for such tokens is
-``x`` where -1..1 is expected (docs/departures.md).
+``x`` where -1..1 is expected (docs/explanation/departures.md).
 """
 
 from __future__ import annotations

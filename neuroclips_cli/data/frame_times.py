@@ -1,7 +1,7 @@
 """When each picture of a video is on screen, for films and clips alike.
 
-The times are the container's (`data.video_file` and `data.gif_file` read them); docs/inputs.md says
-which source wins where two contradict each other.
+The times are the container's (`data.video_file` and `data.gif_file` read them);
+docs/reference/inputs.md says which source wins where two contradict each other.
 """
 
 from __future__ import annotations

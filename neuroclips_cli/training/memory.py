@@ -120,7 +120,7 @@ def require_peak(device: str, peak: int, stage: str, advice: str) -> None:
     if peak > free:
         raise UserError(
             f"{stage} would need {human_size(peak)} of GPU memory at its peak (computed), and "
-            f"{human_size(free)} is free: {advice}; docs/memory.md has a table"
+            f"{human_size(free)} is free: {advice}; docs/how-to/low-memory.md has a table"
         )
 
 
