@@ -9,9 +9,9 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 sys.path[:0] = [str(FOLDER / "extensions"), str(FOLDER.parent)]
 
-import generated_reference  # noqa: E402
+import generated_reference
 
-from neuroclips_cli import __version__  # noqa: E402
+from neuroclips_cli import __version__
 
 project = "neuroclips"
 author = "the neuroclips authors"

@@ -159,7 +159,8 @@ def _released(profile: str) -> dict[str, Any]:
     if profile == "tiny":
         raise UserError(
             "variant released lays full-size values over the profiles paper and compact: on "
-            "profile tiny take its departures one by one with --set, see docs/explanation/departures.md"
+            "profile tiny take its departures one by one with --set, "
+            "docs/explanation/departures.md lists them"
         )
     text = (resources.files("neuroclips_cli.profiles") / "released.toml").read_text("utf-8")
     return _checked(_flatten(tomllib.loads(text), "variant released"), "variant released")

@@ -18,7 +18,7 @@ from neuroclips_cli.cli import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SLURM, SNAKEFILE = ROOT / "examples" / "slurm", ROOT / "examples" / "snakemake" / "Snakefile"
-RECIPES = [ROOT / "docs" / "cluster.md", SNAKEFILE, *sorted(SLURM.iterdir())]
+RECIPES = [ROOT / "docs" / "how-to" / "cluster.md", SNAKEFILE, *sorted(SLURM.iterdir())]
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 

@@ -240,9 +240,8 @@ def test_every_line_of_the_released_variant_departs_from_the_paper(tmp_path):
     lines = [key for key, origin in released.origins.items() if origin == "variant released"]
     assert len(lines) > 15
     assert all(paper.value(key) != released.value(key) for key in lines)
-    document = (Path(__file__).parents[1] / "docs" / "explanation" / "departures.md").read_text(
-        "utf-8"
-    )
+    page = Path(__file__).parents[1] / "docs" / "explanation" / "departures.md"
+    document = page.read_text("utf-8")
     for key in lines:
         section, name = key.split(".")
         assert name in document, f"docs/explanation/departures.md does not mention {key}"

@@ -1,13 +1,15 @@
-"""The page of the settings: every key with its type, range, meaning and value in each profile."""
+"""The page of the settings: each key with type, range, meaning and value in every profile."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
-from neuroclips_cli.config import Settings, keys, load_settings, profile_text, sections
+from neuroclips_cli.config import Settings, keys, load_settings, sections
 from neuroclips_cli.schema import CHOICES, PROFILES, RANGES
+from neuroclips_cli.stages.init import text as commented_settings
 
 HEAD = """\
 Settings
@@ -22,7 +24,7 @@ A setting ``section.key`` is written
 - on the command line ``--set section.key=value`` (lists: ``--set evaluate.ways=2,50``);
 - in the environment ``NEUROCLIPS_SECTION_KEY=value``; the section ``run`` is left out there:
   ``NEUROCLIPS_SUBJECT=2``;
-- in ``neuroclips.toml`` as ``key = value`` below ``[section]``; ``neuroclips init`` writes the file.
+- in ``neuroclips.toml`` as ``key = value`` below ``[section]``; ``neuroclips init`` writes it.
 
 Profiles: ``tiny`` (embedded networks, two CPU cores), ``paper`` (the sizes and hyperparameters of
 the paper) and ``compact`` (24 GB of GPU memory). ``--variant released`` replaces some values of
@@ -37,7 +39,7 @@ def page() -> str:
     """Return the page in reStructuredText."""
     loaded = {name: load_settings({"run.profile": name}, environ={}) for name in PROFILES}
     released = load_settings({"run.profile": "paper", "run.variant": "released"}, environ={})
-    meanings = _comments()
+    meanings = _comments([loaded["paper"], *loaded.values()])
     text = HEAD
     for section, cls in sections().items():
         text += f"[{section}]\n{'-' * (len(section) + 2)}\n\n{_lines(cls.__doc__ or '')}\n\n"
@@ -64,7 +66,7 @@ def _entry(
     """Return the description of one setting."""
     text = f".. confval:: {key}\n   :type: {_kind(key, kind)}\n\n"
     if meaning:
-        text += f"   {meaning[0].upper()}{meaning[1:].rstrip('.')}.\n\n"
+        text += f"   {_sentence(key, meaning)}\n\n"
     shown = {name: _value(value) for name, value in values.items()}
     if len(set(shown.values())) == 1:
         lines = [f"All profiles: {next(iter(shown.values()))}"]
@@ -72,6 +74,13 @@ def _entry(
         lines = [f"{name}: {value}" for name, value in shown.items()]
     lines += [f"variant released: {_value(value)}" for value in released]
     return text + "".join(f"   - {line}\n" for line in lines) + "\n"
+
+
+def _sentence(key: str, meaning: str) -> str:
+    """Return a comment as a sentence, with links to the pages that it names."""
+    text = re.sub(r"docs/([\w/-]+)\.md", r":doc:`/\1`", meaning.rstrip("."))
+    first = re.split(r"\W", text)[0]
+    return f"{text}." if first in CHOICES.get(key, ()) else f"{text[0].upper()}{text[1:]}."
 
 
 def _value(value: Any) -> str:
@@ -89,23 +98,23 @@ def _kind(key: str, kind: Any) -> str:
     item = get_args(kind)[0] if many else kind
     words = ("list of " if many else "") + KINDS[item] + ("s" if many and item is not str else "")
     low, high = RANGES.get(key, (None, None))
+    if low is None and item in (str, bool):
+        return words
     if low is None:
-        return (
-            f"{words}, {'from 1' if item is int else 'above 0'}" if item in (int, float) else words
-        )
+        return f"{words}, {'from 1' if item is int else 'above 0'}"
     return f"{words}, {low:g} to {high:.10g}" if high is not None else f"{words}, from {low:g}"
 
 
-def _comments() -> dict[str, str]:
-    """Return what the comments of the profiles say of the keys; the paper's profile first."""
+def _comments(profiles: Iterable[Settings]) -> dict[str, str]:
+    """Return what ``neuroclips init`` writes beside each key; the first profile with a comment."""
     found: dict[str, str] = {}
-    for name in ("paper", *PROFILES):
+    for settings in profiles:
         section = ""
-        for line in profile_text(name).splitlines():
+        for line in commented_settings(settings).splitlines():
             heading = re.fullmatch(r"\[(\w+)\]", line.strip())
             if heading:
                 section = heading[1]
-            entry = re.match(r'(\w+) = (?:"(?:[^"\\]|\\.)*"|[^#"]|"[^"]*")*?#\s*(.+)$', line)
+            entry = re.match(r'(?:# )?(\w+) = (?:"(?:[^"\\]|\\.)*"|[^#"]|"[^"]*")*?#\s*(.+)$', line)
             if entry:
                 found.setdefault(f"{section}.{entry[1]}", entry[2].strip())
     return found

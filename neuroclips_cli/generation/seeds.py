@@ -36,6 +36,6 @@ def clip_generators(seed: int, clips: Sequence[int], purpose: str) -> list[torch
 
 
 def draw(generators: Sequence[torch.Generator], shape: Sequence[int], device: str) -> torch.Tensor:
-    """Draw standard normal numbers, float32 (len(generators), *shape), one generator per row."""
+    """Draw standard normal numbers, ``(len(generators), *shape)``, one generator per row."""
     rows = [torch.randn(tuple(shape), generator=generator) for generator in generators]
     return torch.stack(rows).to(device)

@@ -16,13 +16,13 @@ _HEAD = """\
 
 [run]
 profile = {profile_text}   # tiny, paper or compact
-subject = {subject}
+subject = {subject}   # number of the subject
 dataset = {dataset}   # folder of the data set
 workdir = {workdir}   # folder of all results
 # variant = {variant}   # paper, or released: as the authors' code (profiles paper and compact)
 # device = {device}   # auto, cpu, cuda or mps
 # precision = {precision}   # auto, bfloat16, float32, or highest: float32 without TF32
-# seed = {seed}
+# seed = {seed}   # of all random numbers
 
 """
 
