@@ -15,6 +15,8 @@ import pytest
 from neuroclips_cli.cli.registry import COMMANDS, load
 from neuroclips_cli.config import keys
 
+pytest.importorskip("sphinx", reason="needs the extra `docs`, which `test` includes")
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
