@@ -89,6 +89,22 @@ def test_a_round_trip_through_a_published_checkpoint_is_bit_identical(way, tmp_p
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_checkpoint_in_half_precision_keeps_the_schedule_of_the_prior_exact(dtype):
+    state = export_published(semantics())
+    half = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+    taken = import_published(half, semantics(), "last.pth")
+    schedule = [name for name in state if ".noise_scheduler." in name]
+    assert len(schedule) > 10 and all(torch.equal(taken[n], state[n]) for n in schedule)
+    assert any(not torch.equal(half[name].float(), state[name]) for name in schedule)
+    learned = "diffusion_prior.net.learned_query"
+    assert torch.equal(taken[learned], half[learned].float())
+
+    other = {**half, schedule[0]: half[schedule[0]] * 0.5}  # another schedule is the file's own
+    taken = import_published(other, semantics(), "last.pth")
+    assert all(torch.equal(taken[name], other[name].float()) for name in schedule)
+
+
 def full_size(**changes):
     settings = load_settings({"run.profile": "paper"}, environ={})
     chosen = dataclasses.replace(settings.semantics, **changes)

@@ -18,6 +18,7 @@ from neuroclips_cli import disk
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.backbone import ResidualMLP
 from neuroclips_cli.models.perception import Perception
+from neuroclips_cli.models.prior import NoiseSchedule
 from neuroclips_cli.models.semantics import Semantics
 
 VOXELS = {13447: 1, 14828: 2, 9114: 3}
@@ -46,6 +47,7 @@ _UPSAMPLING = (
     (r"^upsampling\.(\d+)\.eta2$", _BLOCK + "weights.0"),
     (r"^upsampling\.(\d+)\.upsampling\.0\.", _BLOCK + "upsamplers.0.conv."),
 )
+_SCHEDULE = "diffusion_prior.noise_scheduler."
 _SEQUENCE = "backbone.mixer_blocks2."
 _RIDGES = ("ridge.", "ridge1.")
 _TRUNKS = ("backbone.mixer_blocks1.", _SEQUENCE)
@@ -189,7 +191,26 @@ def import_published(
                 f"{source} does not fit {_kind(model)}: it holds '{name}', which the network "
                 "lacks; check which file it is, or the sizes in the settings"
             )
-    return taken
+    return taken | _exact_schedule(weights, used)
+
+
+def _exact_schedule(weights: Mapping[str, Tensor], used: set[str]) -> dict[str, Tensor]:
+    """Return the prior's noise schedule in float32 where a file holds its rounding only.
+
+    It is computed, not learned; checkpoints in half precision keep three digits of it, and round
+    its smallest values to zero. A schedule that is not ours rounded stays as it is in the file.
+    """
+    rounded = {
+        name.removeprefix(_SCHEDULE): weights[name]
+        for name in used
+        if name.startswith(_SCHEDULE) and weights[name].dtype in (torch.float16, torch.bfloat16)
+    }
+    if not rounded:
+        return {}
+    own = NoiseSchedule(len(next(iter(rounded.values())))).state_dict()
+    if any(not torch.equal(own[name].to(value.dtype), value) for name, value in rounded.items()):
+        return {}
+    return {_SCHEDULE + name: own[name] for name in rounded}
 
 
 def _kind(model: nn.Module) -> str:
