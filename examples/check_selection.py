@@ -16,7 +16,7 @@ import argparse
 
 import numpy as np
 
-from neuroclips_cli.config import Settings, load_settings
+from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.signal.detrend import standardise
 from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
 from neuroclips_cli.signal.windows import film_window

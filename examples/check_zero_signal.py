@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from neuroclips_cli import console
-from neuroclips_cli.config import Settings, load_settings
+from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import (
     compare,
     controls,

@@ -23,14 +23,14 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.artifacts import open_stage, read_array, read_csv, require_stage
-from neuroclips_cli.config import Settings, load_settings
 from neuroclips_cli.metrics.comparison import paired_differences
 from neuroclips_cli.protocols.evaluation_config import (
     JUDGES,
     EvaluationConfig,
     evaluation_config,
 )
+from neuroclips_cli.runs.stage import open_stage, read_array, read_csv, require_stage
+from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import preprocess, simulate, train_pr, train_sr
 from neuroclips_cli.stages.judging import load_judges
 from neuroclips_cli.stages.reconstruct import Reconstruction
@@ -188,8 +188,8 @@ class Decoding:
 
     def clip(self) -> Columns:
         """Judge clips as ``neuroclips evaluate`` does."""
-        from neuroclips_cli.metrics import suite
-        from neuroclips_cli.metrics.resample import ArrayClips
+        from neuroclips_cli.data.resample import ArrayClips
+        from neuroclips_cli.metrics import evaluation
 
         tokens, blurry = self.parts.tokens(), self.parts.blurry()
         keyframes = self.parts.keyframes(tokens, blurry)
@@ -201,13 +201,13 @@ class Decoding:
             ArrayClips(made, own, self.settings.reconstruct.fps, plan.fps, plan.size),
             ArrayClips(true, own, rate, plan.fps, plan.size),
         )
-        found = suite.measure(*pair, self.judges(), suite.Plan(plan.ways, shuffles=0))
+        found = evaluation.measure(*pair, self.judges(), evaluation.Plan(plan.ways, shuffles=0))
         return found.metrics
 
 
 def decode(work: Path, seed: int, way: str, product: str) -> None:
     """Make and measure one product; a finished one is left as it is."""
-    from neuroclips_cli.generation.selection import parse_clips
+    from neuroclips_cli.data.clip_selection import parse_clips
 
     settings = prepare(work, seed, way)
     name = f"departure-{product}"

@@ -20,10 +20,9 @@ import time
 import torch
 from torch import Tensor
 
-from neuroclips_cli.config import Settings, load_settings
-from neuroclips_cli.disk import human_size
-from neuroclips_cli.dryrun.needs import Need
-from neuroclips_cli.dryrun.training import (
+from neuroclips_cli.io.atomic import human_size
+from neuroclips_cli.memory_estimate.needs import Need
+from neuroclips_cli.memory_estimate.training import (
     contrastive_objective,
     prior_objective,
     train_perception,
@@ -31,10 +30,11 @@ from neuroclips_cli.dryrun.training import (
 )
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
-from neuroclips_cli.models.recompute import recompute_activations
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.settings.load import Settings, load_settings
+from neuroclips_cli.training.activation_checkpointing import recompute_activations
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimiser import make_optimiser
+from neuroclips_cli.training.optimizer import make_optimiser
 
 VOXELS = 13447
 PHASES = ("perception", "contrastive", "prior")

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from neuroclips_cli import console
-from neuroclips_cli.config import NOT_SETTINGS, PREFIX, Settings, load_settings
+from neuroclips_cli.settings.load import NOT_SETTINGS, PREFIX, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuroclips_cli.metrics.suite import Judges
+from neuroclips_cli.metrics.evaluation import Judges
 from neuroclips_cli.protocols.evaluation_config import JUDGES
 from neuroclips_cli.stages import judging
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import fake_judges
 import numpy as np
 
-from neuroclips_cli import artifacts
-from neuroclips_cli.config import Settings, load_settings
+from neuroclips_cli.runs.stage import open_stage
+from neuroclips_cli.settings.load import Settings, load_settings
 
 CLIPS, SIZE = 24, 16
 
@@ -32,7 +32,7 @@ def write(chosen: Settings, *, noise: float = 8.0, run: str = "reconstruct") -> 
     truth = fake_judges.draw_clips(CLIPS + 2, 16, size=SIZE)
     frames = truth[:, [0, 3, 5, 8, 11, 13]]
     rng = np.random.default_rng(1)
-    with artifacts.open_stage(chosen, "preprocess", sections=["data"], inputs={}) as stage:
+    with open_stage(chosen, "preprocess", sections=["data"], inputs={}) as stage:
         if not stage.up_to_date:
             stage.write_array("frames_test.npy", frames)
             scans = rng.normal(size=(len(truth), 1, 5)) + rng.normal(size=(len(truth), 4, 5))
@@ -48,7 +48,7 @@ def write(chosen: Settings, *, noise: float = 8.0, run: str = "reconstruct") -> 
     index = np.arange(1, CLIPS + 1)
     made = np.clip(truth[index] + rng.normal(0, noise, truth[index].shape), 0, 255)
     made = made.astype(np.uint8)
-    with artifacts.open_stage(chosen, run, sections=["reconstruct"], inputs={}) as stage:
+    with open_stage(chosen, run, sections=["reconstruct"], inputs={}) as stage:
         stage.write_array("clips.npy", made)
         stage.write_array("index.npy", index)
         if not run.endswith("keyframe"):
@@ -70,6 +70,6 @@ def write_chains(chosen: Settings) -> None:
     header = ["chain", "position", "clip", "replaced_keyframe", "match_probability", "frames"]
     members = [(0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 0, 4), (1, 1, 5)]
     rows = [[c, p, clip, int(p > 0), "0.9" if p else "", 16] for c, p, clip in members]
-    with artifacts.open_stage(chosen, "fuse", sections=["fuse"], inputs={}) as stage:
+    with open_stage(chosen, "fuse", sections=["fuse"], inputs={}) as stage:
         stage.write_array("clips.npy", films)
         stage.write_csv("chains.csv", header, rows)

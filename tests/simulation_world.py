@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
-from neuroclips_cli.config import Settings, load_settings
+from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.simulation.geometry import SMALL_CORTEX, SMALL_SUBCORTEX
 
 CORTEX = 2 * SMALL_CORTEX

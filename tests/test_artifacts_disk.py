@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 
-from neuroclips_cli import arrays, disk
-from neuroclips_cli.artifacts import open_stage, read_array
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages.streamed import fill_rows
+from neuroclips_cli.io import atomic, npy
+from neuroclips_cli.runs.resumable import fill_rows
+from neuroclips_cli.runs.stage import open_stage, read_array
 
 
 def full() -> OSError:
@@ -20,8 +20,8 @@ def full() -> OSError:
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
-    path = disk.write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(RuntimeError), disk.atomic_path(path) as temporary:
+    path = atomic.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError), atomic.atomic_path(path) as temporary:
         assert temporary.suffix == ".txt"
         temporary.write_text("half")
         raise RuntimeError
@@ -31,7 +31,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
 
 def test_a_folder_is_replaced_whole(tmp_path):
     for word in ("old", "new"):
-        with disk.atomic_path(tmp_path / "checkpoint") as temporary:
+        with atomic.atomic_path(tmp_path / "checkpoint") as temporary:
             temporary.mkdir()
             (temporary / word).write_text(word)
     assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["new"]
@@ -39,7 +39,7 @@ def test_a_folder_is_replaced_whole(tmp_path):
 
 def test_nan_is_refused_in_json(tmp_path):
     with pytest.raises(ValueError):
-        disk.write_json(tmp_path / "a.json", float("nan"))
+        atomic.write_json(tmp_path / "a.json", float("nan"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,37 +67,37 @@ def test_a_streamed_array_that_cannot_fit_is_refused_before_it_is_filled(setting
 
 def test_a_full_disk_is_recognised_behind_other_libraries_errors():
     rust = ValueError('I/O error: Os { code: 28, message: "No space left on device" }')
-    assert disk.is_full_disk(rust)
-    assert disk.is_full_disk(OSError("1000000 requested and 129008 written"))  # numpy's tofile
-    assert disk.is_full_disk(RuntimeError("[enforce fail] . unexpected pos 704 vs 598"))  # torch
+    assert atomic.is_full_disk(rust)
+    assert atomic.is_full_disk(OSError("1000000 requested and 129008 written"))  # numpy's tofile
+    assert atomic.is_full_disk(RuntimeError("[enforce fail] . unexpected pos 704 vs 598"))  # torch
     try:
         try:
             raise full()
         except OSError as error:
             raise RuntimeError("writing failed") from error
     except RuntimeError as error:
-        assert disk.is_full_disk(error)
-    assert not disk.is_full_disk(OSError(errno.ENOENT, "no such file"))
+        assert atomic.is_full_disk(error)
+    assert not atomic.is_full_disk(OSError(errno.ENOENT, "no such file"))
 
 
 def test_the_digest_of_a_folder_follows_content_and_names(tmp_path):
     (tmp_path / "a").write_text("x")
-    first = disk.tree_digest(tmp_path)
+    first = atomic.tree_digest(tmp_path)
     (tmp_path / ".hidden").write_text("x")
-    assert disk.tree_digest(tmp_path) == first
+    assert atomic.tree_digest(tmp_path) == first
     (tmp_path / "a").rename(tmp_path / "b")
-    assert disk.tree_digest(tmp_path) != first
+    assert atomic.tree_digest(tmp_path) != first
 
 
 def test_a_large_folder_is_digested_by_its_listing(tmp_path):
     with open(tmp_path / "big", "wb") as stream:
-        stream.truncate(disk.SMALL_FOLDER + 1)
-    assert disk.tree_digest(tmp_path).startswith("listing:")
+        stream.truncate(atomic.SMALL_FOLDER + 1)
+    assert atomic.tree_digest(tmp_path).startswith("listing:")
 
 
 def test_a_reserved_array_is_zeros_that_numpy_reads(tmp_path):
     path = tmp_path / "a.npy"
-    arrays.reserve(path, (3, 2), np.dtype("uint8"))
+    npy.reserve(path, (3, 2), np.dtype("uint8"))
     np.testing.assert_array_equal(read_array(path), np.zeros((3, 2), "uint8"))
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
@@ -116,7 +116,7 @@ def test_a_pickled_or_torn_array_is_refused(tmp_path):
     ("size", "text"), [(5, "5 bytes"), (1500, "1.5 kB"), (2e9, "2.0 GB"), (3e13, "30.0 TB")]
 )
 def test_sizes_read_as_people_write_them(size, text):
-    assert disk.human_size(size) == text
+    assert atomic.human_size(size) == text
 
 
 class Journal:
@@ -164,7 +164,7 @@ needs_proc = pytest.mark.skipif(
 @needs_proc
 def test_power_loss_finds_a_file_flushed_before_it_has_its_name(tmp_path, monkeypatch):
     journal = Journal(monkeypatch)
-    disk.write_text(tmp_path / "a.txt", "new")
+    atomic.write_text(tmp_path / "a.txt", "new")
     assert journal.named() == [str(tmp_path / "a.txt")]
     assert journal.in_order(str(tmp_path / "a.txt"))
 
@@ -172,7 +172,7 @@ def test_power_loss_finds_a_file_flushed_before_it_has_its_name(tmp_path, monkey
 @needs_proc
 def test_power_loss_finds_a_folder_with_every_file_and_entry_flushed(tmp_path, monkeypatch):
     journal = Journal(monkeypatch)
-    with disk.atomic_path(tmp_path / "weights") as temporary:
+    with atomic.atomic_path(tmp_path / "weights") as temporary:
         (temporary / "unet").mkdir(parents=True)
         (temporary / "unet" / "a.bin").write_bytes(b"a")
     start = str(temporary)

@@ -10,14 +10,23 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from neuroclips_cli import artifacts, console, disk, integrity, manifest
-from neuroclips_cli.artifacts import open_stage, read_csv, require_stage, run_folder
+from neuroclips_cli import console
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.data.clips import read_clip
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.tensors import read_tensors
+from neuroclips_cli.io import atomic, checksums
+from neuroclips_cli.io.safetensors import read_tensors
+from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs.stage import (
+    open_stage,
+    read_array,
+    read_csv,
+    require_stage,
+    run_folder,
+    stage_state,
+)
 from neuroclips_cli.training.checkpoints import Checkpoints
-from neuroclips_cli.training.targets import cached_rows
+from neuroclips_cli.training.target_cache import cached_rows
 
 
 @pytest.fixture
@@ -62,7 +71,7 @@ def test_an_edited_manifest_is_named(settings, folder):
 def test_what_is_no_manifest_is_named(settings, folder, content):
     (folder / "manifest.json").write_text(content)
     with pytest.raises(UserError, match=r"manifest\.json is (no manifest|not valid JSON)"):
-        artifacts.stage_state(settings, "preprocess")
+        stage_state(settings, "preprocess")
 
 
 def test_a_change_in_the_middle_of_a_large_file_is_found_by_its_hash(settings, folder, capsys):
@@ -70,7 +79,7 @@ def test_a_change_in_the_middle_of_a_large_file_is_found_by_its_hash(settings, f
     content[len(content) // 2] ^= 1
     (folder / "big.npy").write_bytes(content)
     record = manifest.read(folder)
-    assert record is not None and integrity.altered(folder, record) == []
+    assert record is not None and checksums.altered(folder, record) == []
     assert cli.run(["status", "--verify", "--workdir", settings.run.workdir]) == 2
     assert "big.npy was altered" in capsys.readouterr().out
 
@@ -120,11 +129,11 @@ def test_pickles_are_never_executed(tmp_path, suffix):
     if suffix == ".npy":
         np.save(path, np.array([_Marker(ran)], object), allow_pickle=True)
         with pytest.raises(UserError, match=r"hostile\.npy is not a readable"):
-            artifacts.read_array(path)
+            read_array(path)
     for content in (pickle.dumps(_Marker(ran)), _torch_pickle(tmp_path, ran)):
         path.write_bytes(content)
         with pytest.raises(UserError, match="hostile"):
-            (artifacts.read_array if suffix == ".npy" else read_tensors)(path)
+            (read_array if suffix == ".npy" else read_tensors)(path)
     assert not ran.exists()
 
 
@@ -195,4 +204,4 @@ def _targets(path: Path, note: Path) -> None:
 
 def test_a_full_disk_is_said_before_anything_else_is_lost(tmp_path):
     with pytest.raises(UserError, match="no space left on the disk"):
-        disk.require_space(tmp_path / "not" / "there", 2**60)
+        atomic.require_space(tmp_path / "not" / "there", 2**60)

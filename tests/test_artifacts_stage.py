@@ -12,10 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts, manifest
-from neuroclips_cli.artifacts import open_stage, read_array, require_stage, run_folder
-from neuroclips_cli.config import Settings, load_settings, replace_settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs.stage import (
+    open_stage,
+    read_array,
+    read_csv,
+    require_stage,
+    run_folder,
+    sha256,
+    stage_state,
+)
+from neuroclips_cli.settings.load import Settings, load_settings, replace_settings
 
 
 @pytest.fixture
@@ -67,9 +75,7 @@ def test_a_manifest_tells_what_was_made_from_what(settings, dataset):
     assert found["state"] == "done"
     assert found["settings"]["run"]["profile"] == "tiny"
     assert found["seed"] == 0
-    assert found["outputs"] == {
-        "a.npy": artifacts.sha256(run_folder(settings) / "preprocess/a.npy")
-    }
+    assert found["outputs"] == {"a.npy": sha256(run_folder(settings) / "preprocess/a.npy")}
     assert found["inputs"]["dataset"]["digest"].startswith("content:")
     assert {"numpy", "torch"} <= set(found["libraries"])
     assert found["start"] <= found["end"]
@@ -109,7 +115,7 @@ def test_a_setting_of_another_section_does_not_count(settings, dataset):
 def test_a_changed_input_makes_the_stage_again(settings, dataset):
     preprocess(settings, dataset)
     (dataset / "seg1.txt").write_text("other")
-    assert artifacts.stage_state(settings, "preprocess")[0] == "stale"
+    assert stage_state(settings, "preprocess")[0] == "stale"
     assert preprocess(settings, dataset) == "made"
 
 
@@ -122,7 +128,7 @@ def test_touching_a_small_input_changes_nothing(settings, dataset):
 def test_a_lost_output_makes_the_stage_again(settings, dataset):
     preprocess(settings, dataset)
     (run_folder(settings) / "preprocess/a.npy").unlink()
-    assert artifacts.stage_state(settings, "preprocess")[1] == ["a.npy is missing"]
+    assert stage_state(settings, "preprocess")[1] == ["a.npy is missing"]
     assert preprocess(settings, dataset) == "made"
 
 
@@ -136,7 +142,7 @@ def test_overwrite_starts_afresh(settings, dataset):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("x"), UserError("x")])
 def test_interrupted_work_is_kept_and_resumed(settings, dataset, error):
     interrupt(settings, dataset, error)
-    assert artifacts.stage_state(settings, "preprocess")[0] == "interrupted"
+    assert stage_state(settings, "preprocess")[0] == "interrupted"
     assert preprocess(settings, dataset) == "resumed"
     assert record(settings)["facts"] == {"voxels": 7}
     assert (run_folder(settings) / "preprocess/half.txt").exists()
@@ -165,7 +171,7 @@ def test_a_bad_first_run_leaves_nothing(settings, dataset):
         open_stage(settings, "preprocess", sections=["data"], inputs={"dataset": dataset}),
     ):
         raise UserError("a run is truncated")
-    assert artifacts.stage_state(settings, "preprocess")[0] == "missing"
+    assert stage_state(settings, "preprocess")[0] == "missing"
 
 
 def test_a_missing_stage_names_the_command_to_run_first(settings):
@@ -185,7 +191,7 @@ def test_a_stage_is_stale_when_what_it_came_from_was_made_again(settings, datase
     assert train(settings) == "up to date"
     with open_stage(settings, "preprocess", sections=[], inputs={}) as stage:
         stage.write_array("a.npy", np.arange(4))
-    state, reasons, _ = artifacts.stage_state(settings, "train-pr")
+    state, reasons, _ = stage_state(settings, "train-pr")
     assert (state, reasons) == ("stale", ["input preprocess changed"])
 
 
@@ -193,7 +199,7 @@ def test_a_stage_is_stale_when_its_source_is(settings, dataset):
     preprocess(settings, dataset)
     train(settings)
     (dataset / "seg1.txt").write_text("other")
-    state, reasons, _ = artifacts.stage_state(settings, "train-pr")
+    state, reasons, _ = stage_state(settings, "train-pr")
     assert (state, reasons) == ("stale", ["preprocess: input dataset changed"])
 
 
@@ -203,7 +209,7 @@ def test_a_result_outlives_its_data_set_and_a_move(settings, dataset, tmp_path):
     dataset.rename(tmp_path / "gone")
     (tmp_path / "runs").rename(tmp_path / "moved")
     moved = load_settings({"run.workdir": str(tmp_path / "moved")}, environ={})
-    assert artifacts.stage_state(moved, "train-pr")[:2] == ("done", [])
+    assert stage_state(moved, "train-pr")[:2] == ("done", [])
 
 
 def test_only_what_the_user_chose_contradicts_a_finished_stage(settings, dataset):
@@ -223,7 +229,7 @@ def test_altered_outputs_are_found_by_their_hashes(settings, dataset):
 
 def test_a_second_writer_is_refused_and_told_who_writes(settings, dataset):
     with open_stage(settings, "preprocess", sections=[], inputs={}):
-        assert artifacts.stage_state(settings, "preprocess")[0] == "running"
+        assert stage_state(settings, "preprocess")[0] == "running"
         with pytest.raises(UserError, match=f"process {os.getpid()} on .* since"):
             preprocess(settings, dataset)
     assert preprocess(settings, dataset) == "made"
@@ -233,8 +239,8 @@ def test_a_killed_writer_blocks_nobody(settings, dataset, tmp_path):
     program = textwrap.dedent(
         """
         import os, signal, sys
-        from neuroclips_cli.artifacts import open_stage
-        from neuroclips_cli.config import load_settings
+        from neuroclips_cli.runs.stage import open_stage
+        from neuroclips_cli.settings.load import load_settings
         settings = load_settings({"run.workdir": sys.argv[1]}, environ={})
         with open_stage(settings, "preprocess", sections=["data"],
                         inputs={"dataset": sys.argv[2]}) as stage:
@@ -246,7 +252,7 @@ def test_a_killed_writer_blocks_nobody(settings, dataset, tmp_path):
     arguments = [sys.executable, "-c", program, settings.run.workdir, str(dataset)]
     done = subprocess.run(arguments, cwd=tmp_path, check=False, env=_path_to_source())
     assert done.returncode == -9
-    assert artifacts.stage_state(settings, "preprocess")[0] == "interrupted"
+    assert stage_state(settings, "preprocess")[0] == "interrupted"
     assert preprocess(settings, dataset) == "resumed"
     assert sorted(p.name for p in (run_folder(settings) / "preprocess").iterdir()) == [
         "a.npy",
@@ -300,7 +306,7 @@ def test_tensors_and_tables_come_back(settings):
         path = stage.write_safetensors("m.safetensors", {"w": weights}, {"kind": "test"})
         assert torch.equal(load_file(path)["w"], weights)
         table = stage.write_csv("t.csv", ["clip", "caption"], [[0, 'a "red" ball, rising']])
-        assert artifacts.read_csv(table) == [{"clip": "0", "caption": 'a "red" ball, rising'}]
+        assert read_csv(table) == [{"clip": "0", "caption": 'a "red" ball, rising'}]
 
 
 def _path_to_source() -> dict[str, str]:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from test_doctor import needs
 
-from neuroclips_cli.backbones.desk import Desk
-from neuroclips_cli.config import load_settings
-from neuroclips_cli.stages.guided import GuidedVideo
+from neuroclips_cli.generation.video_generator import GuidedVideo
+from neuroclips_cli.runtime.offload import Desk
+from neuroclips_cli.settings.load import load_settings
 
 
 def network():

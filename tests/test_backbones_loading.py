@@ -12,7 +12,7 @@ import torch
 from neuroclips_cli.backbones.loading import choose_device, locate, resolve
 from neuroclips_cli.backbones.pixels import Preprocess, resize_frames
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.schema import BackboneSettings
+from neuroclips_cli.settings.schema import BackboneSettings
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_wide_frames_are_resized_on_the_short_side_and_cut_in_the_middle():
 
 
 def test_the_captioner_says_the_same_about_the_same_frame(backbones, frames):
-    from neuroclips_cli.backbones.captioner import load_captioner
+    from neuroclips_cli.backbones.captioner_blip2 import load_captioner
 
     captioner = load_captioner(backbones.captioner)
     captions = captioner.caption(frames, batch_size=2)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from neuroclips_cli.artifacts import open_stage, read_array, read_json
 from neuroclips_cli.backbones import clip as clip_module
 from neuroclips_cli.backbones import vae as vae_module
 from neuroclips_cli.backbones.pixels import Preprocess
 from neuroclips_cli.backbones.token_space import SPACES, contrast_for
-from neuroclips_cli.config import Settings, load_settings, replace_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation import keyframe
-from neuroclips_cli.simulation.world import draw_scene, render_scene
-from neuroclips_cli.stages import informed, reconstruct, training_inputs
+from neuroclips_cli.runs.stage import open_stage, read_array, read_json
+from neuroclips_cli.settings.load import Settings, load_settings, replace_settings
+from neuroclips_cli.simulation.synthetic_world import draw_scene, render_scene
+from neuroclips_cli.stages import _training_data, informed, reconstruct
 from neuroclips_cli.stages.informed import FromTrueTokens
 
 TRAIN, TEST, SIDE, BLOCK, CHANNELS = 700, 100, 64, 8, 4
@@ -160,12 +160,12 @@ def test_published_tokens_are_of_a_picture_without_dark_tones(frames):
 def test_each_space_has_a_target_cache_of_its_own(frames, tmp_path, monkeypatch):
     counted = []
     monkeypatch.setattr(
-        training_inputs, "_frame_targets", lambda path, *_: counted.append(path.name)
+        _training_data, "_frame_targets", lambda path, *_: counted.append(path.name)
     )
     clips = SimpleNamespace(frames=frames[:2, None], frames_digest="d")
     for space in ("standard", "published", "published"):
         settings = load_settings({"semantics.token_space": space}, environ={})
-        training_inputs.token_targets(settings, clips, "cpu")
+        _training_data.token_targets(settings, clips, "cpu")
     assert len(set(counted)) == 2 and counted[1] == counted[2]
 
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from neuroclips_cli.backbones.captioner_git import load_git_captioner
-from neuroclips_cli.config import load_settings
+from neuroclips_cli.backbones.captioners import load_describer, require_captioner
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages.captions import load_describer, require_captioner
+from neuroclips_cli.settings.load import load_settings
 
 SIZE, PATCH, WIDTH, TOKENS, DIM = 32, 16, 16, 4, 12
 STATES = (SIZE // PATCH) ** 2 + 1

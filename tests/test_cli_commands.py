@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from neuroclips_cli import artifacts
+from neuroclips_cli.cli import commands
 from neuroclips_cli.cli import main as cli
-from neuroclips_cli.cli import registry
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runs.stage import open_stage
+from neuroclips_cli.settings.load import load_settings
 
 COMMANDS = (
     "demo",
@@ -58,7 +58,7 @@ def called(monkeypatch) -> list:
 def finished(stage: str, settings=None, sections=("data",), **inputs) -> None:
     """Make an empty finished stage in ./runs."""
     settings = settings or load_settings(environ={})
-    with artifacts.open_stage(settings, stage, sections=sections, inputs=inputs):
+    with open_stage(settings, stage, sections=sections, inputs=inputs):
         pass
 
 
@@ -84,10 +84,10 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
 
 
 def test_the_list_of_commands_is_complete():
-    folder = Path(registry.__file__).parent
+    folder = Path(commands.__file__).parent
     modules = {p.stem for p in folder.glob("*.py") if "\ndef register(" in p.read_text("utf-8")}
-    assert {name.replace("-", "_") for name in registry.COMMANDS} == modules
-    assert set(registry.COMMANDS) == set(COMMANDS)
+    assert {name.replace("-", "_") for name in commands.COMMANDS} == modules
+    assert set(commands.COMMANDS) == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_every_command_has_help_with_the_common_options(command, capsys, monkeyp
     words = ("models", "list") if command == "models" else (command,)
     assert run(*words, "--help") == 0
     out = capsys.readouterr().out
-    assert command == "models" or registry.COMMANDS[command].help in out
+    assert command == "models" or commands.COMMANDS[command].help in out
     for option in ("--subject", "--participant-label", "--workdir", "--seed", "--set", "--quiet"):
         assert option in out
 
@@ -319,7 +319,7 @@ def test_status_tells_done_stale_interrupted_and_missing(capsys, tmp_path):
     finished("preprocess", dataset=tmp_path / "films")
     with (
         pytest.raises(RuntimeError),
-        artifacts.open_stage(settings, "train-pr", sections=[], inputs={}) as stage,
+        open_stage(settings, "train-pr", sections=[], inputs={}) as stage,
     ):
         stage.write_text("half", "half")
         raise RuntimeError
@@ -344,9 +344,7 @@ def test_status_tells_done_stale_interrupted_and_missing(capsys, tmp_path):
 
 
 def test_status_verify_finds_damage(capsys):
-    with artifacts.open_stage(
-        load_settings(environ={}), "preprocess", sections=[], inputs={}
-    ) as stage:
+    with open_stage(load_settings(environ={}), "preprocess", sections=[], inputs={}) as stage:
         path = stage.write_text("a.txt", "a")
     assert run("status", "--verify") == 0
     path.write_text("b")

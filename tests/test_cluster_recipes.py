@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from neuroclips_cli.cli import registry
+from neuroclips_cli.cli import commands
 
 ROOT = Path(__file__).resolve().parents[1]
 SLURM, SNAKEFILE = ROOT / "examples" / "slurm", ROOT / "examples" / "snakemake" / "Snakefile"
@@ -37,8 +37,8 @@ def test_recipes_name_only_commands_and_options_that_exist(recipe):
     calls = [words for words in invocations(recipe.read_text("utf-8")) if words]
     assert calls
     for name, *words in calls:
-        assert name in registry.COMMANDS, f"{recipe.name}: {name}"
-        command = registry.load(name)
+        assert name in commands.COMMANDS, f"{recipe.name}: {name}"
+        command = commands.load(name)
         context = typer.Context(command)
         options = {option for p in command.get_params(context) for option in p.opts}
         for word in (w.split("=")[0] for w in words if w.startswith("--")):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
-from neuroclips_cli.training.shares import Share, SharedDropout, share_dropout
+from neuroclips_cli.training.batch_sharding import Share, SharedDropout, share_dropout
 
 SETTINGS = """
 profile = "tiny"

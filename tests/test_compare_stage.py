@@ -11,12 +11,12 @@ import fake_run
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.reporting import published
 from neuroclips_cli.reporting.formats import escape_latex
 from neuroclips_cli.reporting.subjects import mean_over_subjects
+from neuroclips_cli.runs.stage import read_csv, read_json, run_folder
 from neuroclips_cli.stages import compare, evaluate
 
 
@@ -45,7 +45,7 @@ def test_runs_are_compared_by_name_with_intervals_and_the_papers_values(chosen, 
     assert first.published["ssim"] == 0.392  # subject 1
     assert second.published["ssim"] == 0.256
     found = second.differences["ssim"]
-    result = artifacts.read_json(artifacts.run_folder(chosen) / "evaluate" / "metrics.json")
+    result = read_json(run_folder(chosen) / "evaluate" / "metrics.json")
     assert first.metrics["ssim"].mean == pytest.approx(result["metrics"]["ssim"]["mean"], rel=1e-5)
     gap = second.metrics["ssim"].mean - first.metrics["ssim"].mean
     assert found.summary.mean == pytest.approx(gap)
@@ -108,7 +108,7 @@ def test_a_run_is_tested_against_its_shuffled_control(chosen):
     own, shuffled = compare.run(chosen, ["evaluate", "reconstruct:shuffled"])
     assert shuffled.name == "reconstruct:shuffled"
     assert not shuffled.published
-    result = artifacts.read_json(artifacts.run_folder(chosen) / "evaluate" / "metrics.json")
+    result = read_json(run_folder(chosen) / "evaluate" / "metrics.json")
     mean = result["controls"]["shuffled_fmri"]["ssim"]["mean"]
     assert shuffled.metrics["ssim"].mean == pytest.approx(mean, rel=1e-5)
     assert shuffled.differences["ssim"].summary.ci95[1] < 0
@@ -118,7 +118,7 @@ def test_a_run_is_tested_against_its_shuffled_control(chosen):
 
 
 def test_runs_with_some_clips_in_common_are_compared_over_these(chosen, capsys):
-    folder = artifacts.run_folder(chosen) / "evaluate-without-blurry"
+    folder = run_folder(chosen) / "evaluate-without-blurry"
     lines = (folder / "per_clip.csv").read_text().splitlines()
     (folder / "per_clip.csv").write_text("\n".join([*lines[:9], ""]))
     compared = compare.run(chosen, [str(folder), str(folder.parent)])
@@ -128,7 +128,7 @@ def test_runs_with_some_clips_in_common_are_compared_over_these(chosen, capsys):
 
 
 def test_what_cannot_be_compared_is_one_sentence(chosen, tmp_path):
-    root = artifacts.run_folder(chosen)
+    root = run_folder(chosen)
     first, second = root / "evaluate", root / "evaluate-without-blurry"
     pair = [str(first), str(second)]
     table, kept = second / "per_clip.csv", (second / "per_clip.csv").read_text()
@@ -211,7 +211,7 @@ def test_subjects_stand_below_each_other_with_their_mean(chosen, tmp_path, capsy
     columns = []
     for number in (1, 2, 3):
         path = tmp_path / f"sub-{number:02d}" / "evaluate" / "per_clip.csv"
-        columns.append([float(row["ssim"]) for row in artifacts.read_csv(path)])
+        columns.append([float(row["ssim"]) for row in read_csv(path)])
     assert found["ssim"].mean == pytest.approx(np.mean(columns), abs=1e-5)
     assert found["ssim"].std == pytest.approx(np.std(columns, ddof=1), abs=1e-5)
     assert found["ssim"].n == np.size(columns)

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroclips_cli import schema
-from neuroclips_cli.config import (
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.settings import schema
+from neuroclips_cli.settings.load import (
     environment_names,
     keys,
     load_settings,
@@ -20,8 +21,7 @@ from neuroclips_cli.config import (
     sections,
     tomllib,
 )
-from neuroclips_cli.errors import UserError
-from neuroclips_cli.values import parse_subject
+from neuroclips_cli.settings.parse import parse_subject
 
 
 def load(tmp_path: Path, flags=None, environ=None, text: str = ""):

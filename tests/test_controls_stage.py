@@ -7,8 +7,9 @@ import fake_run
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts, manifest
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs.stage import command_for, read_json, run_folder
 from neuroclips_cli.stages import controls, evaluate, judging, reconstruct
 
 STILL = ("nearest-training-clip", "mean-frame", "frozen-frame", "frozen-keyframe")
@@ -20,7 +21,7 @@ def chosen(tmp_path, monkeypatch):
     fake_judges.install(monkeypatch)
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
-    folder = artifacts.run_folder(chosen) / "preprocess"
+    folder = run_folder(chosen) / "preprocess"
     frames = np.load(folder / "frames_test.npy")
     rng = np.random.default_rng(0)
     scans = rng.normal(size=(len(frames), 40)).astype(np.float32)
@@ -34,13 +35,13 @@ def chosen(tmp_path, monkeypatch):
 
 
 def clips_of(chosen, name):
-    return np.load(artifacts.run_folder(chosen) / f"reconstruct-control-{name}" / "clips.npy")
+    return np.load(run_folder(chosen) / f"reconstruct-control-{name}" / "clips.npy")
 
 
 def test_controls_are_written_evaluated_and_compared(chosen, capsys):
     folders = controls.run(chosen, STILL)
     shown = capsys.readouterr().out
-    root = artifacts.run_folder(chosen)
+    root = run_folder(chosen)
     data, own = root / "preprocess", np.load(root / "reconstruct" / "clips.npy")
     index = np.load(root / "reconstruct" / "index.npy")
     truth = np.load(data / "frames_test.npy")[index]
@@ -57,9 +58,9 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
     for name, folder in zip(STILL, folders, strict=True):
         assert folder.name == f"evaluate-control-{name}"
         assert folder.name in shown
-        result = artifacts.read_json(folder / "metrics.json")
+        result = read_json(folder / "metrics.json")
         assert result["protocol"]["n"] == fake_run.CLIPS
-    ssim = [artifacts.read_json(f / "metrics.json")["metrics"]["ssim"]["mean"] for f in folders]
+    ssim = [read_json(f / "metrics.json")["metrics"]["ssim"]["mean"] for f in folders]
     assert ssim[0] == 1.0 > ssim[2] > ssim[1]
 
 
@@ -77,7 +78,7 @@ def test_the_vae_control_is_the_ground_truth_decoded(chosen, monkeypatch):
     monkeypatch.setattr(vae, "encode_frames", lambda net, frames: frames.astype(np.float32))
     monkeypatch.setattr(vae, "decode_latents", lambda net, x: (x // 2).astype(np.uint8))
     controls.run(chosen, ("vae",))
-    root = artifacts.run_folder(chosen)
+    root = run_folder(chosen)
     index = np.load(root / "reconstruct" / "index.npy")
     truth = np.load(root / "preprocess" / "frames_test.npy")[index]
     assert np.array_equal(clips_of(chosen, "vae")[:, [0, 3, 5, 8, 11, 13]], truth // 2)
@@ -88,7 +89,7 @@ def test_the_vae_control_is_the_ground_truth_decoded(chosen, monkeypatch):
 def test_scans_are_replaced_for_the_generated_controls(chosen, monkeypatch):
     seen = {}
     monkeypatch.setattr(reconstruct, "run", lambda settings, **given: seen.update(given))
-    root = artifacts.run_folder(chosen)
+    root = run_folder(chosen)
     folders = {name: root / name for name in ("preprocess", "reconstruct")}
     scans = np.load(folders["preprocess"] / "fmri_test.npy")
     train = np.load(folders["preprocess"] / "fmri_train.npy")
@@ -111,5 +112,5 @@ def test_what_is_missing_or_unknown_is_one_sentence(chosen, tmp_path):
         controls.run(chosen, ("mean-frames",))
     with pytest.raises(UserError, match="neuroclips preprocess"):
         controls.run(fake_run.settings(tmp_path / "empty"))
-    command = artifacts.command_for("evaluate-control-mean-frame", chosen)
+    command = command_for("evaluate-control-mean-frame", chosen)
     assert command.startswith("neuroclips controls --only mean-frame --subject 1")

@@ -202,7 +202,7 @@ def test_a_film_of_variable_rate_is_taken_by_time_with_a_warning(tmp_path):
 
     import av
 
-    from neuroclips_cli.data.checked import Checked
+    from neuroclips_cli.data.quality_checks import Checked
 
     path = tmp_path / "seg1.mkv"
     with av.open(str(path), "w") as container:

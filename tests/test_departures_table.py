@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from neuroclips_cli.config import load_settings
+from neuroclips_cli.settings.load import load_settings
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "departures_table.py"
 

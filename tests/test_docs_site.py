@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from neuroclips_cli.cli.registry import COMMANDS, load
-from neuroclips_cli.config import keys
+from neuroclips_cli.cli.commands import COMMANDS, load
+from neuroclips_cli.settings.load import keys
 
 pytest.importorskip("sphinx", reason="needs the extra `docs`, which `test` includes")
 

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from neuroclips_cli.backbones.blueprints import build
-from neuroclips_cli.backbones.needs import REPOSITORIES
-from neuroclips_cli.config import load_settings
-from neuroclips_cli.dryrun.live import DevicePrecision, LiveBytes, bytes_of
-from neuroclips_cli.dryrun.walk import walk
+from neuroclips_cli.backbones.catalog import REPOSITORIES
+from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.memory_estimate.live import DevicePrecision, LiveBytes, bytes_of
+from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.stages import doctor, dry_run
 
 
@@ -71,7 +71,7 @@ def test_the_first_mismatch_is_named_in_one_sentence(change, named):
 def test_a_mismatch_is_shown_after_what_connects_and_ends_with_2(capsys, monkeypatch):
     changed = load_settings({"backbones.sparsectrl": "folder"}, environ={})
     monkeypatch.setattr(
-        "neuroclips_cli.dryrun.generation.build",
+        "neuroclips_cli.memory_estimate.generation.build",
         lambda name, backbones: _other_width() if name == "sparsectrl" else build(name, backbones),
     )
     monkeypatch.setattr(doctor, "examine", lambda settings: [])

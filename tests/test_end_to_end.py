@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from neuroclips_cli.artifacts import read_array
 from neuroclips_cli.cli import main as cli
+from neuroclips_cli.runs.stage import read_array
 
 SETTINGS = """
 profile = "tiny"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neuroclips_cli.data import panels
+from neuroclips_cli.data import side_by_side
 from neuroclips_cli.data.clips import list_clips, open_clips, read_clip
 from neuroclips_cli.data.loaded_clips import load_clips
 from neuroclips_cli.errors import UserError
@@ -140,7 +140,7 @@ def test_side_by_side_panels_are_cut(tmp_path, border, order):
     write_pngs(tmp_path / "clip", both)
     clips = list_clips(tmp_path, "--pred")
     for which, frames in (("gt", shown), ("pred", made)):
-        place = panels.position(order, which)
+        place = side_by_side.position(order, which)
         opened = open_clips(
             tmp_path, clips, "--pred", clip_s=2.0, target_fps=2, size=size, panel=place
         )
@@ -150,9 +150,9 @@ def test_side_by_side_panels_are_cut(tmp_path, border, order):
 
 def test_panels_that_cannot_be_cut_are_one_sentence(tmp_path):
     with pytest.raises(UserError, match="49 x 24 pixels, which is no pair"):
-        panels.cut(np.zeros((2, 24, 49, 3), np.uint8), 0, tmp_path)
+        side_by_side.cut(np.zeros((2, 24, 49, 3), np.uint8), 0, tmp_path)
     with pytest.raises(UserError, match="'left' is no order"):
-        panels.position("left", "gt")
+        side_by_side.position("left", "gt")
     np.save(tmp_path / "a.npy", np.zeros((1, 2, 8, 16, 3), np.uint8))
     with pytest.raises(UserError, match="--panels is for folders"):
         open_clips(

@@ -7,11 +7,14 @@ import fake_run
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts, disk, protocols, schema
-from neuroclips_cli.config import keys, load_settings
+from neuroclips_cli import protocols
 from neuroclips_cli.data.clip_table import block_labels, scene_labels
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics import suite
+from neuroclips_cli.io import atomic
+from neuroclips_cli.metrics import evaluation
+from neuroclips_cli.runs.stage import open_stage, read_csv, read_json
+from neuroclips_cli.settings import schema
+from neuroclips_cli.settings.load import keys, load_settings
 from neuroclips_cli.stages import compare, evaluate
 
 
@@ -28,7 +31,7 @@ class Shrinking:
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch):
-    judges = suite.Judges(Shrinking(0), Shrinking(1), fake_judges.PatchEmbedder())
+    judges = evaluation.Judges(Shrinking(0), Shrinking(1), fake_judges.PatchEmbedder())
     fake_judges.install(monkeypatch, judges)
 
 
@@ -40,7 +43,7 @@ def measured(tmp_path, clips, out="out", **changes):
     flags = {"run.workdir": str(tmp_path), **flags}
     chosen = load_settings(flags, folder=tmp_path, environ={})
     folder = evaluate.run_pair(chosen, tmp_path / "pred.npy", tmp_path / "gt.npy", tmp_path / out)
-    return artifacts.read_json(folder / "metrics.json")
+    return read_json(folder / "metrics.json")
 
 
 def test_every_protocol_is_read_and_is_a_choice_of_the_setting():
@@ -92,7 +95,7 @@ def test_the_sampled_estimate_stands_beside_the_exact_value(tmp_path, capsys):
     for name, found in result["monte_carlo"]["metrics"].items():
         assert found["exact"] == result["metrics"][name]["mean"]
         assert abs(found["mean"] - found["exact"]) <= 5 * found["standard_error"] + 1e-9
-    row = artifacts.read_csv(tmp_path / "out" / "per_clip.csv")[0]
+    row = read_csv(tmp_path / "out" / "per_clip.csv")[0]
     assert {"monte_carlo_frame_50way", "monte_carlo_se_frame_50way"} <= row.keys()
     assert "Monte Carlo (s.e.)" in capsys.readouterr().out
 
@@ -119,7 +122,7 @@ def test_protocols_are_not_compared(tmp_path):
     chosen, runs = fake_run.settings(tmp_path), [str(tmp_path / "a"), str(tmp_path / "b")]
     assert len(compare.run(chosen, runs)) == 2
     result["protocol"]["protocol"] = "neuroclips"
-    disk.write_json(tmp_path / "a" / "metrics.json", result)
+    atomic.write_json(tmp_path / "a" / "metrics.json", result)
     with pytest.raises(UserError, match="different protocols"):
         compare.run(chosen, runs)
 
@@ -131,7 +134,7 @@ def test_captions_of_a_run_are_compared_where_both_exist(tmp_path, monkeypatch):
     monkeypatch.setattr(fake_judges.PatchEmbedder, "text_embeddings", embed, raising=False)
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
-    result = artifacts.read_json(evaluate.run(chosen) / "metrics.json")
+    result = read_json(evaluate.run(chosen) / "metrics.json")
     assert 0.5 < result["metrics"]["caption_similarity"]["mean"] <= 1
     assert "caption_similarity" in result["controls"]["shuffled_fmri"]
     assert "caption_similarity" in result["protocol"]["further"]
@@ -140,10 +143,10 @@ def test_captions_of_a_run_are_compared_where_both_exist(tmp_path, monkeypatch):
 def test_fewer_clips_than_a_retrieval_part_are_said_and_nan_tokens_refused(tmp_path, capsys):
     chosen = fake_run.settings(tmp_path, **{"evaluate.retrieval_part": 300})
     fake_run.write(chosen)
-    result = artifacts.read_json(evaluate.run(chosen) / "metrics.json")
+    result = read_json(evaluate.run(chosen) / "metrics.json")
     assert result["protocol"]["retrieval_part"] == fake_run.CLIPS
     assert f"among all {fake_run.CLIPS} clips" in " ".join(capsys.readouterr().err.split())
-    with artifacts.open_stage(
+    with open_stage(
         chosen, "reconstruct", sections=["reconstruct"], inputs={}, overwrite=True
     ) as stage:
         truth = fake_judges.draw_clips(fake_run.CLIPS, 16)

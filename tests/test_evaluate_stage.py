@@ -9,10 +9,11 @@ import fake_run
 import numpy as np
 import pytest
 
-from neuroclips_cli import artifacts, manifest
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics import suite
+from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
+from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs.stage import command_for, open_stage, read_csv, read_json, run_folder
 from neuroclips_cli.stages import evaluate, judging
 
 
@@ -25,8 +26,8 @@ def test_a_run_is_measured_with_intervals_controls_and_protocol(tmp_path, capsys
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
     folder = evaluate.run(chosen)
-    result = artifacts.read_json(folder / "metrics.json")
-    for name in suite.metric_names((2, 50)):
+    result = read_json(folder / "metrics.json")
+    for name in evaluation.metric_names((2, 50)):
         for summary in (result["metrics"][name], result["controls"]["shuffled_fmri"][name]):
             low, high = summary["ci95"]
             assert low <= summary["mean"] <= high
@@ -50,10 +51,10 @@ def test_every_clip_has_its_line_with_what_it_is(tmp_path):
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
     folder = evaluate.run(chosen)
-    rows = artifacts.read_csv(folder / "per_clip.csv")
+    rows = read_csv(folder / "per_clip.csv")
     assert [int(row["clip"]) for row in rows] == list(range(1, fake_run.CLIPS + 1))
     assert {row["crosses_scene"] for row in rows} == {"0", "1"}
-    result = artifacts.read_json(folder / "metrics.json")
+    result = read_json(folder / "metrics.json")
     within, crossing = (result["cuts"][name] for name in ("within", "crossing"))
     assert within["n"] + crossing["n"] == len(rows)
     values = [float(row["ssim"]) for row in rows if row["crosses_scene"] == "1"]
@@ -61,7 +62,7 @@ def test_every_clip_has_its_line_with_what_it_is(tmp_path):
     assert "ssim" in result["controls"]["shuffled_scenes"]
     assert all(0 <= float(row["frame_50way"]) <= 1 for row in rows)
     assert sum(row["retrieval_image_to_fmri"] == "" for row in rows) == 4
-    result = artifacts.read_json(tmp_path / "sub-01" / "evaluate" / "metrics.json")
+    result = read_json(tmp_path / "sub-01" / "evaluate" / "metrics.json")
     mean = np.mean([float(row["shuffled_ssim"]) for row in rows])
     assert mean == pytest.approx(result["controls"]["shuffled_fmri"]["ssim"]["mean"], abs=1e-5)
 
@@ -97,7 +98,7 @@ def test_two_arrays_are_measured_and_what_was_done_is_said(tmp_path, capsys):
     np.save(tmp_path / "pred.npy", truth[:, :, ::2, ::2])
     chosen = fake_run.settings(tmp_path)
     out = evaluate.run_pair(chosen, tmp_path / "pred.npy", tmp_path / "gt.npy", tmp_path / "out")
-    result = artifacts.read_json(out / "metrics.json")
+    result = read_json(out / "metrics.json")
     assert result["protocol"]["n"] == 8
     assert result["metrics"]["ssim"]["mean"] > 0.5
     assert "retrieval_fmri_to_image" not in result["metrics"]
@@ -118,14 +119,14 @@ def test_folders_are_paired_by_name_and_misfits_are_listed(tmp_path):
         write_pngs(tmp_path / "gt" / str(number), clip)
     chosen = fake_run.settings(tmp_path)
     arguments = (chosen, tmp_path / "pred", tmp_path / "gt", tmp_path / "out")
-    result = artifacts.read_json(evaluate.run_pair(*arguments) / "metrics.json")
+    result = read_json(evaluate.run_pair(*arguments) / "metrics.json")
     assert result["metrics"]["ssim"]["mean"] > 0.9  # a GIF has 256 colours
     write_gif(tmp_path / "pred" / "odd.gif", clips[0], 140)
     with pytest.raises(UserError, match="only in --pred: odd"):
         evaluate.run_pair(*arguments, overwrite=True)
     write_pngs(tmp_path / "gt" / "odd", clips[0])
     write_gif(tmp_path / "pred" / "odd.gif", clips[0], 280)
-    longer = artifacts.read_json(evaluate.run_pair(*arguments, overwrite=True) / "metrics.json")
+    longer = read_json(evaluate.run_pair(*arguments, overwrite=True) / "metrics.json")
     assert longer["unequal_pairs"] == [
         {"clip": "odd", "pred_s": 4.0, "gt_s": 2.0, "compared_s": 2.0}
     ]
@@ -162,7 +163,7 @@ def test_real_networks_are_loaded_and_judge(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="knows 7 classes, too few for a 50-way test"):
         evaluate.run_pair(too_many, *arguments)
     chosen = fake_run.settings(tmp_path, **flags, **{"evaluate.ways": (2, 5)})
-    result = artifacts.read_json(evaluate.run_pair(chosen, *arguments) / "metrics.json")
+    result = read_json(evaluate.run_pair(chosen, *arguments) / "metrics.json")
     assert result["metrics"]["frame_5way"]["mean"] == 1.0
     assert result["metrics"]["video_2way"]["mean"] == 1.0
     assert result["chance"]["video_5way"] == 0.2
@@ -171,9 +172,7 @@ def test_real_networks_are_loaded_and_judge(tmp_path, monkeypatch):
 def test_one_clip_alone_is_measured_without_a_control(tmp_path):
     np.save(tmp_path / "clips.npy", fake_judges.draw_clips(1, 6))
     arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
-    result = artifacts.read_json(
-        evaluate.run_pair(fake_run.settings(tmp_path), *arguments) / "metrics.json"
-    )
+    result = read_json(evaluate.run_pair(fake_run.settings(tmp_path), *arguments) / "metrics.json")
     assert result["controls"]["shuffled_pairs"] == {}
     assert result["metrics"]["ssim"] == {"mean": 1.0, "std": 0.0, "ci95": [1.0, 1.0], "n": 1}
 
@@ -182,7 +181,7 @@ def test_clips_of_one_frame_have_no_smoothness(tmp_path):
     np.save(tmp_path / "clips.npy", fake_judges.draw_clips(3, 1))
     chosen = fake_run.settings(tmp_path, **{"evaluate.fps": 1, "data.clip_s": 1.0})
     arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
-    result = artifacts.read_json(evaluate.run_pair(chosen, *arguments) / "metrics.json")
+    result = read_json(evaluate.run_pair(chosen, *arguments) / "metrics.json")
     assert "clip_pcc" not in result["metrics"]
     assert result["metrics"]["ssim"]["mean"] == 1.0
 
@@ -200,19 +199,19 @@ def test_clips_after_fusion_are_measured_where_they_were_shown(tmp_path):
             films[chain, 16 * place : 16 * (place + 1)] = made[clip - 1]
             rows.append([chain, place, clip, int(place > 0), "", 16])
     header = ["chain", "position", "clip", "replaced_keyframe", "match_probability", "frames"]
-    with artifacts.open_stage(chosen, "fuse", sections=["fuse"], inputs={}) as stage:
+    with open_stage(chosen, "fuse", sections=["fuse"], inputs={}) as stage:
         stage.write_array("clips.npy", films)
         stage.write_csv("chains.csv", header, rows[::-1])
     folder = evaluate.run(chosen, run="fuse")
     assert folder.name == "evaluate-fuse"
-    fused = artifacts.read_csv(folder / "per_clip.csv")
+    fused = read_csv(folder / "per_clip.csv")
     assert [row["clip"] for row in fused] == ["3", "4", "5", "7", "9", "10"]
-    with artifacts.open_stage(
+    with open_stage(
         chosen, "reconstruct", sections=["reconstruct"], inputs={}, overwrite=True
     ) as stage:
         stage.write_array("clips.npy", made)
         stage.write_array("index.npy", np.arange(1, len(made) + 1))
-    whole = artifacts.read_csv(evaluate.run(chosen, overwrite=True) / "per_clip.csv")
+    whole = read_csv(evaluate.run(chosen, overwrite=True) / "per_clip.csv")
     by_clip = {row["clip"]: row for row in whole}
     for row in fused:
         for name in ("ssim", "psnr", "frame_50way", "video_2way", "clip_pcc"):
@@ -234,7 +233,7 @@ def test_clips_after_fusion_are_measured_where_they_were_shown(tmp_path):
 )
 def test_every_variant_names_the_command_that_makes_it(tmp_path, stage, words):
     chosen = fake_run.settings(tmp_path)
-    command = artifacts.command_for(stage, chosen).partition(" --subject")[0]
+    command = command_for(stage, chosen).partition(" --subject")[0]
     assert command == f"neuroclips {stage.partition('-')[0]}{words}"
 
 
@@ -244,16 +243,16 @@ def test_practice_world_judges_are_named_wherever_their_figures_stand(tmp_path, 
     chosen = fake_run.settings(tmp_path, **{"evaluate.size": 0})
     fake_run.write(chosen)
     fake_run.write(chosen, run="reconstruct-without-blurry")
-    data = artifacts.run_folder(chosen) / "preprocess" / "manifest.json"
-    record = artifacts.read_json(data)
+    data = run_folder(chosen) / "preprocess" / "manifest.json"
+    record = read_json(data)
     record["facts"]["practice_world"] = True
     manifest.write(data.parent, record)
     folder = evaluate.run(chosen)
     evaluate.run(chosen, run="reconstruct-without-blurry")
-    result = artifacts.read_json(folder / "metrics.json")
+    result = read_json(folder / "metrics.json")
     assert result["protocol"]["judges"] == "practice-world judges"
     assert (result["protocol"]["protocol"], result["protocol"]["size"]) == ("practice-world", 64)
-    rows = artifacts.read_csv(folder / "per_clip.csv")
+    rows = read_csv(folder / "per_clip.csv")
     assert {row["judges"] for row in rows} == {"practice-world judges"}
     assert "practice-world judges" in " ".join(capsys.readouterr().out.split())
     for ending in (".md", ".tex", ".csv"):
@@ -265,10 +264,10 @@ def test_practice_world_judges_are_named_wherever_their_figures_stand(tmp_path, 
 def test_captions_of_other_clips_than_the_runs_are_refused(tmp_path):
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
-    path = artifacts.run_folder(chosen) / "reconstruct" / "captions.csv"
+    path = run_folder(chosen) / "reconstruct" / "captions.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
     config = evaluation_config(chosen, practice_world=False, scans=True)
-    judges = suite.Judges(None, None, SimpleNamespace(text_embeddings=None))
+    judges = evaluation.Judges(None, None, SimpleNamespace(text_embeddings=None))
     judges.clip.text_embeddings = lambda texts: np.ones((len(texts), 2), np.float32)
     shown = [{"clip": str(i), "caption": "a ball"} for i in range(1, fake_run.CLIPS + 1)]
     with pytest.raises(UserError, match="holds 21 captions, and the run has 24 other clips"):

@@ -12,11 +12,11 @@ import pytest
 from numbered_films import copied, number, picture, write_film
 from PIL import Image
 
-from neuroclips_cli.data import decoding, probe
-from neuroclips_cli.data.checked import Checked
+from neuroclips_cli.data import decoding, video_checks
 from neuroclips_cli.data.clips import open_clip
 from neuroclips_cli.data.decoding import PictureReader, Stopped
 from neuroclips_cli.data.frame_times import FrameTimes, grid_interval
+from neuroclips_cli.data.quality_checks import Checked
 from neuroclips_cli.data.stimuli import clip_frames, open_stimulus
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
@@ -141,7 +141,7 @@ def test_the_last_picture_stands_beyond_the_end_and_the_first_before_the_beginni
 
 
 def test_a_file_that_hands_out_more_than_it_holds_is_refused(film, monkeypatch):
-    real = probe.Video.packets
+    real = video_checks.Video.packets
 
     class Endless:
         def __init__(self, container):
@@ -156,9 +156,9 @@ def test_a_file_that_hands_out_more_than_it_holds_is_refused(film, monkeypatch):
             return []
 
     def packets(video):
-        return real(probe.Video(video.path, Endless(video.container), video.stream))
+        return real(video_checks.Video(video.path, Endless(video.container), video.stream))
 
-    monkeypatch.setattr(probe.Video, "packets", packets)
+    monkeypatch.setattr(video_checks.Video, "packets", packets)
     with pytest.raises(UserError, match="hands out more pictures than its"):
         read_frame_times(film)
 
@@ -166,9 +166,9 @@ def test_a_file_that_hands_out_more_than_it_holds_is_refused(film, monkeypatch):
 def test_more_pixels_than_bytes_explain_are_refused(tmp_path):
     path = tmp_path / "a.gif"
     Image.new("L", (8, 8)).save(path)
-    probe.check_work(path, 10, 1000)
+    video_checks.check_work(path, 10, 1000)
     with pytest.raises(UserError, match=r"makes 100000 pictures of 67108864 pixels out of"):
-        probe.check_work(path, 100_000, 8192 * 8192)
+        video_checks.check_work(path, 100_000, 8192 * 8192)
 
 
 @pytest.mark.parametrize("plain", [True, False])

@@ -6,13 +6,14 @@ import pytest
 import tiny_backbones as tiny
 import torch
 
-from neuroclips_cli.backbones import batch, vae
-from neuroclips_cli.backbones.batch import Batch, fitting
+from neuroclips_cli.backbones import vae
 from neuroclips_cli.backbones.video import load_video_models
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.generation.fast import fast_scheduler, fewer
-from neuroclips_cli.generation.seeds import clip_generators
 from neuroclips_cli.generation.video import VideoOptions, sample_clip_latents
+from neuroclips_cli.runtime import auto_batch
+from neuroclips_cli.runtime.auto_batch import Batch, fitting
+from neuroclips_cli.runtime.seeding import clip_generators
+from neuroclips_cli.settings.load import load_settings
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,14 @@ def test_one_item_that_does_not_fit_is_an_error():
 
 
 def test_as_many_as_the_gpu_holds_are_taken(monkeypatch):
-    assert Batch(0).size == batch.ON_CPU
-    assert [fitting(n, 100) for n in (1, 10, 30, 500, 0)] == [batch.MOST, 8, 2, 1, batch.MOST]
+    assert Batch(0).size == auto_batch.ON_CPU
+    assert [fitting(n, 100) for n in (1, 10, 30, 500, 0)] == [
+        auto_batch.MOST,
+        8,
+        2,
+        1,
+        auto_batch.MOST,
+    ]
     answers = {
         "is_available": True,
         "is_initialized": True,

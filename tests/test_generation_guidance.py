@@ -12,18 +12,18 @@ import torch
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.backbones.video import animatediff_scheduler, load_video_models
+from neuroclips_cli.data.clip_selection import parse_clips
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.alpha import parse_blur_init, start_latents
 from neuroclips_cli.generation.keyframe import KeyframeOptions, keyframe_images, sample_latents
-from neuroclips_cli.generation.seeds import clip_generators, draw
-from neuroclips_cli.generation.selection import parse_clips
 from neuroclips_cli.generation.video import (
     VideoOptions,
     decode_clips,
     encode_clips,
     sample_clip_latents,
 )
-from neuroclips_cli.schema import BackboneSettings
+from neuroclips_cli.runtime.seeding import clip_generators, draw
+from neuroclips_cli.settings.schema import BackboneSettings
 
 CLIPS = (3, 8, 11)
 SIZE = tiny.FRAME_SIZE

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from neuroclips_cli import artifacts, manifest
 from neuroclips_cli.cli import main as cli
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.data import surfaces
-from neuroclips_cli.data.maps import write_scalars
+from neuroclips_cli.data.brain_maps import write_scalars
 from neuroclips_cli.data.regions import plain_name
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.backbone import RidgeRegression
 from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
 from neuroclips_cli.reporting.flatmap import GREY, Panel, colours, draw
+from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs.stage import open_stage, read_csv, read_json, stage_state
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.stages import interpret
 
 SIDE = 12  # vertices of one side of a square hemisphere
@@ -43,13 +44,13 @@ def write_run(
     chosen = load_settings({"run.workdir": str(workdir)}, folder=workdir, environ={})
     selected = np.arange(len(axis)) % 3 == 0
     count = trained or int(selected.sum())
-    with artifacts.open_stage(chosen, "preprocess", sections=["data"], inputs={}) as stage:
+    with open_stage(chosen, "preprocess", sections=["data"], inputs={}) as stage:
         with stage.atomic("selection.npz") as path:
             np.savez(path, columns=np.arange(len(axis)), selected=selected)
         with stage.atomic("selection.dscalar.nii") as path:
             write_scalars(path, axis, ["selected"], selected[None].astype(np.float32))
     for number, name in enumerate(("train-pr", "train-sr")):
-        with artifacts.open_stage(chosen, name, sections=[], inputs={}) as stage:
+        with open_stage(chosen, name, sections=[], inputs={}) as stage:
             layer = np.linspace(1, 3, count) if number == 0 else np.linspace(3, 1, count)
             weights = torch.from_numpy(np.stack([layer, -layer])).float()
             ridge = "ridge1" if released and number == 0 else "ridge"
@@ -143,7 +144,7 @@ def test_maps_lie_on_the_runs_own_brain_model(made, capsys):
     assert "give a label file with --labels" in said
     assert "give --surface-left and --surface-right" in said
     assert not (made / "weights.png").exists()
-    assert len(artifacts.read_csv(made / "voxels.csv")) == selected.sum()
+    assert len(read_csv(made / "voxels.csv")) == selected.sum()
     assert cli.run(["interpret"]) == 0
     assert "up to date" in capsys.readouterr().err
 
@@ -151,14 +152,14 @@ def test_maps_lie_on_the_runs_own_brain_model(made, capsys):
 def test_regions_and_lower_against_higher_areas(made, tmp_path, capsys):
     labels = write_labels(tmp_path / "areas.dlabel.nii")
     assert cli.run(["interpret", "--labels", str(labels)]) == 0
-    rows = {row["region"]: row for row in artifacts.read_csv(made / "regions.csv")}
+    rows = {row["region"]: row for row in read_csv(made / "regions.csv")}
     assert {name: row["area"] for name, row in rows.items()} == {
         "L_4_ROI": "",
         "L_V1_ROI": "lower",
         "R_MT_ROI": "higher",
     }
     assert sum(int(row["voxels"]) for row in rows.values()) == np.sum(np.arange(2 * HALF) % 3 == 0)
-    areas = {row["area"]: row for row in artifacts.read_csv(made / "areas.csv")}
+    areas = {row["area"]: row for row in read_csv(made / "areas.csv")}
     assert list(areas) == ["lower", "higher", "lower / higher"]
     for name in ("perception_scaled", "semantics"):
         low, high = (float(areas[area][name]) for area in ("lower", "higher"))
@@ -168,7 +169,7 @@ def test_regions_and_lower_against_higher_areas(made, tmp_path, capsys):
     assert "lower / higher" in capsys.readouterr().out
     own = ["--labels", str(labels), "--lower", "4", "--higher", "L_V1_ROI"]
     assert cli.run(["interpret", *own]) == 0
-    areas = {row["area"]: row for row in artifacts.read_csv(made / "areas.csv")}
+    areas = {row["area"]: row for row in read_csv(made / "areas.csv")}
     assert int(areas["higher"]["voxels"]) == int(rows["L_V1_ROI"]["voxels"])
 
 
@@ -213,7 +214,7 @@ def test_wrong_files_are_one_sentence_and_leave_the_earlier_result(made, tmp_pat
     ):
         with pytest.raises(UserError, match=message):
             interpret.run(chosen(), choices)
-    assert artifacts.stage_state(chosen(), "interpret")[0] == "done"
+    assert stage_state(chosen(), "interpret")[0] == "done"
     assert cli.run(["interpret", "--surface-left", str(flat)]) == 2
 
 
@@ -232,7 +233,7 @@ def test_the_practice_world_shows_its_own_areas(made, tmp_path, capsys):
     np.savez(folder / "ground_truth.npz", area=areas, receptive_field_centre=centres)
     assert cli.run(["interpret", "--dataset", str(tmp_path / "world")]) == 0
     assert (made / "weights.png").stat().st_size > 5000
-    rows = {row["area"]: row for row in artifacts.read_csv(made / "areas.csv")}
+    rows = {row["area"]: row for row in read_csv(made / "areas.csv")}
     assert float(rows["lower / higher"]["perception"]) < 1
     assert float(rows["lower / higher"]["semantics"]) > 1
     assert "its own areas" in capsys.readouterr().err
@@ -246,7 +247,7 @@ def test_volumes_get_their_maps_too(tmp_path):
     (folder / "selection.dscalar.nii").unlink()
     affine = np.diag([2.0, 2, 2, 1])
     nib.save(nib.Nifti1Image(mask.astype(np.float32)[..., None], affine), folder / "selection.nii")
-    record = artifacts.read_json(folder / "manifest.json")
+    record = read_json(folder / "manifest.json")
     del record["seal"]
     manifest.write(folder, {**record, "outputs": {}})
     image = nib.load(interpret.run(chosen()) / "weights.nii")

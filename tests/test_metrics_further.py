@@ -6,10 +6,18 @@ import fake_judges
 import numpy as np
 import pytest
 
+from neuroclips_cli.data.resample import ArrayClips
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics import captions, consistency, flow, nway, pixel, ssim_variants, suite
+from neuroclips_cli.metrics import (
+    captions,
+    consistency,
+    evaluation,
+    flow,
+    nway,
+    pixel,
+    ssim_variants,
+)
 from neuroclips_cli.metrics.perceptual import LAYERS, SHAPES, Lpips
-from neuroclips_cli.metrics.resample import ArrayClips
 from neuroclips_cli.metrics.retrieval import NotFinite, cosine_matrix
 from neuroclips_cli.metrics.rules import SSIM_VARIANTS, Rules
 
@@ -140,12 +148,12 @@ def test_all_pairs_see_a_drift_that_adjacent_frames_hide():
 def test_rules_change_the_class_chance_and_gate_the_smoothness():
     clips, other = (fake_judges.draw_clips(200, 2, seed=seed) for seed in (0, 1))
     judges = fake_judges.judges()
-    three = suite.Plan(shuffles=0, rules=Rules(truth_classes=3, gate=0.5), monte_carlo=50)
-    scores = suite.measure(source(other), source(clips), judges, three)
+    three = evaluation.Plan(shuffles=0, rules=Rules(truth_classes=3, gate=0.5), monte_carlo=50)
+    scores = evaluation.measure(source(other), source(clips), judges, three)
     assert scores.metrics["frame_2way"].mean() == pytest.approx(nway.chance(2, 3), abs=0.08)
     gated = scores.metrics["clip_pcc"] == 0
     assert 0.1 < gated.mean() < 1
-    plain = suite.measure(source(other), source(clips), judges, suite.Plan(shuffles=0))
+    plain = evaluation.measure(source(other), source(clips), judges, evaluation.Plan(shuffles=0))
     np.testing.assert_array_equal(
         scores.metrics["clip_pcc"][~gated], plain.metrics["clip_pcc"][~gated]
     )
@@ -156,9 +164,9 @@ def test_rules_change_the_class_chance_and_gate_the_smoothness():
 
 def test_clip_similarity_is_one_for_the_film_itself_and_lower_for_another():
     clips = fake_judges.draw_clips(20, 3)
-    plan = suite.Plan(shuffles=2)
-    scores = suite.measure(source(clips), source(clips), fake_judges.judges(), plan)
-    for name in suite.further():
+    plan = evaluation.Plan(shuffles=2)
+    scores = evaluation.measure(source(clips), source(clips), fake_judges.judges(), plan)
+    for name in evaluation.further():
         np.testing.assert_allclose(scores.metrics[name], 1.0, err_msg=name)
         assert scores.shuffled[name].mean() < 0.97, name
 

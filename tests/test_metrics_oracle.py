@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from neuroclips_cli.data.clips import read_clip
+from neuroclips_cli.data.resample import frame_indices
 from neuroclips_cli.metrics import flow, nway, pixel, retrieval, ssim_variants
-from neuroclips_cli.metrics.resample import frame_indices
 
 FIXTURES = Path(
     os.environ.get("NEUROCLIPS_FIXTURES", Path(__file__).parents[2] / "shared" / "fixtures")

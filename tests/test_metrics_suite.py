@@ -8,15 +8,15 @@ import fake_judges
 import numpy as np
 import pytest
 
-from neuroclips_cli.metrics import suite
+from neuroclips_cli.data.resample import ArrayClips, ClipShape
+from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.metrics.common_time import NothingInCommon, pair_up
 from neuroclips_cli.metrics.controls import derangements, scene_derangement
 from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
-from neuroclips_cli.metrics.resample import ArrayClips, ClipShape
 from neuroclips_cli.metrics.rules import Rules
 from neuroclips_cli.metrics.statistics import summarise
 
-PLAN = suite.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
+PLAN = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
 
 
 def source(array: np.ndarray, rows: np.ndarray | None = None) -> ArrayClips:
@@ -31,8 +31,8 @@ def clips() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def perfect(clips: np.ndarray) -> suite.Scores:
-    return suite.measure(source(clips), source(clips), fake_judges.judges(), PLAN)
+def perfect(clips: np.ndarray) -> evaluation.Scores:
+    return evaluation.measure(source(clips), source(clips), fake_judges.judges(), PLAN)
 
 
 def test_a_perfect_reconstruction_scores_one(perfect):
@@ -43,7 +43,7 @@ def test_a_perfect_reconstruction_scores_one(perfect):
 
 
 def test_metrics_of_shuffled_pairs_are_lower_and_the_accuracies_at_chance(perfect):
-    for name in suite.metric_names(PLAN.ways):
+    for name in evaluation.metric_names(PLAN.ways):
         if name != "clip_pcc":
             assert perfect.shuffled[name].mean() < perfect.metrics[name].mean() - 0.1, name
     assert perfect.shuffled["frame_2way"].mean() == pytest.approx(0.5, abs=0.1)
@@ -58,8 +58,8 @@ def test_clip_pcc_does_not_notice_the_shuffle_and_a_frozen_frame_beats_it(perfec
 
 def test_unrelated_clips_are_at_chance_within_their_interval():
     clips, other = (fake_judges.draw_clips(300, 2, seed=seed) for seed in (0, 1))
-    scores = suite.measure(
-        source(other), source(clips), fake_judges.judges(), suite.Plan(shuffles=0)
+    scores = evaluation.measure(
+        source(other), source(clips), fake_judges.judges(), evaluation.Plan(shuffles=0)
     )
     for name, chance in (("frame_2way", 0.5), ("video_2way", 0.5), ("frame_50way", 0.02)):
         low, high = summarise(scores.metrics[name], 1000).ci95
@@ -68,29 +68,29 @@ def test_unrelated_clips_are_at_chance_within_their_interval():
 
 
 def test_the_result_does_not_depend_on_the_batch_size(clips, perfect):
-    plan = suite.Plan(ways=(2, 50), batch_size=60, shuffles=3, seed=0)
-    again = suite.measure(source(clips), source(clips), fake_judges.judges(), plan)
+    plan = evaluation.Plan(ways=(2, 50), batch_size=60, shuffles=3, seed=0)
+    again = evaluation.measure(source(clips), source(clips), fake_judges.judges(), plan)
     for name, values in perfect.shuffled.items():
         np.testing.assert_allclose(again.shuffled[name], values, err_msg=name)
 
 
 def test_progress_reaches_the_announced_total(clips):
     done: list[int] = []
-    plan = suite.Plan(batch_size=7, shuffles=3)
-    suite.measure(source(clips), source(clips), fake_judges.judges(), plan, done.append)
-    assert sum(done) == suite.steps(len(clips), plan)
+    plan = evaluation.Plan(batch_size=7, shuffles=3)
+    evaluation.measure(source(clips), source(clips), fake_judges.judges(), plan, done.append)
+    assert sum(done) == evaluation.steps(len(clips), plan)
 
 
 def test_many_clips_need_fewer_pixel_shuffles():
-    assert suite.pixel_shuffles(100, 10) == 10
-    assert suite.pixel_shuffles(1200, 10) == 2
-    assert suite.pixel_shuffles(5000, 10) == 1
-    assert suite.pixel_shuffles(5000, 0) == 0
+    assert evaluation.pixel_shuffles(100, 10) == 10
+    assert evaluation.pixel_shuffles(1200, 10) == 2
+    assert evaluation.pixel_shuffles(5000, 10) == 1
+    assert evaluation.pixel_shuffles(5000, 0) == 0
 
 
 def test_a_ground_truth_of_another_length_is_refused(clips):
     with pytest.raises(ValueError, match="60 reconstructions"):
-        suite.measure(source(clips), source(clips[:5]), fake_judges.judges(), PLAN)
+        evaluation.measure(source(clips), source(clips[:5]), fake_judges.judges(), PLAN)
 
 
 def test_retrieval_from_the_right_tokens_is_perfect_and_from_shuffled_ones_at_chance(clips):
@@ -119,16 +119,20 @@ def test_whole_scenes_are_exchanged_and_neighbours_stay_neighbours():
 def test_the_scene_control_is_at_chance_where_neighbours_would_give_the_answer_away(clips):
     scenes = tuple(f"scene {number // 4}" for number in range(len(clips)))
     alike = np.repeat(clips[::4], 4, axis=0)[: len(clips)]
-    plan = suite.Plan(ways=(2, 50), batch_size=7, shuffles=5, scenes=scenes)
+    plan = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=5, scenes=scenes)
     done: list[int] = []
-    scores = suite.measure(source(alike), source(alike), fake_judges.judges(), plan, done.append)
-    assert sum(done) == suite.steps(len(clips), plan)
+    scores = evaluation.measure(
+        source(alike), source(alike), fake_judges.judges(), plan, done.append
+    )
+    assert sum(done) == evaluation.steps(len(clips), plan)
     assert scores.metrics["video_2way"].mean() == 1
     moved = scores.shuffled_scenes
     assert set(moved) == set(scores.shuffled)
     assert abs(moved["video_2way"].mean() - 0.5) < 0.2
     assert moved["ssim"].mean() < 0.7 < scores.metrics["ssim"].mean()
-    without = suite.measure(source(alike), source(alike), fake_judges.judges(), suite.Plan())
+    without = evaluation.measure(
+        source(alike), source(alike), fake_judges.judges(), evaluation.Plan()
+    )
     assert without.shuffled_scenes == {}
 
 
@@ -152,11 +156,11 @@ def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
     lengths = rng.integers(1, 7, size=14)
     true = [c[:n] for c, n in zip(fake_judges.draw_clips(14, 6), lengths, strict=True)]
     made = [c[:n] for c, n in zip(fake_judges.draw_clips(14, 6, seed=5), lengths, strict=True)]
-    plan = suite.Plan(batch_size=4, shuffles=2, rules=rules, monte_carlo=20)
-    together = suite.measure(Ragged(made), Ragged(true), fake_judges.judges(), plan)
-    alone = suite.Plan(shuffles=0, rules=rules)
+    plan = evaluation.Plan(batch_size=4, shuffles=2, rules=rules, monte_carlo=20)
+    together = evaluation.measure(Ragged(made), Ragged(true), fake_judges.judges(), plan)
+    alone = evaluation.Plan(shuffles=0, rules=rules)
     for row, (one, other) in enumerate(zip(made, true, strict=True)):
-        single = suite.measure(Ragged([one]), Ragged([other]), fake_judges.judges(), alone)
+        single = evaluation.measure(Ragged([one]), Ragged([other]), fake_judges.judges(), alone)
         for name, values in together.metrics.items():
             if len(one) == 1 and name == "clip_pcc":
                 assert np.isnan(values[row]) and name not in single.metrics
@@ -169,13 +173,13 @@ def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
             for row, source in enumerate(pairing):
                 both = min(lengths[row], lengths[source])
                 pair = Ragged([made[source][:both]]), Ragged([true[row][:both]])
-                single = suite.measure(*pair, fake_judges.judges(), alone)
+                single = evaluation.measure(*pair, fake_judges.judges(), alone)
                 expected[row] += single.metrics[name][0] / 2
         np.testing.assert_allclose(together.shuffled[name], expected, atol=1e-6, err_msg=name)
 
 
 def test_metrics_without_their_judges_are_left_out(clips):
-    whole = suite.measure(source(clips), source(clips[::-1]), fake_judges.judges(), PLAN)
+    whole = evaluation.measure(source(clips), source(clips[::-1]), fake_judges.judges(), PLAN)
     lacking = {
         "image": {"frame_2way", "frame_50way"},
         "video": {"video_2way", "video_50way"},
@@ -183,7 +187,7 @@ def test_metrics_without_their_judges_are_left_out(clips):
     }
     for judge, names in lacking.items():
         some = dataclasses.replace(fake_judges.judges(), **{judge: None})
-        scores = suite.measure(source(clips), source(clips[::-1]), some, PLAN)
+        scores = evaluation.measure(source(clips), source(clips[::-1]), some, PLAN)
         assert whole.metrics.keys() - scores.metrics.keys() == names
         assert scores.shuffled.keys() == scores.metrics.keys()
         for name, values in scores.metrics.items():

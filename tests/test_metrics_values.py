@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
+from neuroclips_cli.data.resample import ArrayClips, frame_indices, resize
 from neuroclips_cli.metrics import consistency, controls, nway, pixel, retrieval
-from neuroclips_cli.metrics.resample import ArrayClips, frame_indices, resize
 from neuroclips_cli.metrics.statistics import summarise
 
 

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from neuroclips_cli.backbones import hub as hub_module
-from neuroclips_cli.backbones import local
-from neuroclips_cli.config import load_settings
-from neuroclips_cli.disk import MEBIBYTE
+from neuroclips_cli.backbones import local_files
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import MEBIBYTE
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.stages import models
 
 ROOT = Path(__file__).parents[1]
@@ -257,4 +257,4 @@ def test_a_missing_shard_is_named(tmp_path):
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors"}}
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert local.problem_of("captioner", tmp_path) == "lacks model-00001-of-00002.safetensors"
+    assert local_files.problem_of("captioner", tmp_path) == "lacks model-00001-of-00002.safetensors"

@@ -8,17 +8,17 @@ import pytest
 import torch
 from parity.records import FIXTURES, record
 
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.perception import make_perception
-from neuroclips_cli.models.published import (
+from neuroclips_cli.models.released.checkpoints import (
     export_published,
     import_published,
     published_names,
     write_last_pth,
 )
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.schema import PerceptionSettings, SemanticsSettings
+from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.settings.schema import PerceptionSettings, SemanticsSettings
 
 SR = SemanticsSettings(
     hidden=16,

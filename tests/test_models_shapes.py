@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.generation.seeds import clip_generators
 from neuroclips_cli.generation.tokens import sample_tokens
 from neuroclips_cli.models.backbone import ResidualMLP
 from neuroclips_cli.models.inception import InceptionExtension
@@ -16,7 +15,8 @@ from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.prior import DiffusionPrior
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.models.temporal_upsampling import TemporalUpsampling
-from neuroclips_cli.schema import PerceptionSettings, SemanticsSettings
+from neuroclips_cli.runtime.seeding import clip_generators
+from neuroclips_cli.settings.schema import PerceptionSettings, SemanticsSettings
 
 PR = PerceptionSettings(
     hidden=16,

@@ -24,17 +24,15 @@ from transformers import ConvNextConfig
 import neuroclips_cli
 from neuroclips_cli import backbones as backbones_package
 from neuroclips_cli import losses as losses_package
-from neuroclips_cli.backbones.captioner import load_captioner
+from neuroclips_cli.backbones.captioner_blip2 import load_captioner
 from neuroclips_cli.backbones.captioner_git import TokenConverter
 from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.convnext import ConvNextMaps
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.video import load_video_models
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.keyframe import KeyframeOptions, sample_latents
-from neuroclips_cli.generation.seeds import clip_generators
 from neuroclips_cli.generation.video import VideoOptions, sample_clip_latents
 from neuroclips_cli.losses import contrastive, matching, mixco, perception, prior
 from neuroclips_cli.models.head import make_head
@@ -42,10 +40,10 @@ from neuroclips_cli.models.matcher import Matcher
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.prior import DiffusionPrior
 from neuroclips_cli.models.projector import TokenProjector
-from neuroclips_cli.models.published_perception import PublishedPerception
+from neuroclips_cli.models.released.perception import PublishedPerception
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, Semantics
 from neuroclips_cli.models.token_subspace import TokenSubspace
-from neuroclips_cli.precision import (
+from neuroclips_cli.runtime.precision import (
     BFLOAT16,
     FLOAT32,
     autocast,
@@ -53,9 +51,11 @@ from neuroclips_cli.precision import (
     compute_in,
     in_float32,
 )
+from neuroclips_cli.runtime.seeding import clip_generators
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.training import objectives
 from neuroclips_cli.training.projector import Projection
-from neuroclips_cli.training.targets import target_key
+from neuroclips_cli.training.target_cache import target_key
 
 HALF = {"device": "cpu", "precision": BFLOAT16}
 ROWS, DIM = 24, 40

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from neuroclips_cli.cli import main as cli
-from neuroclips_cli.config import Settings, load_settings
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages import from_release
-from neuroclips_cli.stages.training_inputs import training_clips
+from neuroclips_cli.settings.load import Settings, load_settings
+from neuroclips_cli.stages import preprocess_released
+from neuroclips_cli.stages._training_data import training_clips
 
 FILMS, LENGTH, VOXELS, SIZE = {"train": 18, "test": 5}, 3, 11, 14
 REPETITIONS = {"train": 2, "test": 10}
@@ -47,7 +47,7 @@ def test_the_run_folder_is_that_of_raw_data(tmp_path, floating):
     texts = {"train": [f"a film {n}" for n in range(54)], "test": ["  a  test "] * 15}
     for split, captions in texts.items():
         (folder / f"{split}_captions.json").write_text(json.dumps(captions))
-    done = from_release.run(settings_for(tmp_path / "runs"), folder)
+    done = preprocess_released.run(settings_for(tmp_path / "runs"), folder)
 
     scans = torch.load(folder / "subj01_train_fmri.pt", weights_only=True).numpy()
     assert np.array_equal(np.load(done / "fmri_train.npy"), scans)
@@ -88,7 +88,7 @@ def test_the_command_reads_it_and_frames_are_resized(tmp_path, capsys):
 
 def problem(tmp_path: Path, folder: Path, **flags: object) -> str:
     with pytest.raises(UserError) as found:
-        from_release.run(settings_for(tmp_path / "runs", **flags), folder)
+        preprocess_released.run(settings_for(tmp_path / "runs", **flags), folder)
     assert "\n" not in str(found.value)
     assert not (tmp_path / "runs" / "sub-01" / "preprocess" / "fmri_train.npy").exists()
     return str(found.value)
@@ -157,7 +157,7 @@ def test_the_authors_own_captions_are_read_and_the_projector_is_named(tmp_path, 
         torch.save(texts, folder / f"GT_{split}_caption.pt")
         torch.save(torch.zeros(films * LENGTH, 8), folder / f"GT_{split}_caption_emb.pt")
     torch.save({"proj": torch.zeros(8, 4)}, folder / "coco_tokens_avg_proj.pth")
-    done = from_release.run(settings_for(tmp_path / "runs"), folder)
+    done = preprocess_released.run(settings_for(tmp_path / "runs"), folder)
     with (done / "clips.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [rows[0]["caption"], rows[53]["caption"]] == ["train clip 0", "train clip 53"]
@@ -165,5 +165,5 @@ def test_the_authors_own_captions_are_read_and_the_projector_is_named(tmp_path, 
     said = " ".join(capsys.readouterr().err.split())
     assert "neuroclips models convert" in said and "coco_tokens_avg_proj.pth" in said
     (folder / "train_captions.json").write_text(json.dumps([f"own {n}" for n in range(54)]))
-    from_release.run(settings_for(tmp_path / "runs"), folder)
+    preprocess_released.run(settings_for(tmp_path / "runs"), folder)
     assert "own 53" in (done / "clips.csv").read_text()

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from simulation_world import CORTEX, copy_of, settings_for, simulated
 
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.signal.detrend import standardise
 from neuroclips_cli.simulation.films import film_writer
 from neuroclips_cli.stages import preprocess

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 from simulation_world import settings_for, simulated
 
-from neuroclips_cli import parallel
-from neuroclips_cli.data.known_header import KnownHeader
+from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.runs import open_run
 from neuroclips_cli.signal.detrend import standardise
 from neuroclips_cli.signal.quality import inspect, look, summarise
@@ -54,7 +53,7 @@ def test_a_known_header_gives_what_nibabel_reads():
 def test_threads_and_blocks_change_nothing(tmp_path, monkeypatch):
     folders = []
     for threads, block in ((1, 10_000), (3, 777)):
-        monkeypatch.setattr(parallel, "workers", lambda threads=threads: threads)
+        monkeypatch.setattr(threads, "workers", lambda threads=threads: threads)
         monkeypatch.setattr(preprocess, "BLOCK", block)
         folders.append(preprocess.run(settings_for(simulated(), tmp_path / str(block))))
     for name in ("fmri_train", "fmri_test", "fmri_test_repetitions", "frames_train"):

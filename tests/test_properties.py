@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from neuroclips_cli.data.resample import frame_count, frame_indices
 from neuroclips_cli.losses.contrastive import frame_info_nce, info_nce
 from neuroclips_cli.losses.mixco import draw_mix, mix_rows, mix_targets
 from neuroclips_cli.metrics.nway import chance, nway_accuracy, win_probability
 from neuroclips_cli.metrics.pixel import PSNR_CAP_DB, psnr, ssim
-from neuroclips_cli.metrics.resample import frame_count, frame_indices
 from neuroclips_cli.metrics.retrieval import cosine_matrix
 from neuroclips_cli.metrics.statistics import bootstrap_interval
 from neuroclips_cli.signal.detrend import detrend, polynomial_basis, standardise, usable_columns

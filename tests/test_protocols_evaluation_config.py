@@ -8,9 +8,9 @@ import pytest
 
 import neuroclips_cli
 from neuroclips_cli import protocols
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.simulation.provenance import (
     FILMS,
     RECORD,
@@ -68,7 +68,7 @@ def test_an_embedded_network_never_judges_other_films(judge, by):
 
 
 def test_films_of_the_practice_world_are_known_by_their_content(tmp_path):
-    from neuroclips_cli.disk import write_json
+    from neuroclips_cli.io.atomic import write_json
 
     films = [tmp_path / "stimuli" / f"seg{number}.mp4" for number in (1, 2)]
     films[0].parent.mkdir()

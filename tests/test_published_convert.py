@@ -13,10 +13,10 @@ import tiny_backbones as tiny
 import torch
 from safetensors.torch import load_file, save_file
 
+from neuroclips_cli.backbones.conversion.files import read_weights
+from neuroclips_cli.backbones.conversion.kinds import convert as convert_weights
+from neuroclips_cli.backbones.conversion.kinds import guess
 from neuroclips_cli.backbones.loading import load_network
-from neuroclips_cli.backbones.published.files import read_weights
-from neuroclips_cli.backbones.published.kinds import convert as convert_weights
-from neuroclips_cli.backbones.published.kinds import guess
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.stages import convert

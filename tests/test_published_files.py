@@ -15,10 +15,10 @@ from convnext_weights import convnext_state
 from safetensors.torch import save_file
 
 from neuroclips_cli.backbones.clip import load_projector
+from neuroclips_cli.backbones.conversion import inert
+from neuroclips_cli.backbones.conversion.files import find_weights, read_weights
+from neuroclips_cli.backbones.conversion.unwrap import unwrap
 from neuroclips_cli.backbones.convnext import load_convnext
-from neuroclips_cli.backbones.published import inert
-from neuroclips_cli.backbones.published.files import find_weights, read_weights
-from neuroclips_cli.backbones.published.unwrap import unwrap
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
 

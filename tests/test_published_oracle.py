@@ -14,10 +14,10 @@ from parity.records import ROUNDINGS
 from parity.video import set_middle_heads
 from safetensors.torch import load_file, save_file
 
+from neuroclips_cli.backbones.conversion.files import read_weights
+from neuroclips_cli.backbones.conversion.kinds import convert
+from neuroclips_cli.backbones.conversion.parts import Part
 from neuroclips_cli.backbones.loading import load_network
-from neuroclips_cli.backbones.published.files import read_weights
-from neuroclips_cli.backbones.published.kinds import convert
-from neuroclips_cli.backbones.published.parts import Part
 
 SHARED = Path(os.environ.get("NEUROCLIPS_SHARED", Path(__file__).parents[1].parent / "shared"))
 FIXTURES = Path(os.environ.get("NEUROCLIPS_FIXTURES", SHARED / "fixtures")) / "generate"
@@ -66,7 +66,7 @@ def video(tmp_path_factory) -> Any:
     """The video denoiser and SparseCtrl, each converted, written and loaded as ours are."""
     from diffusers import MotionAdapter, SparseControlNetModel, UNet2DConditionModel
 
-    from neuroclips_cli.backbones.published.parts import diffusers_part
+    from neuroclips_cli.backbones.conversion.parts import diffusers_part
     from neuroclips_cli.backbones.video import combine, normalise_per_frame
 
     root = tmp_path_factory.mktemp("video")

@@ -11,13 +11,13 @@ import pytest
 import tiny_backbones as tiny
 import torch
 
-from neuroclips_cli.artifacts import Stage, open_stage, read_array, read_csv, read_json
-from neuroclips_cli.backbones import captioner, loading, unclip, vae, video
-from neuroclips_cli.config import Settings, load_settings
+from neuroclips_cli.backbones import captioner_blip2, loading, unclip, vae, video
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models import checkpoint
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.runs.stage import Stage, open_stage, read_array, read_csv, read_json
+from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import fuse, reconstruct
 from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior
 
@@ -198,7 +198,7 @@ def test_networks_are_loaded_once_and_let_go_when_their_part_ends(settings, monk
         alive_at[name] = [what for what, network in loaded if network() is not None]
         return fill(stage, name, *args)
 
-    for module in (loading, unclip, vae, video, captioner):
+    for module in (loading, unclip, vae, video, captioner_blip2):
         monkeypatch.setattr(module, "load_network", remember)
     monkeypatch.setattr(reconstruct, "fill_rows", note)
     reconstruct.run(settings)

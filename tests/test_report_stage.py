@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from neuroclips_cli import artifacts
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.comparison import paired_differences
 from neuroclips_cli.metrics.statistics import summarise
 from neuroclips_cli.reporting.comparison import ComparedRun
 from neuroclips_cli.reporting.distributions import histograms
 from neuroclips_cli.reporting.versus import versus
+from neuroclips_cli.runs.stage import open_stage, read_json
 from neuroclips_cli.stages import evaluate, report
 
 VOID = {"meta", "link", "img", "source", "br", "rect", "line", "polyline"}
@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
         evaluate.run(chosen, run="reconstruct-without-blurry")
         fake_run.write(chosen, run="reconstruct-control-mean-frame", noise=90)
         evaluate.run(chosen, run="reconstruct-control-mean-frame")
-        with artifacts.open_stage(chosen, "interpret", sections=[], inputs={}) as stage:
+        with open_stage(chosen, "interpret", sections=[], inputs={}) as stage:
             stage.write_csv("areas.csv", ["area", "voxels"], [["lower", 3], ["higher", 2]])
             with stage.atomic("weights.png") as path:
                 Image.new("RGB", (30, 20)).save(path)
@@ -199,7 +199,7 @@ def test_nothing_is_written_twice(folder):
     chosen = fake_run.settings(folder.parent.parent)
     report.run(chosen)
     assert (folder / "index.html").stat().st_mtime_ns == before
-    assert set(artifacts.read_json(folder / "manifest.json")["outputs"]) == {
+    assert set(read_json(folder / "manifest.json")["outputs"]) == {
         "index.html",
         "contact_sheet.png",
     }

@@ -90,7 +90,7 @@ def test_bundles_as_unpacked(make, preprocess):
 
 
 def test_captions_of_pictures_with_equal_names(make):
-    from neuroclips_cli.data.captioned import read_captioned
+    from neuroclips_cli.data.coco_captions import read_captioned
 
     root = make("captions-of-pictures-with-equal-names")
     images = read_captioned(root)

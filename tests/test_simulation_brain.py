@@ -15,7 +15,7 @@ from neuroclips_cli.simulation.attributes import KIND_ATTRIBUTES, scene_attribut
 from neuroclips_cli.simulation.features import CHANNELS, MOTION, feature_maps, shrink
 from neuroclips_cli.simulation.geometry import brain_models
 from neuroclips_cli.simulation.hemodynamics import double_gamma, response_matrix
-from neuroclips_cli.simulation.world import KINDS, MOTIONS, Film, Scene, render_scene
+from neuroclips_cli.simulation.synthetic_world import KINDS, MOTIONS, Film, Scene, render_scene
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "check_selection.py"
 

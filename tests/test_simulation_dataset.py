@@ -10,7 +10,7 @@ import pytest
 from simulation_world import GRAYORDINATES, copy_of, settings_for, simulated
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.lock import only_writer
+from neuroclips_cli.io.lock import only_writer
 from neuroclips_cli.simulation.films import film_writer
 from neuroclips_cli.stages import simulate
 

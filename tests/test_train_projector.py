@@ -11,10 +11,10 @@ from PIL import Image
 
 from neuroclips_cli.backbones.clip import load_projector
 from neuroclips_cli.cli import main as cli
-from neuroclips_cli.config import Settings, load_settings
-from neuroclips_cli.data.captioned import read_captioned
+from neuroclips_cli.data.coco_captions import read_captioned
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.simulation import world
+from neuroclips_cli.settings.load import Settings, load_settings
+from neuroclips_cli.simulation import synthetic_world
 from neuroclips_cli.stages import train_projector
 
 IMAGES = 240
@@ -27,12 +27,17 @@ def draw(folder: Path, images: int = IMAGES) -> Path:
     rng = np.random.default_rng(0)
     content: dict[str, list] = {"images": [], "annotations": []}
     for number in range(images):
-        scene = world.draw_scene(rng, 2.0)
-        frame = 255 - world.render_scene(scene, np.array([1.0]), 64)[0]  # strange to the CLIP
+        scene = synthetic_world.draw_scene(rng, 2.0)
+        frame = (
+            255 - synthetic_world.render_scene(scene, np.array([1.0]), 64)[0]
+        )  # strange to the CLIP
         wide = np.pad(frame, ((0, 0), (8, 8), (0, 0)), mode="edge")
         Image.fromarray(wide).save(folder / "train2017" / f"{number:06d}.png")
         content["images"].append({"id": 900 + number, "file_name": f"{number:06d}.png"})
-        for text in (world.caption(scene), world.caption(scene, with_motion=True)):
+        for text in (
+            synthetic_world.caption(scene),
+            synthetic_world.caption(scene, with_motion=True),
+        ):
             entry = {"id": len(content["annotations"]), "image_id": 900 + number}
             content["annotations"].append({**entry, "caption": f" {text}\n"})
     (folder / "annotations" / "captions_train2017.json").write_text(json.dumps(content))

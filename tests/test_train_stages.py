@@ -12,10 +12,10 @@ import torch
 from convnext_weights import convnext_state
 from safetensors.torch import load_file
 
-from neuroclips_cli import artifacts
-from neuroclips_cli.config import load_settings, replace_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
+from neuroclips_cli.runs.stage import open_stage, stage_state
+from neuroclips_cli.settings.load import load_settings, replace_settings
 from neuroclips_cli.stages import train_pr, train_sr
 
 CLIPS, FRAMES, VOXELS, TOKENS, DIM = 24, 3, 12, 4, 8
@@ -98,7 +98,7 @@ def settings(tmp_path):
 def _preprocess(settings, *, captions=True, segments=3):
     """Make a finished preprocess folder without any test array: training opens none."""
     rng = np.random.default_rng(0)
-    with artifacts.open_stage(settings, "preprocess", sections=(), inputs={}) as stage:
+    with open_stage(settings, "preprocess", sections=(), inputs={}) as stage:
         stage.write_array(
             "fmri_train.npy", rng.standard_normal((CLIPS, 2, VOXELS)).astype(np.float32)
         )
@@ -151,9 +151,9 @@ def test_second_run_is_up_to_date_and_targets_are_kept(settings, calls):
 def test_killed_train_pr_goes_on_and_ends_with_the_same_weights(settings, calls, monkeypatch):
     _preprocess(settings)
     undisturbed = (train_pr.run(settings) / "model.safetensors").read_bytes()
-    from neuroclips_cli.training import journal
+    from neuroclips_cli.training import metric_logger
 
-    write = journal.Journal.write
+    write = metric_logger.Journal.write
 
     def killed(self, phase, epoch, figures):
         if epoch == 2:
@@ -161,9 +161,9 @@ def test_killed_train_pr_goes_on_and_ends_with_the_same_weights(settings, calls,
         write(self, phase, epoch, figures)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(journal.Journal, "write", killed)
+        patch.setattr(metric_logger.Journal, "write", killed)
         train_pr.run(settings, overwrite=True)
-    assert artifacts.stage_state(settings, "train-pr")[0] == "interrupted"
+    assert stage_state(settings, "train-pr")[0] == "interrupted"
     folder = train_pr.run(settings)
     assert (folder / "model.safetensors").read_bytes() == undisturbed
     assert [line["epoch"] for line in _metrics(folder)] == [1, 2, 3]
@@ -191,7 +191,7 @@ def test_phases_one_after_the_other_equal_both_at_once(settings, calls):
     with pytest.raises(UserError, match="phase 1"):
         train_sr.run(settings, phase="prior", overwrite=True)
     train_sr.run(settings, phase="contrastive", overwrite=True)
-    assert artifacts.stage_state(settings, "train-sr")[0] == "interrupted"
+    assert stage_state(settings, "train-sr")[0] == "interrupted"
     folder = train_sr.run(settings, phase="prior")
     assert (folder / "model.safetensors").read_bytes() == at_once
 
@@ -199,15 +199,15 @@ def test_phases_one_after_the_other_equal_both_at_once(settings, calls):
 def test_captions_come_from_the_captioner_where_the_data_has_none(settings, calls):
     from pathlib import Path
 
-    from neuroclips_cli.stages import training_inputs
+    from neuroclips_cli.stages import _training_data
 
     _preprocess(settings, captions=False)
     train_sr.run(settings, phase="contrastive")
     assert "captions" in calls
-    clips = training_inputs.training_clips(
+    clips = _training_data.training_clips(
         Path(settings.run.workdir) / "sub-01" / "preprocess", settings.train_sr.validation_segments
     )
-    text = training_inputs.text_targets(settings, clips, "cpu")
+    text = _training_data.text_targets(settings, clips, "cpu")
     assert text.shape == (CLIPS, FRAMES, 6)  # of every frame, for the one that is the keyframe
 
 
@@ -286,7 +286,7 @@ def test_frames_of_another_size_than_the_metrics_can_be_learned(settings, calls)
 
 @pytest.mark.parametrize("stage", ["train-sr", "train-pr"])
 def test_a_trained_run_exported_and_imported_is_bit_identical(settings, calls, tmp_path, stage):
-    from neuroclips_cli.stages.exchange import export_run, import_run
+    from neuroclips_cli.stages._released_weights import export_run, import_run
 
     _preprocess(settings)
     changes = {"backbones.tokens": TOKENS, "backbones.token_dim": DIM, "semantics.token_rank": 0}
@@ -306,7 +306,7 @@ def test_a_trained_run_exported_and_imported_is_bit_identical(settings, calls, t
 
 
 def test_a_checkpoint_that_runs_code_is_refused_and_nothing_runs(tmp_path):
-    from neuroclips_cli.backbones.published.files import read_weights
+    from neuroclips_cli.backbones.conversion.files import read_weights
 
     class Sly:
         def __reduce__(self):
@@ -321,7 +321,7 @@ def test_a_checkpoint_that_runs_code_is_refused_and_nothing_runs(tmp_path):
 def test_training_begins_from_published_weights_without_another_subjects_ridge(
     settings, calls, tmp_path
 ):
-    from neuroclips_cli.models.published import export_published, write_last_pth
+    from neuroclips_cli.models.released.checkpoints import export_published, write_last_pth
     from neuroclips_cli.models.semantics import Semantics
 
     _preprocess(settings)

@@ -8,13 +8,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from neuroclips_cli.config import load_settings
-from neuroclips_cli.dryrun.training import build_semantics, contrastive_objective, prior_objective
 from neuroclips_cli.losses import Mix, draw_mix
+from neuroclips_cli.memory_estimate.training import (
+    build_semantics,
+    contrastive_objective,
+    prior_objective,
+)
 from neuroclips_cli.models.projector import TokenProjector
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.training import loop
 from neuroclips_cli.training.batches import BatchLoader
-from neuroclips_cli.training.optimiser import make_optimiser
+from neuroclips_cli.training.optimizer import make_optimiser
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder
 
 

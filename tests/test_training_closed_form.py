@@ -6,7 +6,12 @@ import numpy as np
 import torch
 
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.training.closed_form import begin_as_regression, cross_fit, install, padded
+from neuroclips_cli.training.cross_fitted_ridge import (
+    begin_as_regression,
+    cross_fit,
+    install,
+    padded,
+)
 
 TOKENS, DIM, VOXELS, CLIPS = 3, 4, 20, 60
 SEGMENTS = np.repeat(np.arange(6), CLIPS // 6)

@@ -10,16 +10,16 @@ import torch
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.perception import Perception
-from neuroclips_cli.schema import PerceptionSettings
+from neuroclips_cli.settings.schema import PerceptionSettings
+from neuroclips_cli.training.async_metrics import LateFigures
 from neuroclips_cli.training.checkpoints import Checkpoints
-from neuroclips_cli.training.journal import Journal
-from neuroclips_cli.training.late import LateFigures
 from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+from neuroclips_cli.training.metric_logger import Journal
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, repetition_mean
 from neuroclips_cli.training.split import split_segments
-from neuroclips_cli.training.targets import cached_captions, cached_rows, per_frame, target_key
+from neuroclips_cli.training.target_cache import cached_captions, cached_rows, per_frame, target_key
 from neuroclips_cli.training.validation import perception_figures
 
 SIZES = PerceptionSettings(

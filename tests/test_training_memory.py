@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.stages import dry_run, reconstruct, train_pr, train_sr
 from neuroclips_cli.training.memory import require_gpu_memory, training_bytes
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from neuroclips_cli.config import load_settings, replace_settings
-from neuroclips_cli.dryrun.training import train_semantics
+from neuroclips_cli.memory_estimate.training import train_semantics
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.settings.load import load_settings, replace_settings
+from neuroclips_cli.training.batch_sharding import share_dropout
+from neuroclips_cli.training.grad_cache import PiecedShare, backward_in_pieces, pieces_of
 from neuroclips_cli.training.objectives import ContrastiveObjective, PriorObjective
-from neuroclips_cli.training.pieces import PiecedShare, backward_in_pieces, pieces_of
-from neuroclips_cli.training.shares import share_dropout
 
 ROWS, VOXELS, TOKENS, DIM = 11, 12, 4, 8
 

@@ -7,13 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.models.head import FactorisedHead, begin_as_linear, make_head
 from neuroclips_cli.models.perception import make_perception
-from neuroclips_cli.models.recompute import recompute_activations
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.training.activation_checkpointing import recompute_activations
 from neuroclips_cli.training.checkpoints import Checkpoints, Progress
-from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 
 VOXELS = 30
 

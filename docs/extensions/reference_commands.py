@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from neuroclips_cli.cli.commands import COMMANDS, load
 from neuroclips_cli.cli.options import SHARED
-from neuroclips_cli.cli.registry import COMMANDS, load
 
 HEAD = """\
 Command line

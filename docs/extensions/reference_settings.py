@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any, get_args, get_origin
 
-from neuroclips_cli.config import Settings, keys, load_settings, sections
-from neuroclips_cli.schema import CHOICES, PROFILES, RANGES
+from neuroclips_cli.settings.load import Settings, keys, load_settings, sections
+from neuroclips_cli.settings.schema import CHOICES, PROFILES, RANGES
 from neuroclips_cli.stages.init import text as commented_settings
 
 HEAD = """\

@@ -17,7 +17,7 @@ from transformers import (
     OPTConfig,
 )
 
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 from . import tokenizer as words
 from .clip import VISION
@@ -101,7 +101,7 @@ def train(
 
     def loss_of() -> Tensor:
         images, index = sample()
-        texts = [world.caption(scene) for scene in pool.scenes(index.cpu().numpy())]
+        texts = [synthetic_world.caption(scene) for scene in pool.scenes(index.cpu().numpy())]
         encoded = tokenizer(texts, padding=True, return_tensors="pt").to(pool.device)
         images_first = queries.expand(len(texts), -1)
         ids = torch.cat([images_first, encoded.input_ids], dim=1)

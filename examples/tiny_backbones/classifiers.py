@@ -23,7 +23,7 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 from .clock import Clock
 from .files import save_half
@@ -99,7 +99,7 @@ def train_image(
     config = ViTConfig(
         **SHAPE,
         num_labels=60,
-        **_names(world.image_class_names()),
+        **_names(synthetic_world.image_class_names()),
     )
     model = ViTForImageClassification(config)
     if go_on:
@@ -111,7 +111,7 @@ def train_image(
     def loss_of() -> Tensor:
         images, index = sample()
         logits = model(pixel_values=_spoil(images)).logits.float()
-        return _loss(logits, labels[index, 0], labels[index, 1], len(world.COLOURS))
+        return _loss(logits, labels[index, 0], labels[index, 1], len(synthetic_world.COLOURS))
 
     size = {"height": 64, "width": 64}
     processor = ViTImageProcessor(size=size, image_mean=HALF, image_std=HALF)
@@ -135,7 +135,7 @@ def train_video(
         num_frames=6,
         tubelet_size=2,
         num_labels=60,
-        **_names(world.video_class_names()),
+        **_names(synthetic_world.video_class_names()),
     )
     model = VideoMAEForVideoClassification(config)
     if go_on:
@@ -149,7 +149,7 @@ def train_video(
         jitter = torch.randint(2, (batch, 6), device=pool.device)
         clips = to_unit(frames[index[:, None], (at + jitter).clamp(0, FRAMES - 1)])
         logits = model(pixel_values=_spoil(clips)).logits.float()
-        return _loss(logits, labels[index, 0], labels[index, 3], len(world.SETTINGS))
+        return _loss(logits, labels[index, 0], labels[index, 3], len(synthetic_world.SETTINGS))
 
     processor = VideoMAEImageProcessor(
         size={"shortest_edge": 64},

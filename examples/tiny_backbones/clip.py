@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 from . import tokenizer as words
 from .clock import Clock
@@ -51,7 +51,11 @@ class ClipTraining(nn.Module):
         self.clip.visual.output_tokens = True
         self.projector = nn.Parameter(torch.randn(WIDTH, EMBED) / WIDTH**0.5)
         self.patch_head = nn.Linear(WIDTH, COARSE * COARSE * 3)
-        self.sizes = [len(world.KINDS), len(world.COLOURS), len(world.SETTINGS)]
+        self.sizes = [
+            len(synthetic_world.KINDS),
+            len(synthetic_world.COLOURS),
+            len(synthetic_world.SETTINGS),
+        ]
         self.class_head = nn.Linear(WIDTH, sum(self.sizes))
 
     def go_on_from(self, folder: Path) -> None:
@@ -111,7 +115,7 @@ def train(
     def loss_of() -> Tensor:
         images, index = sample()
         scenes = pool.scenes(index.cpu().numpy())
-        texts = [world.caption(s, rng.random() < MOTION_CAPTIONS) for s in scenes]
+        texts = [synthetic_world.caption(s, rng.random() < MOTION_CAPTIONS) for s in scenes]
         ids = tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
         return training.loss(images, ids.to(pool.device), labels[index])
 

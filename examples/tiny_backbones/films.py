@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 FRAMES, FPS, SIZE = 16, 8, 64
 PER_TASK = 100
@@ -35,9 +35,9 @@ class Pool:
     labels: np.ndarray
     device: torch.device = torch.device("cpu")
 
-    def scenes(self, index: np.ndarray) -> list[world.Scene]:
+    def scenes(self, index: np.ndarray) -> list[synthetic_world.Scene]:
         """Return scenes that carry the labels of the chosen clips."""
-        return [world.Scene(*(int(v) for v in self.labels[i]), 8.0, 0) for i in index]
+        return [synthetic_world.Scene(*(int(v) for v in self.labels[i]), 8.0, 0) for i in index]
 
     def resident(self) -> Tensor:
         """Return all frames as a tensor on the device; on a CPU they stay in their file."""
@@ -52,9 +52,9 @@ def _render(task: tuple[int, Path, Path, int, int]) -> None:
     rng = np.random.default_rng(seed)
     frames, labels = (np.load(f, mmap_mode="r+") for f in (frames_file, labels_file))
     for i in range(begin, end):
-        scene = world.draw_scene(rng, float(rng.uniform(6, 10)))
+        scene = synthetic_world.draw_scene(rng, float(rng.uniform(6, 10)))
         onset = rng.uniform(0, scene.duration_s - FRAMES / FPS)
-        frames[i] = world.render_scene(scene, onset + np.arange(FRAMES) / FPS, SIZE)
+        frames[i] = synthetic_world.render_scene(scene, onset + np.arange(FRAMES) / FPS, SIZE)
         labels[i] = scene.kind, scene.colour, scene.motion, scene.setting
 
 

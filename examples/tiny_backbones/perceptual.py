@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 from .clock import Clock
 from .latents import FRAMES_WITH_TOKENS, Latents
@@ -24,7 +24,7 @@ from .loop import fit
 WIDTH = 96
 ATTRIBUTES = [0, 1, 3]
 DISTURBED = 0.4
-CLASSES = (len(world.KINDS), len(world.COLOURS), len(world.SETTINGS))
+CLASSES = (len(synthetic_world.KINDS), len(synthetic_world.COLOURS), len(synthetic_world.SETTINGS))
 
 
 def _block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:

@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from neuroclips_cli.backbones.captioner import load_captioner
+from neuroclips_cli.backbones.captioner_blip2 import load_captioner
 from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 from neuroclips_cli.backbones.video import VideoModels, load_video_models
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.generation import keyframe, video
-from neuroclips_cli.generation.seeds import clip_generators
 from neuroclips_cli.metrics import pixel
-from neuroclips_cli.simulation import world
+from neuroclips_cli.runtime.seeding import clip_generators
+from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.simulation import synthetic_world
 
 from . import unclip
 from .classifiers import FRAMES_3FPS
@@ -57,7 +57,7 @@ def clip_scores(pool: Pool, folder: Path) -> list[Row]:
     forward, backward = [], []
     for begin in range(0, len(pool.frames) - RETRIEVAL + 1, RETRIEVAL):
         index = np.arange(begin, begin + RETRIEVAL)
-        texts = np.array([world.caption(scene) for scene in pool.scenes(index)])
+        texts = np.array([synthetic_world.caption(scene) for scene in pool.scenes(index)])
         images = clip.image_embeddings(pool.frames[index, 7])
         likeness = images @ clip.text_embeddings(list(texts)).T
         forward.append(texts[likeness.argmax(1)] == texts)
@@ -72,12 +72,14 @@ def captioner_scores(pool: Pool, folder: Path) -> list[Row]:
     """Exact match, and whether each attribute is named."""
     said = load_captioner(str(folder / "captioner")).caption(pool.frames[:, 7])
     scenes = pool.scenes(np.arange(len(pool.frames)))
-    exact = [text == world.caption(scene) for text, scene in zip(said, scenes, strict=True)]
+    exact = [
+        text == synthetic_world.caption(scene) for text, scene in zip(said, scenes, strict=True)
+    ]
     rows = [("BLIP-2", "caption exactly right", _percent(np.array(exact)))]
     for name, words, field in (
-        ("kind", world.KINDS, "kind"),
-        ("colour", world.COLOURS, "colour"),
-        ("setting", world.SETTINGS, "setting"),
+        ("kind", synthetic_world.KINDS, "kind"),
+        ("colour", synthetic_world.COLOURS, "colour"),
+        ("setting", synthetic_world.SETTINGS, "setting"),
     ):
         right = [
             f" {words[getattr(scene, field)]} " in f" {text} "
@@ -94,8 +96,8 @@ def classifier_scores(pool: Pool, folder: Path) -> list[Row]:
     clip = load_video_classifier(str(folder / "video_classifier")).probabilities(
         pool.frames[:, FRAMES_3FPS]
     )
-    image_right = frame.argmax(-1) == [world.image_class(s) for s in scenes]
-    video_right = clip.argmax(-1) == [world.video_class(s) for s in scenes]
+    image_right = frame.argmax(-1) == [synthetic_world.image_class(s) for s in scenes]
+    video_right = clip.argmax(-1) == [synthetic_world.video_class(s) for s in scenes]
     return [
         ("ViT", "frame class of 60, top-1", _percent(image_right)),
         ("VideoMAE", "clip class of 60, top-1", _percent(video_right)),
@@ -143,15 +145,17 @@ def generated_scores(pool: Pool, folder: Path, count: int, device: str) -> list[
             load_scheduler(str(folder / "unclip"), keyframe.keyframe_scheduler()),
         )
         made[name] = keyframe.keyframe_images(models.vae, sampled, "none")
-        right = judge.probabilities(made[name]).argmax(-1) == [world.image_class(s) for s in scenes]
+        right = judge.probabilities(made[name]).argmax(-1) == [
+            synthetic_world.image_class(s) for s in scenes
+        ]
         ssim = pixel.ssim(made[name][None], frames[None, :, 0]).mean()
         rows.append(("unCLIP", f"frame class right from {name}", _percent(right)))
         rows.append(("unCLIP", f"SSIM from {name}", f"{ssim:.3f}"))
     said = load_captioner(str(folder / "captioner"), device).caption(made["decoded tokens"])
-    named = [world.caption(s) for s in scenes]
+    named = [synthetic_world.caption(s) for s in scenes]
     drawn = torch.from_numpy(encode_frames(models.vae, made["decoded tokens"]))
     guided = {
-        "text alone": ([world.caption(s, with_motion=True) for s in scenes], None, None),
+        "text alone": ([synthetic_world.caption(s, with_motion=True) for s in scenes], None, None),
         "true caption, first frame and softened clip": (named, soft, true[:, 0]),
         "decoded guidance": (said, blurry, drawn),
     }
@@ -189,18 +193,18 @@ def _clip_rows(
     name: str,
     made: np.ndarray,
     truth: np.ndarray,
-    scenes: list[world.Scene],
+    scenes: list[synthetic_world.Scene],
     judges: tuple[Any, Any],
 ) -> list[Row]:
     """Classes of clips and of their first, middle and last frames, and SSIM."""
     image, clip = judges
-    wanted = np.array([world.image_class(s) for s in scenes])
+    wanted = np.array([synthetic_world.image_class(s) for s in scenes])
     rows = []
     for where, frame in (("first", 0), ("middle", 7), ("last", -1)):
         right = image.probabilities(made[:, frame]).argmax(-1) == wanted
         rows.append(("text to video", f"class of {where} frame from {name}", _percent(right)))
     said = clip.probabilities(made[:, FRAMES_3FPS]).argmax(-1)
-    right = said == [world.video_class(s) for s in scenes]
+    right = said == [synthetic_world.video_class(s) for s in scenes]
     rows.append(("text to video", f"clip class right from {name}", _percent(right)))
     ssim = pixel.ssim(made[:, FRAMES_3FPS], truth[:, FRAMES_3FPS]).mean()
     rows.append(("text to video", f"SSIM from {name}", f"{ssim:.3f}"))

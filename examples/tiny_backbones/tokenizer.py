@@ -8,7 +8,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 CONTEXT = 16
 GENERIC = "a smooth video"
@@ -16,7 +16,12 @@ GENERIC = "a smooth video"
 
 def save(folder: Path) -> CLIPTokenizer:
     """Train the tokenizer on every caption and write it; the end token is the last id."""
-    words = " ".join(world.COLOURS + world.KINDS + world.MOTIONS + world.SETTINGS)
+    words = " ".join(
+        synthetic_world.COLOURS
+        + synthetic_world.KINDS
+        + synthetic_world.MOTIONS
+        + synthetic_world.SETTINGS
+    )
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)]

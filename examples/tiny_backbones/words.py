@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 from .tokenizer import GENERIC
 
-COUNTS = len(world.KINDS), len(world.COLOURS), len(world.MOTIONS), len(world.SETTINGS)
+COUNTS = (
+    len(synthetic_world.KINDS),
+    len(synthetic_world.COLOURS),
+    len(synthetic_world.MOTIONS),
+    len(synthetic_world.SETTINGS),
+)
 
 
 class Words:
@@ -35,9 +40,9 @@ class Words:
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        scenes = [world.Scene(*c, 8.0, 0) for c in itertools.product(*map(range, COUNTS))]
-        texts = [world.caption(s, with_motion=True) for s in scenes]
-        texts += [world.caption(s) for s in scenes if s.motion == 0]
+        scenes = [synthetic_world.Scene(*c, 8.0, 0) for c in itertools.product(*map(range, COUNTS))]
+        texts = [synthetic_world.caption(s, with_motion=True) for s in scenes]
+        texts += [synthetic_world.caption(s) for s in scenes if s.motion == 0]
         self.with_motion = len(scenes)
         self.generic, self.nothing = len(texts), len(texts) + 1
         texts += [GENERIC, ""]

@@ -13,11 +13,11 @@ from torch import nn
 from transformers import AutoTokenizer, GitForCausalLM
 from transformers.modeling_outputs import BaseModelOutput
 
+from neuroclips_cli.backbones.catalog import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.loading import freeze, load_network, load_pretrained, resolve
-from neuroclips_cli.backbones.needs import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.pixels import batches
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.precision import compute_in
+from neuroclips_cli.runtime.precision import compute_in
 
 
 class TokenConverter(nn.Module):

@@ -15,8 +15,8 @@ from neuroclips_cli.backbones.loading import freeze, require_here, resolve, unav
 from neuroclips_cli.backbones.pixels import Preprocess, batches
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.precision import compute_in
-from neuroclips_cli.tensors import read_tensors
+from neuroclips_cli.io.safetensors import read_tensors
+from neuroclips_cli.runtime.precision import compute_in
 
 PROJECTOR_FILE = "projector.safetensors"
 

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from transformers import ConvNextConfig, ConvNextModel
 
+from neuroclips_cli.backbones.conversion.files import read_weights
+from neuroclips_cli.backbones.conversion.unwrap import from_common_prefix
 from neuroclips_cli.backbones.loading import freeze
 from neuroclips_cli.backbones.pixels import batches, resize_frames, unit_pixels
-from neuroclips_cli.backbones.published.files import read_weights
-from neuroclips_cli.backbones.published.unwrap import from_common_prefix
 from neuroclips_cli.errors import UserError
 
 REDUCTION = 32

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neuroclips_cli.backbones.needs import wanted
-from neuroclips_cli.disk import MEBIBYTE, sha256
+from neuroclips_cli.backbones.catalog import wanted
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import MEBIBYTE, sha256
 
 Result = TypeVar("Result")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neuroclips_cli import disk
+from neuroclips_cli.io import atomic
 
 PIN = "neuroclips"
 """Name of the reference in the hub's cache that keeps the commit in use."""
@@ -47,7 +47,7 @@ def pinned(repository: str, kind: str = "model") -> str:
 
 def pin(repository: str, revision: str, kind: str = "model") -> None:
     """Settle on a commit."""
-    disk.write_text(cache_of(repository, kind) / "refs" / PIN, revision)
+    atomic.write_text(cache_of(repository, kind) / "refs" / PIN, revision)
 
 
 def cache_of(repository: str, kind: str = "model") -> Path:

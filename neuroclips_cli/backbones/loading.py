@@ -7,15 +7,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuroclips_cli.backbones.catalog import FILES
 from neuroclips_cli.backbones.hub_cache import cached_snapshot
-from neuroclips_cli.backbones.needs import FILES
-from neuroclips_cli.disk import tree_digest
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import tree_digest
 
 if TYPE_CHECKING:
     import torch
 
-    from neuroclips_cli.schema import BackboneSettings
+    from neuroclips_cli.settings.schema import BackboneSettings
 
 ASSETS = "assets:"
 
@@ -194,7 +194,7 @@ def load_network(
     """
     import torch
 
-    from neuroclips_cli.precision import compute_in
+    from neuroclips_cli.runtime.precision import compute_in
 
     word = "torch_dtype" if kind.__module__.startswith("diffusers") else "dtype"
     network = load_pretrained(kind, ref, use_safetensors=True, **{word: torch.float32}, **options)

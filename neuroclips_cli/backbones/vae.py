@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 
-from neuroclips_cli.backbones.batch import Batch
 from neuroclips_cli.backbones.loading import channels_last, load_network
 from neuroclips_cli.backbones.pixels import to_uint8, unit_pixels
+from neuroclips_cli.runtime.auto_batch import Batch
 
 Result = TypeVar("Result")
 

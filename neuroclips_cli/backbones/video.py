@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from neuroclips_cli.backbones.catalog import ADAPTER_FILE
 from neuroclips_cli.backbones.loading import (
     channels_last,
     freeze,
@@ -27,12 +28,11 @@ from neuroclips_cli.backbones.loading import (
     load_pretrained,
     resolve,
 )
-from neuroclips_cli.backbones.needs import ADAPTER_FILE
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.precision import compute_in
-from neuroclips_cli.schema import BackboneSettings
+from neuroclips_cli.runtime.precision import compute_in
+from neuroclips_cli.settings.schema import BackboneSettings
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import typer
 
 from neuroclips_cli import console
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.config import Settings, keys, sections
+from neuroclips_cli.settings.load import Settings, keys, sections
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.config import Settings
+from neuroclips_cli.settings.load import Settings
 
 NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct", "evaluate")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.config import Settings
+from neuroclips_cli.settings.load import Settings
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.settings.load import Settings
 
 NEEDS = ("preprocess", "train-pr", "train-sr")
 

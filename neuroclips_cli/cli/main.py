@@ -13,11 +13,12 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli import __version__, company, console
-from neuroclips_cli.cli import stopping
-from neuroclips_cli.cli.registry import LazyGroup
-from neuroclips_cli.disk import full_disk_message, is_full_disk
+from neuroclips_cli import __version__, console
+from neuroclips_cli.cli import signals
+from neuroclips_cli.cli.commands import LazyGroup
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import full_disk_message, is_full_disk
+from neuroclips_cli.runtime import distributed
 
 STOPPED = 130
 """Exit code after Ctrl-C; Typer returns it instead of the exception."""
@@ -64,7 +65,7 @@ def main() -> None:
 def guarded_run(arguments: list[str] | None = None) -> int:
     """Run one command, which signals end at a resumable point; return its exit code."""
     try:
-        with stopping.stoppable():
+        with signals.stoppable():
             return run(arguments)
     except KeyboardInterrupt:  # the signal came while the command was ending
         return _stopped(arguments)
@@ -74,12 +75,12 @@ def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         code = int(app(arguments, standalone_mode=False) or 0)
-        company.leave()
+        distributed.leave()
         return _stopped(arguments) if code == STOPPED else code
     except UserError as problem:
         console.error(str(problem))
         return 2
-    except company.Dismissed:
+    except distributed.Dismissed:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(arguments)
@@ -91,8 +92,8 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _stopped(arguments: list[str] | None) -> int:
     """Say how to go on after a signal."""
-    console.error(stopping.message(arguments))
-    return stopping.exit_code()
+    console.error(signals.message(arguments))
+    return signals.exit_code()
 
 
 def _explain(problem: Exception) -> int:
@@ -112,7 +113,7 @@ def _explain(problem: Exception) -> int:
             "choose a smaller batch size with --batch-size or --set, or another --device"
         )
         return 2
-    if company.lost(problem):
+    if distributed.lost(problem):
         console.error(
             "another process of this run has ended: look at its message; what is finished is kept, "
             "start the same command again, with as many processes as you like"

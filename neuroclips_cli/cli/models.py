@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from neuroclips_cli.cli.commands import COMMANDS
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.cli.registry import COMMANDS
-from neuroclips_cli.config import Settings
+from neuroclips_cli.settings.load import Settings
 
 Names = Annotated[
     list[str] | None,
@@ -64,9 +64,9 @@ def register(app: typer.Typer) -> None:
         overwrite: bool = False,
     ) -> None:
         """Take a trained reconstructor as the run's own, instead of training."""
-        from neuroclips_cli.stages import exchange
+        from neuroclips_cli.stages import _released_weights
 
-        exchange.import_run(settings, stage.value, file, entry=entry, overwrite=overwrite)
+        _released_weights.import_run(settings, stage.value, file, entry=entry, overwrite=overwrite)
 
     @command(models, "export", upstream=("preprocess", "train-pr", "train-sr"))
     def export(
@@ -76,9 +76,9 @@ def register(app: typer.Typer) -> None:
         overwrite: bool = False,
     ) -> None:
         """Write a trained reconstructor under the published names."""
-        from neuroclips_cli.stages import exchange
+        from neuroclips_cli.stages import _released_weights
 
-        exchange.export_run(settings, stage.value, file, overwrite=overwrite)
+        _released_weights.export_run(settings, stage.value, file, overwrite=overwrite)
 
     @command(models, "convert")
     def convert(

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from neuroclips_cli import company, console
-from neuroclips_cli.cli.registry import COMMANDS
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
+from neuroclips_cli.cli.commands import COMMANDS
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runtime import distributed
+from neuroclips_cli.settings.load import Settings
 
 
 class Key(str):
@@ -115,12 +116,12 @@ def command(
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            quiet = given["quiet"] or not company.is_first()
+            quiet = given["quiet"] or not distributed.is_first()
             console.configure(verbose=given["verbose"], quiet=quiet)
             if shared:
-                company.refuse_shards()
+                distributed.refuse_shards()
             else:
-                company.refuse(name)
+                distributed.refuse(name)
             flags = _flags(parameters, given)
             run_name = str(given.get("run") or "reconstruct")
             needed = [run_name if name == "reconstruct" else name for name in upstream]
@@ -138,7 +139,7 @@ def command(
 
 def _settings(stage: str, flags: Mapping[str, Any], upstream: Sequence[str]) -> Settings:
     """Return the settings in force, with what the run folder already settled."""
-    from neuroclips_cli.inheritance import settings_for
+    from neuroclips_cli.runs.inherit import settings_for
 
     return settings_for(stage, flags, upstream=upstream)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroclips_cli.cli.options import Key, command, setting
-from neuroclips_cli.config import Settings
+from neuroclips_cli.settings.load import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -41,7 +41,7 @@ def register(app: typer.Typer) -> None:
         overwrite: bool = False,
     ) -> None:
         if from_release is not None:
-            from neuroclips_cli.stages import from_release as released
+            from neuroclips_cli.stages import preprocess_released as released
 
             released.run(settings, from_release, overwrite=overwrite)
             return

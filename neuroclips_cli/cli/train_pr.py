@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from neuroclips_cli.cli.options import Key, command, setting
-from neuroclips_cli.config import Settings
+from neuroclips_cli.settings.load import Settings
 
 
 def register(app: typer.Typer) -> None:

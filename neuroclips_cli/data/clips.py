@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuroclips_cli.arrays import read_array
-from neuroclips_cli.data import panels
+from neuroclips_cli.data import side_by_side
 from neuroclips_cli.data.decoding import PictureReader
 from neuroclips_cli.data.frame_times import FrameTimes
 from neuroclips_cli.data.gif_file import is_gif, whole_scans
 from neuroclips_cli.data.pixel_range import Uint8Clips, find_range
-from neuroclips_cli.data.probe import SUFFIXES
+from neuroclips_cli.data.resample import ArrayClips, frame_count, frame_indices
+from neuroclips_cli.data.video_checks import SUFFIXES
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import is_leftover
+from neuroclips_cli.io.npy import read_array
 from neuroclips_cli.io.placeholders import require_content
-from neuroclips_cli.metrics.resample import ArrayClips, frame_count, frame_indices
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -321,7 +321,9 @@ class FolderClips:
 
     def cut(self, clip: int, frames: np.ndarray) -> np.ndarray:
         """Return this set's panel of a clip's frames."""
-        return frames if self.panel is None else panels.cut(frames, self.panel, self.paths[clip])
+        return (
+            frames if self.panel is None else side_by_side.cut(frames, self.panel, self.paths[clip])
+        )
 
 
 def open_clips(

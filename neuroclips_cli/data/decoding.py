@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.frame_times import FrameTimes
 from neuroclips_cli.data.gif_file import gif_pictures, is_gif
-from neuroclips_cli.data.probe import open_video
+from neuroclips_cli.data.resample import resize
+from neuroclips_cli.data.video_checks import open_video
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics.resample import resize
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.frame_times import FrameTimes
-from neuroclips_cli.data.probe import check_work
+from neuroclips_cli.data.video_checks import check_work
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:

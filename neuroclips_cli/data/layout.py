@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroclips_cli.data.probe import SUFFIXES
-from neuroclips_cli.disk import sha256
+from neuroclips_cli.data.video_checks import SUFFIXES
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import sha256
 from neuroclips_cli.io.folders import Tree, walk
 from neuroclips_cli.io.placeholders import what_to_fetch
 

@@ -11,9 +11,9 @@ from typing import IO
 
 import numpy as np
 
-from neuroclips_cli import disk
 from neuroclips_cli.data.clips import Clip, FolderClips
-from neuroclips_cli.metrics.resample import ClipShape, resize
+from neuroclips_cli.data.resample import ClipShape, resize
+from neuroclips_cli.io import atomic
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def load_clips(
                 frames = source.cut(clip, whole)
                 shapes[place].append(_shape(opened, frames))
                 chosen = resize(frames, size)
-                with disk.explain_full_disk(folder, chosen.nbytes * (count - clip)):
+                with atomic.explain_full_disk(folder, chosen.nbytes * (count - clip)):
                     scratches[place].write(np.ascontiguousarray(chosen).data)
                     scratches[place].flush()
                 lengths[place].append(len(chosen))

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.disk import read_json
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import read_json
 from neuroclips_cli.io.folders import is_leftover
 from neuroclips_cli.io.placeholders import require_content
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.data.release import ReleasedSplit
+from neuroclips_cli.data.released_tensors import ReleasedSplit
 from neuroclips_cli.data.runs import refuse_nonsense
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.quality import look, summarise

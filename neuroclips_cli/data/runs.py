@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import check_length, guarded, load
-from neuroclips_cli.data.known_header import KnownHeader
+from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.region_files import CORTEX
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
 from neuroclips_cli.data.volume_grid import in_words, same_grid

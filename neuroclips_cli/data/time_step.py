@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.schema import DataSettings
+from neuroclips_cli.settings.schema import DataSettings
 
 TOLERANCE_S = 1e-3
 """Steps that differ by less are equal: headers store them in single precision."""

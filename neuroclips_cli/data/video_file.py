@@ -17,7 +17,7 @@ from neuroclips_cli.data.frame_times import (
     rounding,
 )
 from neuroclips_cli.data.orientation import UPRIGHT
-from neuroclips_cli.data.probe import LONGEST_S, Video, check_claims, check_work, open_video
+from neuroclips_cli.data.video_checks import LONGEST_S, Video, check_claims, check_work, open_video
 from neuroclips_cli.errors import UserError
 
 NUMBERED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")

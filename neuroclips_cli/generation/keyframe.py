@@ -14,7 +14,7 @@ from neuroclips_cli.backbones.pixels import to_uint8
 from neuroclips_cli.backbones.vae import decode_pixels
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.alpha import parse_strength
-from neuroclips_cli.generation.seeds import draw
+from neuroclips_cli.runtime.seeding import draw
 
 OFFSET_NOISE = 0.04  # one number per image, as in the released sampler
 CONTRASTS = {"none": (0.5, 0.5), "released": (0.8, 0.2)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuroclips_cli.generation.seeds import draw
+from neuroclips_cli.runtime.seeding import draw
 
 if TYPE_CHECKING:
     from neuroclips_cli.models.semantics import Semantics

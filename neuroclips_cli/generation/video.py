@@ -15,7 +15,7 @@ import torch
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames
 from neuroclips_cli.backbones.video import VideoModels
 from neuroclips_cli.generation.alpha import start_latents
-from neuroclips_cli.generation.seeds import draw
+from neuroclips_cli.runtime.seeding import draw
 
 
 @dataclass(frozen=True)

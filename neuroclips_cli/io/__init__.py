@@ -1,1 +1,1 @@
-"""Files and folders as users have them."""
+"""Files: atomic writing, locks, checksums, arrays, tensors and text."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.runtime.precision import in_float32
 
 
 @in_float32

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from neuroclips_cli.precision import in_float32, to_device
+from neuroclips_cli.runtime.precision import in_float32, to_device
 
 
 @dataclass(frozen=True)

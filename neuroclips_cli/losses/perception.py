@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from neuroclips_cli.losses.contrastive import frame_info_nce, soft_contrastive_loss
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.runtime.precision import in_float32
 
 
 @in_float32

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from neuroclips_cli.metrics.resample import ClipShape, ClipSource, CutClips
+from neuroclips_cli.data.resample import ClipShape, ClipSource, CutClips
 
 
 class ShapedClips(ClipSource, Protocol):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli import parallel
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import pixel
+from neuroclips_cli.runtime import threads
 
 # pyramid scale, levels, window, iterations, neighbourhood, its deviation, flags: the usual call
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
@@ -39,7 +39,7 @@ def end_point_error(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     """
     pixel.check_pair(pred, gt)
     cv2 = load_opencv()
-    errors = parallel.in_order(lambda clip: _of_clip(cv2, pred[clip], gt[clip]), range(len(pred)))
+    errors = threads.in_order(lambda clip: _of_clip(cv2, pred[clip], gt[clip]), range(len(pred)))
     return np.array(list(errors), dtype=np.float64)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from neuroclips_cli import parallel
+from neuroclips_cli.runtime import threads
 
 WINDOW = 7
 STRIP = 64
@@ -57,7 +57,7 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     check_pair(pred, gt)
     if min(pred.shape[2:4]) < WINDOW:
         raise ValueError(f"SSIM needs {WINDOW} x {WINDOW} pixels or more, got {pred.shape[2:4]}")
-    rows = parallel.in_order(lambda clip: _ssim_of_clip(pred[clip], gt[clip]), range(len(pred)))
+    rows = threads.in_order(lambda clip: _ssim_of_clip(pred[clip], gt[clip]), range(len(pred)))
     return np.array(list(rows)).reshape(pred.shape[:2])
 
 
@@ -211,7 +211,7 @@ def _framewise(
     metric: Callable[[np.ndarray, np.ndarray], float], pred: np.ndarray, gt: np.ndarray
 ) -> np.ndarray:
     """Return a metric of every pair of frames (clips, frames), clips shared out to threads."""
-    rows = parallel.in_order(
+    rows = threads.in_order(
         lambda clip: [metric(a, b) for a, b in zip(pred[clip], gt[clip], strict=True)],
         range(len(pred)),
     )

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from neuroclips_cli import parallel
 from neuroclips_cli.metrics import pixel
+from neuroclips_cli.runtime import threads
 
 SIGMA, TRUNCATE = 1.5, 3.5
 EDGE = 5
@@ -58,7 +58,7 @@ def ssim(pred: np.ndarray, gt: np.ndarray, variant: str = "rgb-uniform7") -> np.
         least = 2 * EDGE + 1
         raise ValueError(f"SSIM needs {least} x {least} pixels or more, got {pred.shape[2:4]}")
     of_frame = _FRAME[variant]
-    rows = parallel.in_order(
+    rows = threads.in_order(
         lambda clip: [of_frame(a, b) for a, b in zip(pred[clip], gt[clip], strict=True)],
         range(len(pred)),
     )

@@ -34,7 +34,7 @@ class RidgeRegression(nn.Module):
 class ResidualMLP(nn.Module):
     """Pre-norm residual MLP blocks over the channels.
 
-    The released trunk (:class:`~neuroclips_cli.models.mixer.PublishedMixer`) adds a constant
+    The released trunk (:class:`~neuroclips_cli.models.released.mixer.PublishedMixer`) adds a constant
     only; here every block mixes all channels.
 
     Parameters

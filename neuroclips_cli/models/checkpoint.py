@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from neuroclips_cli import disk
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic
+from neuroclips_cli.io.safetensors import fitted, read_tensors
 from neuroclips_cli.models.perception import Perception, make_perception
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.schema import PerceptionSettings, SemanticsSettings
-from neuroclips_cli.tensors import fitted, read_tensors
+from neuroclips_cli.settings.schema import PerceptionSettings, SemanticsSettings
 
 WEIGHTS = "model.safetensors"
 
@@ -52,7 +52,7 @@ def _recorded(folder: Path, section: str) -> tuple[dict[str, Any], dict[str, Any
     """Sizes and setting section in the folder's manifest."""
     if not (folder / "manifest.json").is_file() or not (folder / WEIGHTS).is_file():
         raise UserError(f"{folder} holds no trained model: run the training command first")
-    manifest = disk.read_json(folder / "manifest.json")
+    manifest = atomic.read_json(folder / "manifest.json")
     settings = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in manifest["settings"][section].items()

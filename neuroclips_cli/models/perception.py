@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegression
 from neuroclips_cli.models.inception import InceptionExtension
-from neuroclips_cli.models.mixer import PublishedMixer
+from neuroclips_cli.models.released.mixer import PublishedMixer
 from neuroclips_cli.models.temporal_upsampling import TemporalUpsampling
-from neuroclips_cli.schema import PerceptionSettings
+from neuroclips_cli.settings.schema import PerceptionSettings
 
 if TYPE_CHECKING:
-    from neuroclips_cli.models.published_perception import PublishedPerception
+    from neuroclips_cli.models.released.perception import PublishedPerception
 
 PUBLISHED = "published"
 
@@ -30,7 +30,7 @@ def make_perception(
     if settings.network != PUBLISHED:
         return Perception(voxels, frames, settings, latent_shape)
     # Its layers are diffusers', which takes seconds to import.
-    from neuroclips_cli.models.published_perception import PublishedPerception
+    from neuroclips_cli.models.released.perception import PublishedPerception
 
     grid = _start_grid(settings, latent_shape)
     return PublishedPerception(voxels, frames, settings, grid, latent_shape[0])

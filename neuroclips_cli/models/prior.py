@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from neuroclips_cli.losses import prior_loss
 from neuroclips_cli.models.prior_transformer import EPSILON, TokenTransformer
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.runtime.precision import in_float32
 
 
 class NoiseSchedule(nn.Module):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.runtime.precision import in_float32
 
 _LOGIT_SCALE = 16.0
 _BUCKETS = 32

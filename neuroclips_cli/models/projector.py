@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.runtime.precision import in_float32
 
 
 class TokenProjector(nn.Module):

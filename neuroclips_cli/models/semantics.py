@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegression
 from neuroclips_cli.models.head import make_head
-from neuroclips_cli.models.mixer import PublishedMixer
 from neuroclips_cli.models.prior import DiffusionPrior
+from neuroclips_cli.models.released.mixer import PublishedMixer
 from neuroclips_cli.models.token_subspace import TokenSubspace
-from neuroclips_cli.schema import SemanticsSettings
+from neuroclips_cli.settings.schema import SemanticsSettings
 
 
 class SemanticsBackbone(ResidualMLP):

@@ -9,7 +9,7 @@ from importlib import resources
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.rules import PAIRS, SSIM_VARIANTS, Rules
-from neuroclips_cli.values import nearest
+from neuroclips_cli.settings.parse import nearest
 
 if sys.version_info >= (3, 11):
     import tomllib

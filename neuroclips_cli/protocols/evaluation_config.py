@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.protocols import AUTO, PRACTICE_WORLD, STANDARD, JudgeReferences, Protocol, load
+from neuroclips_cli.settings.load import Settings
 
 JUDGES = ("image_classifier", "video_classifier", "clip")
 """Attributes of `JudgeReferences`, and keys of ``[evaluate]`` that replace them."""

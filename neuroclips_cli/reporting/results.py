@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.metrics import flow, nway, perceptual, pixel, ssim_variants, suite
+from neuroclips_cli.metrics import evaluation, flow, nway, perceptual, pixel, ssim_variants
 from neuroclips_cli.metrics.common_time import UnequalPair
 from neuroclips_cli.metrics.identification import Retrieval
 from neuroclips_cli.metrics.rules import Rules
@@ -37,7 +37,7 @@ ABOUT = ("clip", "segment", "crosses_scene", "scene", "judges", "compared_s")
 
 def assemble(
     config: EvaluationConfig,
-    scores: suite.Scores,
+    scores: evaluation.Scores,
     found: Retrieval | None,
     scenes: tuple[Sequence[str], str] | None,
     left_out: str = "",
@@ -122,7 +122,7 @@ def assemble(
     return result
 
 
-def _monte_carlo(scores: suite.Scores, trials: int) -> dict[str, Any]:
+def _monte_carlo(scores: evaluation.Scores, trials: int) -> dict[str, Any]:
     """Return the sampled accuracies beside the exact ones.
 
     ``standard_error`` is that of the mean from drawing alone; ``published_deviation`` is what
@@ -164,7 +164,7 @@ def _protocol(config: EvaluationConfig, clips: int) -> dict[str, Any]:
         "frame_metrics": "mean over the frames of a clip, then over clips",
         "ci95": f"percentile bootstrap over clips, {config.bootstrap_samples} samples",
         "shuffles": config.shuffles,
-        "shuffles_of_pixel_metrics": suite.pixel_shuffles(clips, config.shuffles),
+        "shuffles_of_pixel_metrics": evaluation.pixel_shuffles(clips, config.shuffles),
     }
 
 
@@ -184,7 +184,7 @@ def _clip_pcc(rules: Rules) -> str:
     return said
 
 
-def by_cuts(scores: suite.Scores, crosses: Sequence[str]) -> dict[str, Any]:
+def by_cuts(scores: evaluation.Scores, crosses: Sequence[str]) -> dict[str, Any]:
     """Return means over the clips within one scene and over those that a film cut goes through.
 
     Parameters
@@ -215,7 +215,7 @@ def by_cuts(scores: suite.Scores, crosses: Sequence[str]) -> dict[str, Any]:
 
 def per_clip(
     config: EvaluationConfig,
-    scores: suite.Scores,
+    scores: evaluation.Scores,
     found: Retrieval | None,
     clips: Sequence[Mapping[str, str]],
     unequal: Sequence[UnequalPair] = (),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.simulation.features import BIN_S, COLOUR, FORM, GRID, MOTION
-from neuroclips_cli.simulation.world import COLOURS, KINDS, MOTIONS, SETTINGS, Film
+from neuroclips_cli.simulation.synthetic_world import COLOURS, KINDS, MOTIONS, SETTINGS, Film
 
 KIND_ATTRIBUTES = {
     # round, pointed, straight, hollow, animate, natural, symmetric, convex, playful, symbolic

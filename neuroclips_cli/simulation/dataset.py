@@ -11,10 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.disk import atomic_path, read_json, remove_leftovers, write_json, write_text
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.lock import only_writer
-from neuroclips_cli.schema import DataSettings, SimulateSettings
+from neuroclips_cli.io.atomic import (
+    atomic_path,
+    read_json,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
+from neuroclips_cli.io.lock import only_writer
+from neuroclips_cli.settings.schema import DataSettings, SimulateSettings
 from neuroclips_cli.simulation import films
 from neuroclips_cli.simulation.attributes import image_descriptors, scene_attributes
 from neuroclips_cli.simulation.features import (

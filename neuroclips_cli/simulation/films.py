@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.decoding import PictureReader
-from neuroclips_cli.data.probe import SUFFIXES
+from neuroclips_cli.data.video_checks import SUFFIXES
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.simulation import world
+from neuroclips_cli.simulation import synthetic_world
 
 FPS = 30
 _CHUNK_S = 20
@@ -52,7 +52,7 @@ class FilmPlan:
 
     name: str
     duration_s: float
-    film: world.Film | None = None
+    film: synthetic_world.Film | None = None
     pieces: tuple[Piece, ...] = ()
 
     @property
@@ -71,7 +71,7 @@ def world_plans(lengths_s: dict[str, float], seed: int) -> list[FilmPlan]:
     plans = []
     for name, duration in lengths_s.items():
         rng = np.random.default_rng([seed, zlib.crc32(f"film {name}".encode())])
-        plans.append(FilmPlan(name, duration, film=world.draw_film(rng, duration)))
+        plans.append(FilmPlan(name, duration, film=synthetic_world.draw_film(rng, duration)))
     return plans
 
 
@@ -144,7 +144,9 @@ def film_frames(plan: FilmPlan, size: int, every: int = 1) -> Iterator[NDArray[n
         start = 0.0
         while start < plan.duration_s - 1e-9:
             stop = min(start + _CHUNK_S, plan.duration_s)
-            yield world.render_film(plan.film, FPS / every, size, start_s=start, stop_s=stop)
+            yield synthetic_world.render_film(
+                plan.film, FPS / every, size, start_s=start, stop_s=stop
+            )
             start = stop
         return
     buffer: list[NDArray[np.uint8]] = []
@@ -216,11 +218,11 @@ def _scenes(plan: FilmPlan) -> Iterator[tuple[float, float, list[str]]]:
     ends = (*plan.film.starts_s[1:], plan.film.duration_s)
     for scene, start, end in zip(plan.film.scenes, plan.film.starts_s, ends, strict=True):
         known = [
-            world.KINDS[scene.kind],
-            world.COLOURS[scene.colour],
-            world.MOTIONS[scene.motion],
-            world.SETTINGS[scene.setting],
-            world.caption(scene),
+            synthetic_world.KINDS[scene.kind],
+            synthetic_world.COLOURS[scene.colour],
+            synthetic_world.MOTIONS[scene.motion],
+            synthetic_world.SETTINGS[scene.setting],
+            synthetic_world.caption(scene),
         ]
         yield start, end, known
 

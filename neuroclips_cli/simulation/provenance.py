@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from neuroclips_cli.disk import read_json, sha256
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import read_json, sha256
 
 RECORD = "simulation.json"
 FILMS = "practice_world_films"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.schema import DataSettings, SimulateSettings
+from neuroclips_cli.settings.schema import DataSettings, SimulateSettings
 from neuroclips_cli.signal.detrend import detrend
 from neuroclips_cli.signal.windows import film_window
 from neuroclips_cli.simulation import noise

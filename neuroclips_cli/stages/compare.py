@@ -9,15 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli import artifacts, console, disk
-from neuroclips_cli.config import Settings, replace_settings
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic
 from neuroclips_cli.metrics.comparison import paired_differences, shared_clips
 from neuroclips_cli.metrics.statistics import summarise
 from neuroclips_cli.reporting import comparison, formats, published, results
 from neuroclips_cli.reporting import subjects as subject_rows
 from neuroclips_cli.reporting.subjects import Figure, SubjectRun
-from neuroclips_cli.values import parse_subject
+from neuroclips_cli.runs.stage import read_csv, read_json, require_stage
+from neuroclips_cli.settings.load import Settings, replace_settings
+from neuroclips_cli.settings.parse import parse_subject
 
 FORMATS = {"terminal": "", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
 NO_MATTER = (
@@ -273,7 +275,7 @@ def _find(settings: Settings, word: str) -> tuple[str, Path]:
             return "/".join(folder.resolve().parts[-2 if inside else -1 :]), folder
     name = _evaluation(word)
     if name == "evaluate" or name.startswith("evaluate-"):
-        return word, artifacts.require_stage(settings, name, "compare")
+        return word, require_stage(settings, name, "compare")
     where = "holds no metrics.json" if path.is_dir() else "is neither a folder nor a run"
     raise UserError(
         f"{word} {where}: give the folder of an evaluation, or a name such as evaluate or "
@@ -293,9 +295,9 @@ def _read(settings: Settings, word: str) -> _Run:
     prefix = "shuffled_" if word.endswith(SHUFFLED) else ""
     name += SHUFFLED if prefix else ""
     record = folder / "manifest.json"
-    if record.is_file() and artifacts.read_json(record)["state"] != "done":
+    if record.is_file() and read_json(record)["state"] != "done":
         raise UserError(f"the evaluation in {folder} is unfinished: run neuroclips evaluate again")
-    result = artifacts.read_json(folder / "metrics.json")
+    result = read_json(folder / "metrics.json")
     if not isinstance(result, dict) or not {"metrics", "protocol"} <= result.keys():
         raise UserError(f"{folder / 'metrics.json'} is no result of neuroclips evaluate")
     table = folder / "per_clip.csv"
@@ -303,7 +305,7 @@ def _read(settings: Settings, word: str) -> _Run:
         raise UserError(
             f"{folder} lacks per_clip.csv, by which clips are paired: run neuroclips evaluate again"
         )
-    rows = artifacts.read_csv(table)
+    rows = read_csv(table)
     by_clip = {row.get("clip", ""): row for row in rows}
     if not rows or "" in by_clip or len(by_clip) < len(rows):
         raise UserError(
@@ -422,5 +424,5 @@ def _emit(
     if out is None:
         console.out(text)
     else:
-        disk.write_text(out, text)
+        atomic.write_text(out, text)
         console.info(f"comparison written to {out}")

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroclips_cli import artifacts, console
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
+from neuroclips_cli.data.resample import frame_count, frame_indices
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import baselines
-from neuroclips_cli.metrics.resample import frame_count, frame_indices
+from neuroclips_cli.runs.resumable import fill_rows
+from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require_stage
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.parse import nearest
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.stages import compare, evaluate, reconstruct
 from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior, FromTrueTokens
-from neuroclips_cli.stages.streamed import fill_rows
-from neuroclips_cli.values import nearest
 
 QUICK = {
     "nearest-training-clip": "the training clip whose scan correlates most with the test scan",
@@ -82,7 +83,7 @@ def run(
                 f"{', '.join(NAMES)}"
             )
     folders = {
-        stage: artifacts.require_stage(settings, stage, "controls")
+        stage: require_stage(settings, stage, "controls")
         for stage in ("preprocess", "reconstruct", "evaluate")
     }
     evaluated = []
@@ -103,7 +104,7 @@ def _make(settings: Settings, name: str, folders: dict[str, Path], overwrite: bo
     """Write the clips of a quick control in the shape of the reconstruction."""
     data, made = folders["preprocess"], folders["reconstruct"]
     extra = {"vae": settings.backbones.vae} if name == "vae" else {}
-    with artifacts.open_stage(
+    with open_stage(
         settings,
         f"{reconstruct.NAME}-control-{name}",
         sections=[],
@@ -113,9 +114,9 @@ def _make(settings: Settings, name: str, folders: dict[str, Path], overwrite: bo
     ) as stage:
         if stage.up_to_date:
             return
-        clips = artifacts.read_array(made / "clips.npy")
-        index = np.asarray(artifacts.read_array(made / "index.npy"))
-        fps = artifacts.read_json(made / "manifest.json")["settings"]["reconstruct"]["fps"]
+        clips = read_array(made / "clips.npy")
+        index = np.asarray(read_array(made / "index.npy"))
+        fps = read_json(made / "manifest.json")["settings"]["reconstruct"]["fps"]
         makers: dict[str, Callable[[Settings, Path, np.ndarray, np.ndarray], Compute]] = {
             "nearest-training-clip": _nearest_training_clip,
             "mean-frame": _mean_frame,
@@ -151,15 +152,15 @@ def _at_rate(compute: Compute, frames: int, fps: float, clip_s: float) -> Comput
 def _nearest_training_clip(
     settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray
 ) -> Compute:
-    train = mean_over_repetitions(artifacts.read_array(data / "fmri_train.npy"))
-    test = np.asarray(artifacts.read_array(data / "fmri_test.npy"))[index]
-    films = artifacts.read_array(data / "frames_train.npy")
+    train = mean_over_repetitions(read_array(data / "fmri_train.npy"))
+    test = np.asarray(read_array(data / "fmri_test.npy"))[index]
+    films = read_array(data / "frames_train.npy")
     found = baselines.nearest_scans(test, train)
     return lambda rows: np.stack([films[int(row)] for row in found[rows]])
 
 
 def _mean_frame(settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray) -> Compute:
-    frame = baselines.mean_frame(artifacts.read_array(data / "frames_train.npy"))
+    frame = baselines.mean_frame(read_array(data / "frames_train.npy"))
     still = np.broadcast_to(frame, (clips.shape[1], *frame.shape))
     return lambda rows: np.stack([still] * (rows.stop - rows.start))
 
@@ -175,7 +176,7 @@ def _frozen_keyframe(
         raise UserError(
             f"frozen-keyframe needs keyframes, and {made} has none: leave it out of --only"
         )
-    keyframes = artifacts.read_array(made / "keyframes.npy")
+    keyframes = read_array(made / "keyframes.npy")
     return lambda rows: np.repeat(keyframes[rows][:, None], clips.shape[1], axis=1)
 
 
@@ -184,7 +185,7 @@ def _through_vae(settings: Settings, data: Path, clips: np.ndarray, index: np.nd
     from neuroclips_cli.backbones.pixels import resize_frames
     from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 
-    films = artifacts.read_array(data / "frames_test.npy")
+    films = read_array(data / "frames_test.npy")
     vae = load_vae(settings.backbones.vae, choose_device(settings.run.device))
     size = clips.shape[2]
 
@@ -200,7 +201,7 @@ def _through_vae(settings: Settings, data: Path, clips: np.ndarray, index: np.nd
 
 def _generate(settings: Settings, name: str, folders: dict[str, Path], overwrite: bool) -> None:
     """Reconstruct from something else than the run's scans."""
-    record = artifacts.read_json(folders["reconstruct"] / "manifest.json")
+    record = read_json(folders["reconstruct"] / "manifest.json")
     clips = record["determined_by"]["extra"].get("clips") or None
     if name in MAKERS:
         reconstruct.run(settings, clips=clips, maker=(name, MAKERS[name]), overwrite=overwrite)
@@ -211,14 +212,14 @@ def _generate(settings: Settings, name: str, folders: dict[str, Path], overwrite
 
 def _other_scans(data: Path, name: str, seed: int) -> np.ndarray:
     """Return float32 (clips, voxels): what a generated control decodes."""
-    scans = np.asarray(artifacts.read_array(data / "fmri_test.npy"))
+    scans = np.asarray(read_array(data / "fmri_test.npy"))
     if name == "mean-fmri":
-        train = mean_over_repetitions(artifacts.read_array(data / "fmri_train.npy"))
+        train = mean_over_repetitions(read_array(data / "fmri_train.npy"))
         return np.broadcast_to(train.mean(axis=0), scans.shape)
     if name == "noise-fmri":
         return baselines.noise_scans(scans, seed)
     wanted = int(name.removeprefix("repetitions-"))
-    repetitions = artifacts.read_array(data / "fmri_test_repetitions.npy")
+    repetitions = read_array(data / "fmri_test_repetitions.npy")
     if repetitions.shape[1] < wanted:
         raise UserError(
             f"{name} needs {wanted} repetitions of the test films, and the data set has "

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroclips_cli import console, disk
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from neuroclips_cli.backbones.published.parts import Part
-    from neuroclips_cli.backbones.published.unwrap import Found
+    from neuroclips_cli.backbones.conversion.parts import Part
+    from neuroclips_cli.backbones.conversion.unwrap import Found
 
 FOLDERS = {
     "unclip": "unclip",
@@ -70,8 +71,8 @@ def run(
     UserError
         If the file is damaged, refused or of another kind, or the folder exists.
     """
+    from neuroclips_cli.backbones.conversion.kinds import convert, guess
     from neuroclips_cli.backbones.loading import quiet_libraries
-    from neuroclips_cli.backbones.published.kinds import convert, guess
 
     if kind and kind not in FOLDERS:
         raise UserError(f"--kind '{kind}' is unknown: choose one of {', '.join(FOLDERS)}")
@@ -85,11 +86,11 @@ def run(
     if folder.exists() and not overwrite:
         raise UserError(f"{folder} exists already: add --overwrite, or choose another with --out")
     parts = convert(weights, kind, _overrides(config), str(path))
-    with disk.atomic_path(folder) as temporary:
+    with atomic.atomic_path(folder) as temporary:
         for name, part in parts.items():
             _write(part, temporary / name)
         if source:
-            disk.write_json(temporary / "source.json", dict(source))
+            atomic.write_json(temporary / "source.json", dict(source))
     tensors = sum(len(part.weights) for part in parts.values())
     console.info(f"{path.name} is a file of kind {kind}: {tensors} tensors written to {folder}")
     return folder
@@ -97,7 +98,7 @@ def run(
 
 def find_trained(path: Path, entry: str = "") -> Found:
     """Read a checkpoint's weights, and say from which of its entries where that was a choice."""
-    from neuroclips_cli.backbones.published.files import find_weights
+    from neuroclips_cli.backbones.conversion.files import find_weights
 
     found = find_weights(path, entry)
     if found.averaged:
@@ -115,7 +116,7 @@ def _overrides(config: Path | None) -> dict[str, Any]:
         return {}
     if not config.is_file():
         raise UserError(f"there is no configuration {config}: correct --config")
-    content = disk.read_json(config)
+    content = atomic.read_json(config)
     if not isinstance(content, dict):
         raise UserError(f"{config} is no table of settings: give the network's config.json")
     return {key: value for key, value in content.items() if not key.startswith("_")}

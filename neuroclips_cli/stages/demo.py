@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from neuroclips_cli import console, disk
-from neuroclips_cli.config import FILE_NAME, Settings, replace_settings
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic
+from neuroclips_cli.settings.load import FILE_NAME, Settings, replace_settings
 from neuroclips_cli.stages import init
 
 FUSED_CLIPS = "0:24"
@@ -66,7 +67,7 @@ def _place(settings: Settings, folder: Path, overwrite: bool) -> Settings:
     """Put data set and results into the folder, with a settings file for commands run there."""
     inside = replace_settings(settings, {"run.dataset": "dataset", "run.workdir": "runs"})
     if overwrite or not (folder / FILE_NAME).exists():
-        disk.write_text(folder / FILE_NAME, init.text(inside))
+        atomic.write_text(folder / FILE_NAME, init.text(inside))
     places = {"run.dataset": str(folder / "dataset"), "run.workdir": str(folder / "runs")}
     return replace_settings(settings, places)
 

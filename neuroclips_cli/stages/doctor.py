@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from neuroclips_cli import artifacts, console
-from neuroclips_cli.config import Settings
-from neuroclips_cli.disk import human_size
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import human_size
+from neuroclips_cli.runs.stage import subject_label
+from neuroclips_cli.settings.load import Settings
 
 SPACE = {"tiny": 2e9, "paper": 100e9, "compact": 60e9}
 """Bytes of free disk below which the doctor warns: data arrays, target caches, checkpoints."""
@@ -161,8 +162,8 @@ def _dataset(settings: Settings) -> Check:
     folder = Path(settings.run.dataset)
     if not folder.is_dir():
         return Check("data set", "problem", f"{folder} is no folder", "mend --dataset")
+    from neuroclips_cli.data.input_checks import is_volumetric
     from neuroclips_cli.data.layout import find_layout
-    from neuroclips_cli.data.recordings import is_volumetric
     from neuroclips_cli.data.region_files import read_region_file, region_paths
 
     data, subject = settings.data, settings.run.subject
@@ -173,7 +174,7 @@ def _dataset(settings: Settings) -> Check:
     except UserError as error:
         return Check("data set", "problem", str(error), "see cc2017's layout in docs/")
     runs = sum(len(segment.runs) for segment in (*layout.train, *layout.test))
-    label = artifacts.subject_label(settings.run.subject)
+    label = subject_label(settings.run.subject)
     found = (
         f"{label}: {len(layout.train)} training and {len(layout.test)} test segments, {runs} runs"
     )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from neuroclips_cli import artifacts, company, console
+from neuroclips_cli import console
 from neuroclips_cli.backbones.loading import choose_device
-from neuroclips_cli.config import Settings
-from neuroclips_cli.disk import human_size
-from neuroclips_cli.dryrun.needs import Need
-from neuroclips_cli.dryrun.training import train_perception, train_semantics
-from neuroclips_cli.dryrun.walk import generate, walk
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.models.published import VOXELS
-from neuroclips_cli.precision import BFLOAT16, choose_precision
+from neuroclips_cli.io.atomic import human_size
+from neuroclips_cli.memory_estimate.needs import Need
+from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
+from neuroclips_cli.memory_estimate.walk import generate, walk
+from neuroclips_cli.models.released.checkpoints import VOXELS
+from neuroclips_cli.runs.stage import read_array, run_folder
+from neuroclips_cli.runtime import distributed
+from neuroclips_cli.runtime.precision import BFLOAT16, choose_precision
+from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.memory import device_memory, require_peak
 
 STAGES = 13
@@ -104,7 +106,7 @@ def require_training_memory(
 
 def _exchanged(need: Need) -> int:
     """Return the bytes of the copy of all gradients that several processes exchange."""
-    return need.gradients if company.size() > 1 else 0
+    return need.gradients if distributed.size() > 1 else 0
 
 
 def require_generation_memory(settings: Settings, device: str, voxels: int) -> None:
@@ -123,9 +125,9 @@ def _mixed(settings: Settings, device: str) -> bool:
 
 def voxels_of(settings: Settings) -> tuple[int, str]:
     """Return the length of a scan and where it is from: this run, or the paper's subject."""
-    scans = artifacts.run_folder(settings) / "preprocess" / "fmri_test.npy"
+    scans = run_folder(settings) / "preprocess" / "fmri_test.npy"
     if scans.is_file():
-        return artifacts.read_array(scans).shape[1], "of this run"
+        return read_array(scans).shape[1], "of this run"
     by_subject = {subject: voxels for voxels, subject in VOXELS.items()}
     voxels = by_subject.get(settings.run.subject, by_subject[1])
     return voxels, "as in the paper"

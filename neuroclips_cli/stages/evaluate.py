@@ -9,19 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli import artifacts, console, disk
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.clips import FolderClips, list_clips, open_clips
 from neuroclips_cli.data.loaded_clips import LoadedClips, load_clips
-from neuroclips_cli.data.panels import position
+from neuroclips_cli.data.resample import ArrayClips
+from neuroclips_cli.data.side_by_side import position
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics import suite
+from neuroclips_cli.io import atomic
+from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.metrics.common_time import Pairs
-from neuroclips_cli.metrics.resample import ArrayClips
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.reporting import results, tables
-from neuroclips_cli.stages import judging, pairing
+from neuroclips_cli.runs.stage import open_stage, read_array, read_csv, read_json, require_stage
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.stages import _clip_pairs, judging
 
 FUSED = "fuse"
 """The run whose clips are parts of fused chains (paper 3.4)."""
@@ -61,13 +63,13 @@ def run(
             "reconstruct-without-<keyframe|blurry> or reconstruct-captioner-git"
         )
     name = f"evaluate-{FUSED}" if run == FUSED else "evaluate" + run.removeprefix("reconstruct")
-    made = artifacts.require_stage(settings, run, name)
-    data = artifacts.require_stage(settings, "preprocess", name)
-    facts = artifacts.read_json(data / "manifest.json")["facts"]
+    made = require_stage(settings, run, name)
+    data = require_stage(settings, "preprocess", name)
+    facts = read_json(data / "manifest.json")["facts"]
     practice_world = bool(facts.get("practice_world"))
     config = evaluation_config(settings, practice_world=practice_world, scans=True)
     found = judging.find_judges(config)
-    with artifacts.open_stage(
+    with open_stage(
         settings,
         name,
         sections=["evaluate"],
@@ -86,7 +88,7 @@ def run(
             stage.write_json("metrics.json", result)
             stage.fact("clips", result["protocol"]["n"])
         folder = stage.folder
-    show(artifacts.read_json(folder / "metrics.json"), f"{folder.parent.name}: {run}")
+    show(read_json(folder / "metrics.json"), f"{folder.parent.name}: {run}")
     return folder
 
 
@@ -144,8 +146,8 @@ def run_pair(
     labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(pairs.names)
     about = [{"clip": name, **label} for name, label in zip(pairs.names, labels, strict=True)]
     header, rows = results.per_clip(config, scores, None, about, pairs.unequal)
-    disk.write_text(out / "per_clip.csv", results.as_csv(header, rows))
-    disk.write_json(out / "metrics.json", result)
+    atomic.write_text(out / "per_clip.csv", results.as_csv(header, rows))
+    atomic.write_json(out / "metrics.json", result)
     show(result, f"{pred} against {gt}")
     return out
 
@@ -169,11 +171,11 @@ class _RunClips:
 
 def _clips_of(made: Path, run: str) -> _RunClips:
     """Open the clips of a run; those of fused chains are cut out of them again."""
-    array = artifacts.read_array(made / "clips.npy")
+    array = read_array(made / "clips.npy")
     if run != FUSED:
-        index = np.asarray(artifacts.read_array(made / "index.npy"))
+        index = np.asarray(read_array(made / "index.npy"))
         return _RunClips(made, array, np.arange(len(array)), index)
-    chains = artifacts.read_csv(made / "chains.csv")
+    chains = read_csv(made / "chains.csv")
     frames = int(chains[0]["frames"])
     links = array.shape[1] // frames
     rows = np.array([int(row["chain"]) * links + int(row["position"]) for row in chains])
@@ -190,13 +192,13 @@ def _measure_run(
     made: _RunClips,
     data: Path,
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
-    frames = artifacts.read_array(data / "frames_test.npy")
-    record = artifacts.read_json(made.folder / "manifest.json")["settings"]["reconstruct"]
+    frames = read_array(data / "frames_test.npy")
+    record = read_json(made.folder / "manifest.json")["settings"]["reconstruct"]
     truth_fps = frames.shape[1] / config.clip_s
     config = config.at_rate_of(record["fps"], truth_fps)
-    table = [row for row in artifacts.read_csv(data / "clips.csv") if row["split"] == "test"]
+    table = [row for row in read_csv(data / "clips.csv") if row["split"] == "test"]
     chosen = [table[int(i)] for i in made.index]
-    pairs = pairing.pair_up(
+    pairs = _clip_pairs.pair_up(
         ArrayClips(made.array, made.rows, record["fps"], config.fps, config.size),
         ArrayClips(frames, made.index, truth_fps, config.fps, config.size),
         [row["clip"] for row in chosen],
@@ -223,9 +225,9 @@ def _judges(
     settings: Settings,
     config: EvaluationConfig,
     found: judging.JudgesAtHand,
-) -> suite.Judges:
+) -> evaluation.Judges:
     """Load the judges that are at hand."""
-    from neuroclips_cli.precision import choose_precision
+    from neuroclips_cli.runtime.precision import choose_precision
 
     device = _device(settings)
     precision = choose_precision(settings.run.precision, device)
@@ -241,12 +243,12 @@ def _device(settings: Settings) -> str:
 def _score(
     settings: Settings,
     config: EvaluationConfig,
-    judges: suite.Judges,
+    judges: evaluation.Judges,
     pairs: Pairs,
     scenes: tuple[list[str], str] | None,
-) -> suite.Scores:
+) -> evaluation.Scores:
     """Measure all pairs of clips; ``scenes`` are labels of the clips and what they stand for."""
-    plan = suite.Plan(
+    plan = evaluation.Plan(
         ways=config.ways,
         batch_size=config.batch_size,
         shuffles=config.shuffles,
@@ -256,15 +258,15 @@ def _score(
         also=judging.further_metrics(config, _device(settings)),
         scenes=tuple(scenes[0]) if scenes else None,
     )
-    with console.progress("measuring clips", suite.steps(len(pairs.names), plan)) as advance:
-        return suite.measure(pairs.pred, pairs.gt, judges, plan, advance)
+    with console.progress("measuring clips", evaluation.steps(len(pairs.names), plan)) as advance:
+        return evaluation.measure(pairs.pred, pairs.gt, judges, plan, advance)
 
 
 def _open_pairs(
     config: EvaluationConfig, pred: Path, gt: Path, out: Path, panels: str | None
 ) -> tuple[EvaluationConfig, Pairs]:
     """Match, decode and pair two sets of clips; return the configuration at their rate, too."""
-    left, right = pairing.match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
+    left, right = _clip_pairs.match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
     opened = [
         open_clips(
             path,
@@ -282,8 +284,8 @@ def _open_pairs(
     if slowest.fps != config.fps:
         config, sets = slowest, _decoded(slowest, opened, out)
     options = {"--pred": sets[0].shapes, "--gt": sets[1].shapes}
-    pairing.say_resampling(options, config.fps, config.size)
-    return config, pairing.pair_up(sets[0], sets[1], list(left), config.fps)
+    _clip_pairs.say_resampling(options, config.fps, config.size)
+    return config, _clip_pairs.pair_up(sets[0], sets[1], list(left), config.fps)
 
 
 def _decoded(

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.artifacts import (
+from neuroclips_cli.backbones.captioners import load_describer
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.generation.video_generator import GuidedVideo, write_videos
+from neuroclips_cli.protocols.evaluation_config import evaluation_config
+from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs.resumable import fill_rows
+from neuroclips_cli.runs.stage import (
     Stage,
     open_stage,
     read_array,
@@ -16,13 +22,7 @@ from neuroclips_cli.artifacts import (
     read_json,
     require_stage,
 )
-from neuroclips_cli.config import Settings
-from neuroclips_cli.errors import UserError
-from neuroclips_cli.protocols.evaluation_config import evaluation_config
-from neuroclips_cli.stages import space
-from neuroclips_cli.stages.captions import load_describer
-from neuroclips_cli.stages.guided import GuidedVideo, write_videos
-from neuroclips_cli.stages.streamed import fill_rows
+from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
     from neuroclips_cli.models.matcher import Matcher
@@ -54,7 +54,7 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
     UserError
         If ``reconstruct`` has not run, or made none of these clips.
     """
-    from neuroclips_cli.generation.selection import parse_clips
+    from neuroclips_cli.data.clip_selection import parse_clips
 
     inputs = {
         stage: require_stage(settings, stage, needed_by=NAME)
@@ -84,7 +84,7 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
         },
     ) as stage:
         if not stage.up_to_date:
-            stage.need_space(space.of_fuse(settings, len(rows)))
+            stage.need_space(disk_usage.of_fuse(settings, len(rows)))
             _Fusion(settings, stage, inputs, rows, index[rows], judges.image_classifier).run()
         return stage.folder
 
@@ -102,9 +102,9 @@ class _Fusion:
         classifier: str,
     ) -> None:
         from neuroclips_cli.backbones.clip import load_clip
-        from neuroclips_cli.backbones.desk import Desk
         from neuroclips_cli.backbones.loading import choose_device
-        from neuroclips_cli.precision import choose_precision
+        from neuroclips_cli.runtime.offload import Desk
+        from neuroclips_cli.runtime.precision import choose_precision
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.rows, self.numbers = rows, [int(number) for number in numbers]
@@ -180,7 +180,7 @@ class _Fusion:
         if all(row["scene"] for row in train):
             return np.array([row["scene"] for row in train])
         from neuroclips_cli.backbones.classifiers import load_image_classifier
-        from neuroclips_cli.precision import choose_precision
+        from neuroclips_cli.runtime.precision import choose_precision
 
         classifier = load_image_classifier(
             self.classifier,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuroclips_cli.artifacts import read_array
-from neuroclips_cli.stages.guided import write_videos
+from neuroclips_cli.generation.video_generator import write_videos
+from neuroclips_cli.runs.resumable import fill_rows, finished
+from neuroclips_cli.runs.stage import read_array
 from neuroclips_cli.stages.reconstruct import Reconstruction
-from neuroclips_cli.stages.streamed import fill_rows, finished
 
 
 class FromTheFilm(Reconstruction):
@@ -102,8 +102,8 @@ class FromThePrior(Reconstruction):
 
     def tokens(self) -> np.ndarray:
         """Return unconditioned draws of the prior, float16 (clips, tokens, dim)."""
-        from neuroclips_cli.generation.seeds import clip_generators
         from neuroclips_cli.generation.tokens import sample_without_scans
+        from neuroclips_cli.runtime.seeding import clip_generators
 
         backbones = self.settings.backbones
         semantics = self.semantics()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from neuroclips_cli import console, disk
-from neuroclips_cli.config import FILE_NAME, Settings, profile_text
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic
+from neuroclips_cli.settings.load import FILE_NAME, Settings, profile_text
 
 _HEAD = """\
 # Settings of neuroclips in this folder; `neuroclips config` shows what is in force and why.
@@ -50,7 +51,7 @@ def run(settings: Settings, *, folder: Path | str = ".", overwrite: bool = False
     path = Path(folder) / FILE_NAME
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists; edit it, or write it anew with --overwrite")
-    disk.write_text(path, text(settings))
+    atomic.write_text(path, text(settings))
     console.info(f"wrote {path} (profile {settings.run.profile})")
     if not settings.run.dataset:
         console.info("next: `neuroclips simulate DIR`, or put your data set into it as dataset")

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli import artifacts, console
-from neuroclips_cli.artifacts import Stage
-from neuroclips_cli.config import Settings
-from neuroclips_cli.data.maps import Geometry, read_geometry, write_maps
+from neuroclips_cli import console
+from neuroclips_cli.data.brain_maps import Geometry, read_geometry, write_maps
 from neuroclips_cli.data.region_files import CORTEX, read_region_file, region_paths
 from neuroclips_cli.data.regions import labels_of, on_grid, on_vertices, plain_name
 from neuroclips_cli.data.surfaces import FlatSurface, in_stated_order, read_flat, template
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics.regional import grouped, ratio, region_means
+from neuroclips_cli.metrics.roi import grouped, ratio, region_means
 from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
 from neuroclips_cli.reporting.flatmap import Panel, draw
 from neuroclips_cli.reporting.weight_panels import hemispheres, practice_world
-from neuroclips_cli.values import nearest
+from neuroclips_cli.runs.stage import Stage, open_stage, read_csv, require_stage
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.parse import nearest
 
 MODELS = {"perception": "train-pr", "semantics": "train-sr"}
 LOWER = ("V1", "V2", "V3", "V4")
@@ -97,11 +97,11 @@ def run(settings: Settings, choices: Choices | None = None, *, overwrite: bool =
     if not chosen.labels and (chosen.lower or chosen.higher):
         raise UserError("--lower and --higher name regions of a label file: give --labels too")
     inputs = {
-        stage: artifacts.require_stage(settings, stage, "interpret")
+        stage: require_stage(settings, stage, "interpret")
         for stage in ("preprocess", *MODELS.values())
     }
     truth = Path(settings.run.dataset) / f"subject{settings.run.subject}" / "ground_truth.npz"
-    with artifacts.open_stage(
+    with open_stage(
         settings,
         "interpret",
         sections=[],
@@ -296,7 +296,7 @@ def _surfaces(
 def _show(folder: Path) -> None:
     """Print lower against higher areas, and say where the maps are."""
     if (folder / "areas.csv").is_file():
-        rows = artifacts.read_csv(folder / "areas.csv")
+        rows = read_csv(folder / "areas.csv")
         columns = ("area", "voxels", "perception_scaled", "semantics_scaled", *MODELS)
         cells = [[row[name] for name in columns] for row in rows]
         console.table("Mean absolute ridge weights", columns, cells)

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuroclips_cli import artifacts, console
-from neuroclips_cli.backbones import local
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
+from neuroclips_cli.backbones import local_files
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics import captions, flow, suite
+from neuroclips_cli.metrics import captions, evaluation, flow
 from neuroclips_cli.metrics.controls import split_half_reliability
 from neuroclips_cli.metrics.identification import KeyframeTokens, Retrieval, retrieve
 from neuroclips_cli.metrics.pairwise import PairMetric
 from neuroclips_cli.metrics.perceptual import Lpips
 from neuroclips_cli.metrics.retrieval import NotFinite
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
+from neuroclips_cli.runs.stage import read_array, read_csv
+from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
     from neuroclips_cli.backbones.clip import ClipBackbone
@@ -58,7 +59,7 @@ def find_judges(config: EvaluationConfig) -> JudgesAtHand:
         If a judge that the user named is not there.
     """
     problems = {
-        judge: local.find(PULLED_AS[judge], reference)[1]
+        judge: local_files.find(PULLED_AS[judge], reference)[1]
         for judge, reference in config.judge_names.items()
     }
     for judge in config.chosen_judges:
@@ -95,7 +96,7 @@ def _left_out(config: EvaluationConfig, missing: Sequence[str]) -> str:
 
 def load_judges(
     config: EvaluationConfig, present: Sequence[str], device: str, precision: str
-) -> suite.Judges:
+) -> evaluation.Judges:
     """Load the networks that judge.
 
     Parameters
@@ -132,7 +133,7 @@ def load_judges(
                 f"the classifier '{names[key]}' knows {classifier.classes} classes, too few for a "
                 f"{most}-way test: lower ways in [evaluate] of neuroclips.toml"
             )
-    return suite.Judges(image=image, video=video, clip=clip)
+    return evaluation.Judges(image=image, video=video, clip=clip)
 
 
 def further_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetric]:
@@ -148,11 +149,11 @@ def further_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetr
 
 def with_captions(
     config: EvaluationConfig,
-    scores: suite.Scores,
+    scores: evaluation.Scores,
     made: Path,
     chosen: Sequence[Mapping[str, str]],
-    judges: suite.Judges,
-) -> suite.Scores:
+    judges: evaluation.Judges,
+) -> evaluation.Scores:
     """Add the caption similarity where every clip has a decoded and a true caption.
 
     Raises
@@ -163,7 +164,7 @@ def with_captions(
     path, embed = made / "captions.csv", getattr(judges.clip, "text_embeddings", None)
     if embed is None or not path.exists() or not all(row.get("caption") for row in chosen):
         return scores
-    decoded = {row["clip"]: row["caption"] for row in artifacts.read_csv(path)}
+    decoded = {row["clip"]: row["caption"] for row in read_csv(path)}
     if decoded.keys() != {row["clip"] for row in chosen}:
         raise UserError(
             f"{path} holds {len(decoded)} captions, and the run has {len(chosen)} other clips: run "
@@ -186,7 +187,7 @@ def retrieval(
     made: Path,
     frames: np.ndarray,
     index: np.ndarray,
-    judges: suite.Judges,
+    judges: evaluation.Judges,
     device: str,
 ) -> Retrieval | None:
     """Measure retrieval where the run kept tokens; None where it did not."""
@@ -202,7 +203,7 @@ def retrieval(
     try:
         with console.progress("measuring retrieval", len(index)) as advance:
             return retrieve(
-                artifacts.read_array(path),
+                read_array(path),
                 KeyframeTokens(
                     frames, index, clip.in_space(settings.semantics.token_space), advance
                 ),
@@ -219,13 +220,13 @@ def retrieval(
 
 
 def token_clip(
-    settings: Settings, config: EvaluationConfig, judges: suite.Judges, device: str
+    settings: Settings, config: EvaluationConfig, judges: evaluation.Judges, device: str
 ) -> ClipBackbone | Any | None:
     """Return the CLIP whose tokens were decoded, whoever judges the frames; None if it is gone."""
     reference = settings.backbones.clip
     if judges.clip is not None and reference == config.judges.clip:
         return judges.clip
-    _, problem = local.find("clip", reference)
+    _, problem = local_files.find("clip", reference)
     if problem:
         console.warn(
             f"retrieval is left out, since the CLIP whose tokens were decoded ({reference}) is not "
@@ -233,14 +234,14 @@ def token_clip(
         )
         return None
     from neuroclips_cli.backbones.clip import load_clip
-    from neuroclips_cli.precision import choose_precision
+    from neuroclips_cli.runtime.precision import choose_precision
 
     return load_clip(reference, device, choose_precision(settings.run.precision, device))
 
 
 def noise_ceiling(data: Path) -> dict[str, Any]:
     """Return how well the test scans repeat."""
-    facts = split_half_reliability(artifacts.read_array(data / "fmri_test_repetitions.npy"))
+    facts = split_half_reliability(read_array(data / "fmri_test_repetitions.npy"))
     return {
         "split_half_r": None if isnan(facts["split_half_r"]) else facts["split_half_r"],
         "spearman_brown_r": None if isnan(facts["spearman_brown_r"]) else facts["spearman_brown_r"],

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones import hub, hub_cache, local
+from neuroclips_cli.backbones import hub, hub_cache, local_files
+from neuroclips_cli.backbones.catalog import FILES, ORIGINS, REPOSITORIES, Origin
 from neuroclips_cli.backbones.loading import ASSETS, hub_parts
-from neuroclips_cli.backbones.needs import FILES, ORIGINS, REPOSITORIES, Origin
-from neuroclips_cli.config import Settings
-from neuroclips_cli.disk import human_size
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import human_size
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.parse import nearest
 from neuroclips_cli.simulation.provenance import is_practice_world
 from neuroclips_cli.stages.judging import PULLED_AS
-from neuroclips_cli.values import nearest
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ def _pull_origin(one: Backbone, origins: dict[str, str], update: bool) -> None:
         origins[str(out)] = ""
     elif known:
         raise UserError(known)
-    folder = local.folder_of(one.reference, "")
-    problem = local.problem_of(one.name, folder) if folder else "missing"
+    folder = local_files.folder_of(one.reference, "")
+    problem = local_files.problem_of(one.name, folder) if folder else "missing"
     if problem:
         raise UserError(
             f"{origin.file} was converted to {out}, which does not make {one.reference} complete "
@@ -195,7 +195,7 @@ def find_backbones(settings: Settings, names: Sequence[str] = ()) -> Iterator[Ba
     for name in names or FILES:
         reference = judges[name] if name in judges else getattr(settings.backbones, name)
         if reference:
-            yield Backbone(name, reference, *local.find(name, reference))
+            yield Backbone(name, reference, *local_files.find(name, reference))
 
 
 def _judges(settings: Settings) -> EvaluationConfig:
@@ -220,7 +220,7 @@ def _repository(reference: str, name: str) -> str:
 def _size(one: Backbone) -> str:
     """Size on disk, else what is known of the download."""
     if one.folder and not one.problem:
-        return human_size(local.size_of(one.name, one.folder))
+        return human_size(local_files.size_of(one.name, one.folder))
     if one.name == "tokenizer":
         return "about 2 MB"
     known = REPOSITORIES.get(_repository(one.reference, one.name))

@@ -12,21 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli import console, parallel
-from neuroclips_cli.artifacts import Stage, open_stage, run_folder
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
-from neuroclips_cli.data.checked import Checked
+from neuroclips_cli.data.input_checks import Recordings, is_volumetric, open_recordings
 from neuroclips_cli.data.layout import Layout, Segment, find_layout
-from neuroclips_cli.data.recordings import Recordings, is_volumetric, open_recordings
+from neuroclips_cli.data.quality_checks import Checked
 from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
 from neuroclips_cli.data.stimuli import clip_frames
 from neuroclips_cli.data.time_step import require_one_volume_per_clip
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.schema import DataSettings
+from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs.stage import Stage, open_stage, run_folder
+from neuroclips_cli.runtime import threads
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal.windows import delay_in_volumes
 from neuroclips_cli.simulation.provenance import shows_practice_world
-from neuroclips_cli.stages import space
 
 if TYPE_CHECKING:
     from neuroclips_cli.data.runs import Run
@@ -106,7 +107,7 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
         if not stage.up_to_date:
             source = _open_source(layout, settings, regions)
             stage.need_space(
-                space.of_preprocess(settings, source.sizes(), len(source.first.columns))
+                disk_usage.of_preprocess(settings, source.sizes(), len(source.first.columns))
             )
             _preprocess(stage, source, dataset)
     return run_folder(settings) / "preprocess"
@@ -181,7 +182,7 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
     with console.progress("reproducibility", runs, unit="run") as advance:
         score = partial(_score, source, delay)
         for segment, (z, good, found) in zip(
-            layout.train, parallel.in_order(score, layout.train), strict=True
+            layout.train, threads.in_order(score, layout.train), strict=True
         ):
             for repetition, findings in found.items():
                 source.checked.run(source.open(segment, repetition)[0].path, findings, len(usable))
@@ -272,7 +273,7 @@ def _report_selection(
 def _write_selection(
     stage: Stage, source: _Source, selection: Selection, usable: NDArray[np.bool_]
 ) -> None:
-    from neuroclips_cli.data.maps import write_maps
+    from neuroclips_cli.data.brain_maps import write_maps
 
     columns = source.first.columns
     with stage.atomic("selection.npz") as path:
@@ -371,7 +372,7 @@ def _fill_responses(
     lost: dict[str, int] = {}
     rows = {segment.name: where for segment, where in _rows(source, split)}
     todo = [(segment, r) for segment in source.segments(split) for r in segment.runs]
-    results = parallel.in_order(partial(_responses, source, selected, delay), todo)
+    results = threads.in_order(partial(_responses, source, selected, delay), todo)
     for (segment, repetition), (z, without, found) in zip(todo, results, strict=True):
         if found:
             path = source.open(segment, repetition)[0].path
@@ -430,7 +431,7 @@ def _decode_films(
             frames[row] = clip
         return rows.stop - rows.start
 
-    for clips in parallel.in_order(decode, films, stop=stop):
+    for clips in threads.in_order(decode, films, stop=stop):
         advance(clips)
 
 

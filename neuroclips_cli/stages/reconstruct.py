@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.artifacts import Stage, open_stage, read_array, require_stage
+from neuroclips_cli.backbones.captioners import load_describer, require_captioner
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
-from neuroclips_cli.config import Settings
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages import space
-from neuroclips_cli.stages.captions import load_describer, require_captioner
-from neuroclips_cli.stages.guided import GuidedVideo, write_videos
-from neuroclips_cli.stages.streamed import fill_rows, fill_texts, finished
+from neuroclips_cli.generation.video_generator import GuidedVideo, write_videos
+from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs.resumable import fill_rows, fill_texts, finished
+from neuroclips_cli.runs.stage import Stage, open_stage, read_array, require_stage
+from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ def run(
         If a needed stage or backbone is missing, or an option has no meaning.
     """
     from neuroclips_cli.backbones.loading import revisions
-    from neuroclips_cli.generation.selection import parse_clips
+    from neuroclips_cli.data.clip_selection import parse_clips
 
     if without not in (None, *WITHOUT):
         raise UserError(f"--without '{without}' is unknown: write keyframe or blurry.")
@@ -109,7 +109,7 @@ def run(
         extra=extra,
     ) as stage:
         if not stage.up_to_date:
-            stage.need_space(space.of_reconstruct(settings, len(numbers), without))
+            stage.need_space(disk_usage.of_reconstruct(settings, len(numbers), without))
             kind = maker[1] if maker else Reconstruction
             kind(settings, stage, inputs, fmri[numbers], numbers).run(without)
         return stage.folder
@@ -127,7 +127,7 @@ class Reconstruction:
         numbers: list[int],
     ) -> None:
         from neuroclips_cli.backbones.loading import choose_device
-        from neuroclips_cli.precision import choose_precision
+        from neuroclips_cli.runtime.precision import choose_precision
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.fmri, self.numbers = fmri, numbers
@@ -173,7 +173,7 @@ class Reconstruction:
         from neuroclips_cli.backbones.pixels import resize_frames
         from neuroclips_cli.backbones.vae import decode_latents, load_vae
         from neuroclips_cli.models.checkpoint import load_perception
-        from neuroclips_cli.precision import compute_in
+        from neuroclips_cli.runtime.precision import compute_in
 
         data = self.settings.data
         frames, size = data.frames_per_clip, data.frame_size
@@ -199,8 +199,8 @@ class Reconstruction:
             return there
         import torch
 
-        from neuroclips_cli.generation.seeds import clip_generators
         from neuroclips_cli.generation.tokens import sample_tokens
+        from neuroclips_cli.runtime.seeding import clip_generators
 
         backbones = self.settings.backbones
         semantics = self.semantics()
@@ -224,7 +224,7 @@ class Reconstruction:
     def semantics(self) -> Semantics:
         """Load the Semantics Reconstructor, to be called by itself or by its prior."""
         from neuroclips_cli.models.checkpoint import load_semantics
-        from neuroclips_cli.precision import compute_in
+        from neuroclips_cli.runtime.precision import compute_in
 
         semantics = load_semantics(self.inputs["train-sr"]).to(self.device).eval()
         compute_in(self.precision, semantics.diffusion_prior.net, store=False)
@@ -249,7 +249,7 @@ class Reconstruction:
             keyframe_scheduler,
             sample_latents,
         )
-        from neuroclips_cli.generation.seeds import clip_generators
+        from neuroclips_cli.runtime.seeding import clip_generators
 
         chosen, size = self.settings.reconstruct, self.settings.data.frame_size
         token_space = self.settings.semantics.token_space

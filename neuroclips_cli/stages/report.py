@@ -8,13 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli import artifacts, console
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.reporting import clips as shown
 from neuroclips_cli.reporting.comparison import ComparedRun
+from neuroclips_cli.reporting.contact_sheet import contact_sheet
 from neuroclips_cli.reporting.html import BrainMaps, ReportContent, render
-from neuroclips_cli.reporting.sheet import contact_sheet
+from neuroclips_cli.runs.stage import (
+    open_stage,
+    read_array,
+    read_csv,
+    read_json,
+    require_stage,
+    run_folder,
+    stage_state,
+)
+from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import compare, controls
 
 SHOWN_CHAINS = 6
@@ -54,17 +63,15 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
         controls and brain maps are shown where they are there.
     """
     inputs = {
-        stage: artifacts.require_stage(settings, stage, "report")
+        stage: require_stage(settings, stage, "report")
         for stage in ("preprocess", "reconstruct", "evaluate")
     }
-    home = artifacts.run_folder(settings)
+    home = run_folder(settings)
     found = [path.name for kind in (*VARIANTS, CONTROL) for path in home.glob(f"{kind}*")]
     for stage in ("fuse", "interpret", *sorted(found)):
-        if artifacts.stage_state(settings, stage)[0] == "done":
+        if stage_state(settings, stage)[0] == "done":
             inputs[stage] = home / stage
-    with artifacts.open_stage(
-        settings, "report", sections=[], inputs=inputs, overwrite=overwrite
-    ) as stage_:
+    with open_stage(settings, "report", sections=[], inputs=inputs, overwrite=overwrite) as stage_:
         if not stage_.up_to_date:
             content = _collect(settings, inputs)
             stage_.write_text("index.html", render(content))
@@ -77,10 +84,10 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
 
 
 def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
-    record = artifacts.read_json(inputs["reconstruct"] / "manifest.json")
-    evaluated = artifacts.read_json(inputs["evaluate"] / "manifest.json")
+    record = read_json(inputs["reconstruct"] / "manifest.json")
+    evaluated = read_json(inputs["evaluate"] / "manifest.json")
     data = record["settings"]["data"]
-    frames = artifacts.read_array(inputs["preprocess"] / "frames_test.npy")
+    frames = read_array(inputs["preprocess"] / "frames_test.npy")
     scores = _scores(inputs["evaluate"])
     shuffled = _scores(inputs["evaluate"], "shuffled_")
     names = [name for name in map(CONTROL.__add__, controls.NAMES) if name in inputs]
@@ -91,7 +98,7 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
     there = (ablated, names, brain, chains)
     return ReportContent(
         title=inputs["evaluate"].parent.name,
-        result=artifacts.read_json(inputs["evaluate"] / "metrics.json"),
+        result=read_json(inputs["evaluate"] / "metrics.json"),
         scores=scores,
         shuffled=shuffled,
         ablations=ablated,
@@ -134,7 +141,7 @@ def _brain(inputs: Mapping[str, Path]) -> BrainMaps | None:
     picture, areas = (inputs["interpret"] / name for name in ("weights.png", "areas.csv"))
     return BrainMaps(
         np.asarray(Image.open(picture).convert("RGB")) if picture.exists() else None,
-        artifacts.read_csv(areas) if areas.exists() else [],
+        read_csv(areas) if areas.exists() else [],
     )
 
 
@@ -142,11 +149,11 @@ def _clips(
     inputs: Mapping[str, Path], frames: np.ndarray, scores: Mapping[str, np.ndarray]
 ) -> list[shown.ShownClip]:
     folder = inputs["reconstruct"]
-    made = artifacts.read_array(folder / "clips.npy")
-    index = artifacts.read_array(folder / "index.npy")
+    made = read_array(folder / "clips.npy")
+    index = read_array(folder / "index.npy")
     blurry, keyframes = (_optional(folder / f"{name}.npy") for name in ("blurry", "keyframes"))
     captions = _captions(folder / "captions.csv")
-    table = artifacts.read_csv(inputs["preprocess"] / "clips.csv")
+    table = read_csv(inputs["preprocess"] / "clips.csv")
     truth = {int(row["clip"]): row.get("caption", "") for row in table if row["split"] == "test"}
     order = shown.select(shown.combined_score(scores))
     return [
@@ -167,10 +174,10 @@ def _clips(
 
 def _scores(folder: Path, prefix: str = "") -> dict[str, np.ndarray]:
     """Return the metrics of every clip, as ``per_clip.csv`` has them; retrieval left out."""
-    rows = artifacts.read_csv(folder / "per_clip.csv")
+    rows = read_csv(folder / "per_clip.csv")
     names = [
         name
-        for name in artifacts.read_json(folder / "metrics.json")["metrics"]
+        for name in read_json(folder / "metrics.json")["metrics"]
         if not name.startswith("retrieval") and prefix + name in rows[0]
     ]
     return {name: np.array([float(row[prefix + name] or "nan") for row in rows]) for name in names}
@@ -180,8 +187,8 @@ def _chains(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownC
     """Return the longest chains of more than one scan, evenly spaced where there are many."""
     if "fuse" not in inputs:
         return []
-    films = artifacts.read_array(inputs["fuse"] / "clips.npy")
-    rows = artifacts.read_csv(inputs["fuse"] / "chains.csv")
+    films = read_array(inputs["fuse"] / "clips.npy")
+    rows = read_csv(inputs["fuse"] / "chains.csv")
     members: dict[int, list[dict[str, Any]]] = {}
     for row in rows:
         members.setdefault(int(row["chain"]), []).append(row)
@@ -198,10 +205,10 @@ def _chains(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownC
 
 
 def _optional(path: Path) -> np.ndarray | None:
-    return artifacts.read_array(path) if path.exists() else None
+    return read_array(path) if path.exists() else None
 
 
 def _captions(path: Path) -> dict[int, str]:
     if not path.exists():
         return {}
-    return {int(row["clip"]): row["caption"] for row in artifacts.read_csv(path)}
+    return {int(row["clip"]): row["caption"] for row in read_csv(path)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neuroclips_cli import console
-from neuroclips_cli.config import Settings
+from neuroclips_cli.settings.load import Settings
 
 
 def run(

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from neuroclips_cli import console, manifest
-from neuroclips_cli.artifacts import (
+from neuroclips_cli import console
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs.stage import (
     SHARED_STAGES,
     STAGES,
     command_for,
@@ -18,8 +20,7 @@ from neuroclips_cli.artifacts import (
     subject_label,
     workdir_folder,
 )
-from neuroclips_cli.config import Settings, replace_settings
-from neuroclips_cli.errors import UserError
+from neuroclips_cli.settings.load import Settings, replace_settings
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from neuroclips_cli import company, console
-from neuroclips_cli.artifacts import Stage, open_stage, require_stage
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages import space
+from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs.stage import Stage, open_stage, require_stage
+from neuroclips_cli.runtime import distributed
+from neuroclips_cli.settings.load import Settings
 
 NAME = "train-pr"
 
@@ -67,20 +68,20 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
 
     from neuroclips_cli.backbones.loading import choose_device
     from neuroclips_cli.models.perception import make_perception
-    from neuroclips_cli.models.recompute import recompute_activations
-    from neuroclips_cli.precision import choose_precision
-    from neuroclips_cli.stages.dry_run import require_training_memory
-    from neuroclips_cli.stages.exchange import begin_from
-    from neuroclips_cli.stages.training_inputs import (
+    from neuroclips_cli.runtime.precision import choose_precision
+    from neuroclips_cli.stages._released_weights import begin_from
+    from neuroclips_cli.stages._training_data import (
         latent_targets,
         map_targets,
         phase_facts,
         training_clips,
     )
+    from neuroclips_cli.stages.dry_run import require_training_memory
+    from neuroclips_cli.training.activation_checkpointing import recompute_activations
     from neuroclips_cli.training.checkpoints import Checkpoints, plain_state, seed_torch
-    from neuroclips_cli.training.journal import Journal
     from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
     from neuroclips_cli.training.memory import require_gpu_memory
+    from neuroclips_cli.training.metric_logger import Journal
     from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
     from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
     from neuroclips_cli.training.validation import perception_figures
@@ -92,7 +93,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             'train_pr.contrast = "convnext" compares a map that only the published network has: '
             'set perception.network = "published"'
         )
-    parts = company.size() > 1 or options.rows_at_once
+    parts = distributed.size() > 1 or options.rows_at_once
     if parts and settings.perception.attention == "batch":
         raise UserError(
             'perception.attention = "batch" compares the rows of a whole batch inside the network, '
@@ -120,7 +121,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     model = make_perception(voxels, frames, settings.perception, latent_shape)
     if options.recompute:
         recompute_activations(model)
-    stage.need_space(space.of_training(model))
+    stage.need_space(disk_usage.of_training(model))
     if checkpoint:
         begin_from(model, checkpoint, settings)
     targets = {"latents": latents}

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.artifacts import Stage, open_stage, stage_state, workdir_folder
 from neuroclips_cli.backbones.loading import resolve
 from neuroclips_cli.backbones.token_space import STANDARD
-from neuroclips_cli.config import Settings
-from neuroclips_cli.data.captioned import CaptionedImages, read_captioned
-from neuroclips_cli.disk import text_digest
+from neuroclips_cli.data.coco_captions import CaptionedImages, read_captioned
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import text_digest
 from neuroclips_cli.reporting.published import TABLE_3
+from neuroclips_cli.runs.stage import Stage, open_stage, stage_state, workdir_folder
+from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
     from neuroclips_cli.backbones.clip import ClipBackbone
@@ -93,7 +93,7 @@ def projector_reference(settings: Settings) -> str:
 def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
     from neuroclips_cli.backbones.clip import PROJECTOR_FILE, load_clip
     from neuroclips_cli.backbones.loading import choose_device
-    from neuroclips_cli.precision import choose_precision
+    from neuroclips_cli.runtime.precision import choose_precision
     from neuroclips_cli.training.projector import retrieval, train_projector
     from neuroclips_cli.training.samples import derived_seed
 
@@ -153,7 +153,7 @@ def _features(
 
     Both are cached in ``<workdir>/targets``, so that an interrupted run goes on.
     """
-    from neuroclips_cli.training.targets import cached_rows, target_key
+    from neuroclips_cli.training.target_cache import cached_rows, target_key
 
     folder = Path(resolve(settings.backbones.clip))
     known = folder if folder.is_dir() else None

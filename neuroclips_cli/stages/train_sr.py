@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuroclips_cli import company, console
-from neuroclips_cli.artifacts import Stage, open_stage, require_stage
-from neuroclips_cli.config import Settings
+from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages import space
+from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs.stage import Stage, open_stage, require_stage
+from neuroclips_cli.runtime import distributed
+from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
     from neuroclips_cli.training.checkpoints import Progress
@@ -99,13 +100,13 @@ class _Training:
         from neuroclips_cli.backbones.clip import load_projector
         from neuroclips_cli.backbones.loading import choose_device
         from neuroclips_cli.models.projector import TokenProjector
-        from neuroclips_cli.models.recompute import recompute_activations
         from neuroclips_cli.models.semantics import Semantics
         from neuroclips_cli.models.token_subspace import TokenSubspace
-        from neuroclips_cli.precision import choose_precision
-        from neuroclips_cli.stages import training_inputs as inputs
-        from neuroclips_cli.stages.exchange import begin_from
+        from neuroclips_cli.runtime.precision import choose_precision
+        from neuroclips_cli.stages import _training_data as inputs
+        from neuroclips_cli.stages._released_weights import begin_from
         from neuroclips_cli.stages.train_projector import projector_reference
+        from neuroclips_cli.training.activation_checkpointing import recompute_activations
         from neuroclips_cli.training.checkpoints import seed_torch
         from neuroclips_cli.training.loop import make_accelerator
         from neuroclips_cli.training.samples import derived_seed, repetition_mean
@@ -132,7 +133,7 @@ class _Training:
         )
         if self.options.recompute:
             recompute_activations(self.model)
-        stage.need_space(space.of_training(self.model))
+        stage.need_space(disk_usage.of_training(self.model))
         if checkpoint:
             begin_from(self.model, checkpoint, settings)
         self.decode: Decode = self.model
@@ -179,7 +180,7 @@ class _Training:
         """Solve Eq. 3 for tokens and captions; what lies above learns from cross-fitted scans."""
         import numpy as np
 
-        from neuroclips_cli.training.closed_form import (
+        from neuroclips_cli.training.cross_fitted_ridge import (
             begin_as_regression,
             cross_fit,
             install,
@@ -198,12 +199,12 @@ class _Training:
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
         self.scans[train] = padded(fit, hidden)
         # Another machine may choose other signs of the components; the weights follow the first's.
-        self.scans = company.agree(self.scans)
+        self.scans = distributed.agree(self.scans)
         self.stage.fact("ridge", {"penalty": fit.penalty, "components": fit.width})
 
     def run(self, phase: str | None) -> None:
         """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
-        from neuroclips_cli.stages.training_inputs import phase_facts
+        from neuroclips_cli.stages._training_data import phase_facts
         from neuroclips_cli.training.checkpoints import Checkpoints, plain_state
 
         folder = self.stage.folder / "checkpoints"
@@ -291,8 +292,8 @@ class _Training:
     def _phase(
         self, name: str, sizes: tuple[int, int], objective: Any, validate: Any, checkpoints: Any
     ) -> Progress:
-        from neuroclips_cli.training.journal import Journal
         from neuroclips_cli.training.loop import Plan, train_phase
+        from neuroclips_cli.training.metric_logger import Journal
         from neuroclips_cli.training.samples import ClipSamples
 
         options = self.options

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from neuroclips_cli.precision import to_device
+from neuroclips_cli.runtime.precision import to_device
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, derived_seed
 
 AHEAD = 2

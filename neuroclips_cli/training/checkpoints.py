@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from neuroclips_cli import disk
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.tensors import fitted, read_metadata, read_tensors
+from neuroclips_cli.io import atomic
+from neuroclips_cli.io.safetensors import fitted, read_metadata, read_tensors
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Checkpoints:
 
     def save_best(self, model: nn.Module) -> None:
         """Write the weights as the best so far."""
-        with disk.atomic_path(self.best) as temporary:
+        with atomic.atomic_path(self.best) as temporary:
             save_file(plain_state(model), temporary)
 
     def load_best(self, model: nn.Module) -> None:
@@ -92,7 +92,7 @@ class Checkpoints:
             "groups": state["param_groups"],
             "schedule": {key: cycle[key] for key in ("last_epoch", "_step_count", "_last_lr")},
         }
-        with disk.atomic_path(self.last) as temporary:
+        with atomic.atomic_path(self.last) as temporary:
             save_file(tensors, temporary, metadata={"state": json.dumps(record)})
 
     def load_last(self, model: nn.Module, optimiser: Any, schedule: Any) -> Progress:

@@ -4,7 +4,7 @@ Read from top to bottom: samples in this epoch's order, one optimiser step per b
 best and last checkpoint, one line of figures. Everything random in an epoch follows from
 ``(seed, phase, epoch, step)``; a run that was killed goes on from its last checkpoint and ends, on
 the CPU, with the weights of an undisturbed one (on CUDA sums are not taken in one order). Several
-processes take every step together (see :mod:`neuroclips_cli.training.shares`); the first one
+processes take every step together (see :mod:`neuroclips_cli.training.batch_sharding`); the first one
 writes.
 """
 
@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from neuroclips_cli import company
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.precision import BFLOAT16
+from neuroclips_cli.runtime import distributed
+from neuroclips_cli.runtime.precision import BFLOAT16
+from neuroclips_cli.training.async_metrics import LateFigures
+from neuroclips_cli.training.batch_sharding import Share, share_dropout
 from neuroclips_cli.training.batches import BatchLoader
 from neuroclips_cli.training.checkpoints import Checkpoints, Progress, seed_torch
-from neuroclips_cli.training.journal import Journal
-from neuroclips_cli.training.late import LateFigures
+from neuroclips_cli.training.grad_cache import PiecedShare, backward_in_pieces, pieces_of
 from neuroclips_cli.training.memory import memory_used
+from neuroclips_cli.training.metric_logger import Journal
 from neuroclips_cli.training.objectives import Objective
-from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
-from neuroclips_cli.training.pieces import PiecedShare, backward_in_pieces, pieces_of
+from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, derived_seed
-from neuroclips_cli.training.shares import Share, share_dropout
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -89,7 +89,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 
-    company.join()
+    distributed.join()
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision="bf16" if precision == BFLOAT16 else "no",
@@ -189,12 +189,12 @@ def train_phase(
 
 def _require_rows(size: int, plan: Plan) -> None:
     """Refuse more processes than rows in a batch."""
-    if size < company.size():
+    if size < distributed.size():
         raise UserError(
-            f"{company.size()} processes cannot share batches of {size} clips in the {plan.phase} "
+            f"{distributed.size()} processes cannot share batches of {size} clips in the {plan.phase} "
             "phase: start fewer, or raise its batch size"
         )
-    if company.size() > 1 and plan.rows_at_once:
+    if distributed.size() > 1 and plan.rows_at_once:
         raise UserError(
             "rows_at_once cuts the batches of one process, and several share them already: set it "
             "to 0, or start one process"

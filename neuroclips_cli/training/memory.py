@@ -9,8 +9,8 @@ import psutil
 import torch
 from torch import nn
 
-from neuroclips_cli.disk import human_size
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import human_size
 
 BYTES_PER_PARAMETER = {"adamw": 16, "adafactor": 8}
 """float32 weight, gradient and AdamW's two moments; activations come on top."""

@@ -23,12 +23,12 @@ from neuroclips_cli.losses import (
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.precision import in_float32, to_device
+from neuroclips_cli.runtime.precision import in_float32, to_device
+from neuroclips_cli.training.batch_sharding import Share
 from neuroclips_cli.training.samples import derived_seed
-from neuroclips_cli.training.shares import Share
 
 if TYPE_CHECKING:
-    from neuroclips_cli.models.published_perception import PublishedPerception
+    from neuroclips_cli.models.released.perception import PublishedPerception
 
 Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
 """From the samples' ``fmri`` to the prior's condition and the contrastive tokens."""

@@ -10,9 +10,9 @@ from torch import nn
 
 from neuroclips_cli.losses.contrastive import reftm_loss
 from neuroclips_cli.metrics.retrieval import cosine_matrix, hits, random_parts, ranks
-from neuroclips_cli.precision import in_float32
-from neuroclips_cli.schema import TrainProjectorSettings
-from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.runtime.precision import in_float32
+from neuroclips_cli.settings.schema import TrainProjectorSettings
+from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import derived_seed
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from neuroclips_cli.losses import info_nce, latent_error, perception_loss, reftm_loss
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.precision import in_float32
+from neuroclips_cli.runtime.precision import in_float32
 from neuroclips_cli.training.objectives import flat_unit
 
 _BATCH = 64

@@ -14,8 +14,8 @@ import numpy as np
 
 def main(folder: Path) -> list[tuple[str, float, str]]:
     """Measure; the page cache is as warm as memory allows for both reading and preprocessing."""
-    from neuroclips_cli.config import load_settings
     from neuroclips_cli.data.layout import find_layout
+    from neuroclips_cli.settings.load import load_settings
     from neuroclips_cli.stages import preprocess
     from tests.benchmarks.subject import write_subject
 

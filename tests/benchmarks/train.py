@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from neuroclips_cli.backbones.blueprints import build
 from neuroclips_cli.backbones.clip import load_clip
+from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
-from neuroclips_cli.config import Settings, load_settings
-from neuroclips_cli.dryrun import live, training
-from neuroclips_cli.dryrun.needs import blank
-from neuroclips_cli.dryrun.training import (
+from neuroclips_cli.memory_estimate import live, training
+from neuroclips_cli.memory_estimate.needs import blank
+from neuroclips_cli.memory_estimate.training import (
     build_perception,
     build_semantics,
     contrastive_objective,
@@ -34,8 +33,9 @@ from neuroclips_cli.dryrun.training import (
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimiser import make_optimiser
+from neuroclips_cli.training.optimizer import make_optimiser
 from neuroclips_cli.training.samples import ClipSamples
 
 VOXELS, CLIPS, STEPS = 13447, 120, 5

@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 WORK = """
 import os, sys, time
 import numpy as np
-from neuroclips_cli.artifacts import open_stage
+from neuroclips_cli.runs.stage import open_stage
 from neuroclips_cli.cli import main
-from neuroclips_cli.config import load_settings
-from neuroclips_cli.stages.streamed import fill_rows, fill_texts
+from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.runs.resumable import fill_rows, fill_texts
 from neuroclips_cli.stages import {module} as stage_module
 
 def work(settings, **options):

@@ -258,8 +258,8 @@ def cases(count: int, seed: int, folder: Path) -> Iterator[Case]:
 
 def read(path: Path) -> dict[str, torch.Tensor]:
     """Convert a file as ``models convert`` does, and return the weights under the first names."""
-    from neuroclips_cli.backbones.published.files import read_weights
-    from neuroclips_cli.backbones.published.kinds import convert
+    from neuroclips_cli.backbones.conversion.files import read_weights
+    from neuroclips_cli.backbones.conversion.kinds import convert
 
     found = convert(read_weights(path), "", {}, str(path))[""].weights
     return {"proj" if name == "weight" else name: value for name, value in found.items()}

@@ -63,14 +63,14 @@ def _npy(path: Path) -> Any:
 
 
 def _safetensors(path: Path) -> None:
-    from neuroclips_cli.tensors import read_metadata, read_tensors
+    from neuroclips_cli.io.safetensors import read_metadata, read_tensors
 
     read_metadata(path)
     read_tensors(path)
 
 
 def _toml(path: Path) -> None:
-    from neuroclips_cli.config import load_settings
+    from neuroclips_cli.settings.load import load_settings
 
     target = path.with_name("neuroclips.toml")
     path.replace(target)
@@ -78,9 +78,9 @@ def _toml(path: Path) -> None:
 
 
 def _release(path: Path) -> None:
-    from neuroclips_cli.backbones.published.files import read_torch
-    from neuroclips_cli.data.release import check_split
+    from neuroclips_cli.backbones.conversion.files import read_torch
     from neuroclips_cli.data.released_captions import read_caption_list
+    from neuroclips_cli.data.released_tensors import check_split
 
     if path.suffix == ".json":
         read_caption_list(path, 5)
@@ -103,17 +103,18 @@ def _captions(path: Path) -> None:
 
 
 def _manifest(path: Path) -> None:
-    from neuroclips_cli import integrity, manifest
+    from neuroclips_cli.io import checksums
+    from neuroclips_cli.runs import manifest
 
     target = path.with_name("manifest.json")
     path.replace(target)
     record = manifest.read(target.parent)
     if record is not None:
-        integrity.altered(target.parent, record)
+        checksums.altered(target.parent, record)
 
 
 def _coco(path: Path) -> None:
-    from neuroclips_cli.data.captioned import read_captioned
+    from neuroclips_cli.data.coco_captions import read_captioned
 
     folder = path.parent / "coco"
     folder.mkdir(exist_ok=True)

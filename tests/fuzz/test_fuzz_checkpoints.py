@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import checkpoint_wrappings as wrappings
 
-from neuroclips_cli.backbones.published.files import find_weights
+from neuroclips_cli.backbones.conversion.files import find_weights
 
 COUNT = 300
 

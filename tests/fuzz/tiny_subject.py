@@ -165,7 +165,7 @@ class Subject:
 def preprocess(root: Path, **settings: object) -> Path:
     """Run ``preprocess`` on a subject; keys with two underscores for a dot."""
     from neuroclips_cli import console
-    from neuroclips_cli.config import load_settings
+    from neuroclips_cli.settings.load import load_settings
     from neuroclips_cli.stages import preprocess as stage
 
     console.configure(quiet=True)

@@ -131,13 +131,13 @@ def _release(folder: Path, change: Callable[[dict[str, Any]], None] | None = Non
 
 def _read_release(folder: Path) -> dict[str, Array]:
     from neuroclips_cli import console
-    from neuroclips_cli.config import load_settings
-    from neuroclips_cli.stages import from_release
+    from neuroclips_cli.settings.load import load_settings
+    from neuroclips_cli.stages import preprocess_released
 
     console.configure(quiet=True)
     flags = {"run.profile": "tiny", "run.workdir": str(folder / "runs"), "data.frame_size": SIZE}
     with mock.patch("os.fsync"):  # a power cut in the middle of a test would lose nothing
-        done = from_release.run(load_settings(flags, folder=folder, environ={}), folder)
+        done = preprocess_released.run(load_settings(flags, folder=folder, environ={}), folder)
     names = ("fmri_train", "fmri_test", "frames_train", "frames_test")
     return {name: np.load(done / f"{name}.npy") for name in names}
 

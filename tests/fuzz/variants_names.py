@@ -270,7 +270,7 @@ def _captions(path: Path, names: list[str], word: str) -> None:
 
 
 def _read_captions(folder: Path) -> dict[str, list[str]]:
-    from neuroclips_cli.data.captioned import read_captioned
+    from neuroclips_cli.data.coco_captions import read_captioned
 
     images = read_captioned(folder)
     return {
@@ -322,7 +322,7 @@ def _equal_names() -> Iterator[Variant]:
         return folder / "coco"
 
     def read_linked(folder: Path) -> list[str]:
-        from neuroclips_cli.data.captioned import read_captioned
+        from neuroclips_cli.data.coco_captions import read_captioned
 
         return [path.name for path in read_captioned(folder).paths]
 

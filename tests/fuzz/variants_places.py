@@ -66,7 +66,7 @@ def _alone(number: int) -> Callable[[Path], list[str]]:
     """One writer, twice in turn: each gets the lock and gives it back."""
 
     def read(folder: Path) -> list[str]:
-        from neuroclips_cli.lock import holder, only_writer
+        from neuroclips_cli.io.lock import holder, only_writer
 
         seen = []
         with _without_locks(number):
@@ -83,11 +83,11 @@ def _two(number: int) -> Callable[[Path], None]:
     """A second writer while the first one writes."""
 
     def read(folder: Path) -> None:
-        from neuroclips_cli.lock import only_writer
+        from neuroclips_cli.io.lock import only_writer
 
         with (
             _without_locks(number),
-            mock.patch("neuroclips_cli.lock.PATIENCE_S", 0.02),
+            mock.patch("neuroclips_cli.io.lock.PATIENCE_S", 0.02),
             only_writer(folder, "preprocess"),
             only_writer(folder, "preprocess"),
         ):
@@ -100,7 +100,7 @@ def _asked(number: int) -> Callable[[Path], bool]:
     """Who only asks learns that somebody writes."""
 
     def read(folder: Path) -> bool:
-        from neuroclips_cli.lock import holder, only_writer
+        from neuroclips_cli.io.lock import holder, only_writer
 
         with _without_locks(number), only_writer(folder, "preprocess"):
             return f"process {os.getpid()} " in holder(folder, "preprocess")
@@ -112,7 +112,7 @@ def _in_turn(number: int) -> Callable[[Path], int]:
     """Three processes' turns at one file, one after the other."""
 
     def read(folder: Path) -> int:
-        from neuroclips_cli.lock import in_turn
+        from neuroclips_cli.io.lock import in_turn
 
         target = folder / "cache" / "latents.npy"
         target.parent.mkdir()
@@ -130,7 +130,7 @@ def _killed(number: int) -> Callable[[Path], list[str]]:
         "import os, sys; from unittest import mock; from pathlib import Path\n"
         "def flock(*_): raise OSError({number}, 'no locks')\n"
         "mock.patch('fcntl.flock', flock).start()\n"
-        "from neuroclips_cli.lock import only_writer\n"
+        "from neuroclips_cli.io.lock import only_writer\n"
         "lock = only_writer(Path(sys.argv[1]), 'preprocess'); lock.__enter__(); os._exit(9)"
     )
 
@@ -154,7 +154,7 @@ def _locks() -> Iterator[Variant]:
         yield Variant(f"{name}: a killed writer", _folder, _killed(NO_LOCKS[name]), ["", ""])
 
     def nowhere(folder: Path) -> None:
-        from neuroclips_cli.lock import only_writer
+        from neuroclips_cli.io.lock import only_writer
 
         real = os.open
 
@@ -195,7 +195,7 @@ def _settings() -> Iterator[Variant]:
             return folder
 
         def read(folder: Path, key=key) -> Any:
-            from neuroclips_cli.config import load_settings
+            from neuroclips_cli.settings.load import load_settings
 
             return load_settings({"run.profile": "tiny"}, folder=folder, environ={}).value(key)
 
@@ -226,7 +226,7 @@ def _tables() -> Iterator[Variant]:
         return read_scenes(path).of_clip("seg1", 0, 2)
 
     def words(path: Path) -> Any:
-        from neuroclips_cli.disk import read_json
+        from neuroclips_cli.io.atomic import read_json
 
         return read_json(path)
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from neuroclips_cli.config import Settings
+from neuroclips_cli.settings.load import Settings
 
 # On the CPU the very same tests run with both sides on it: everything but CUDA is tried there.
 STAND_IN = os.environ.get("NEUROCLIPS_GPU_TEST_DEVICE", "")

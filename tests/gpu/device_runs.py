@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from neuroclips_cli.artifacts import run_folder
-from neuroclips_cli.config import Settings, load_settings, replace_settings
+from neuroclips_cli.runs.stage import run_folder
+from neuroclips_cli.settings.load import Settings, load_settings, replace_settings
 
 SIZES: dict[str, object] = {
     "run.profile": "tiny",

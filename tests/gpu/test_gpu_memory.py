@@ -7,9 +7,9 @@ import pytest
 import torch
 from device_runs import begin_anew, copied, grey_levels
 
-from neuroclips_cli.artifacts import read_array, run_folder
-from neuroclips_cli.config import load_settings, replace_settings
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runs.stage import read_array, run_folder
+from neuroclips_cli.settings.load import load_settings, replace_settings
 
 pytestmark = pytest.mark.gpu
 
@@ -64,7 +64,7 @@ def test_generation_that_does_not_fit_is_refused(free):
 
 @pytest.mark.parametrize("stage", ["train-pr", "train-sr"])
 def test_training_needs_no_more_than_was_computed(world, device, figures, tmp_path, stage):
-    from neuroclips_cli.dryrun.training import train_perception, train_semantics
+    from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
     from neuroclips_cli.stages import train_pr, train_sr
 
     settings = copied(world.cpu, tmp_path / "runs", device)
@@ -110,7 +110,7 @@ def test_offload_and_batch_sizes_leave_the_clips_as_they_are(
 
 
 def test_networks_that_wait_lie_on_the_cpu(device):
-    from neuroclips_cli.stages.guided import GuidedVideo
+    from neuroclips_cli.generation.video_generator import GuidedVideo
 
     settings = load_settings({"run.profile": "tiny", "reconstruct.offload": True}, environ={})
     settings = replace_settings(settings, {"reconstruct.steps": 1})
@@ -123,7 +123,7 @@ def test_networks_that_wait_lie_on_the_cpu(device):
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(device, free):
-    from neuroclips_cli.backbones.batch import Batch
+    from neuroclips_cli.runtime.auto_batch import Batch
 
     each = int(free * 0.4)
 

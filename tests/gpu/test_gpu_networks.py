@@ -11,8 +11,8 @@ import pytest
 import torch
 from device_runs import apart
 
-from neuroclips_cli.config import load_settings
 from neuroclips_cli.protocols import PRACTICE_WORLD, load
+from neuroclips_cli.settings.load import load_settings
 
 pytestmark = pytest.mark.gpu
 
@@ -28,11 +28,13 @@ def _numbers(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def _frames(count: int) -> np.ndarray:
-    from neuroclips_cli.simulation import world
+    from neuroclips_cli.simulation import synthetic_world
 
     rng = np.random.default_rng(0)
-    scenes = [world.draw_scene(rng, 2.0) for _ in range(count)]
-    return np.stack([world.render_scene(scene, np.array([1.0]), 64)[0] for scene in scenes])
+    scenes = [synthetic_world.draw_scene(rng, 2.0) for _ in range(count)]
+    return np.stack(
+        [synthetic_world.render_scene(scene, np.array([1.0]), 64)[0] for scene in scenes]
+    )
 
 
 def _vae_encoder(names: Any, device: str) -> Any:
@@ -66,7 +68,7 @@ def _clip_text(names: Any, device: str) -> Any:
 
 
 def _captioner(names: Any, device: str) -> Any:
-    from neuroclips_cli.backbones.captioner import load_captioner
+    from neuroclips_cli.backbones.captioner_blip2 import load_captioner
 
     network = load_captioner(names.captioner, device)
     pixels = network.processor.image_processor(list(_frames(4)), return_tensors="pt")[

@@ -17,7 +17,7 @@ from device_runs import (
     validation,
 )
 
-from neuroclips_cli.artifacts import read_array, read_csv, run_folder, stage_state
+from neuroclips_cli.runs.stage import read_array, read_csv, run_folder, stage_state
 
 pytestmark = pytest.mark.gpu
 
@@ -132,8 +132,8 @@ def test_interpret_maps_the_same_weights(world, decoded_here, figures):
 
 
 def test_captions_of_films_without_any_are_described_alike(world, device, figures, tmp_path):
-    from neuroclips_cli.config import replace_settings
-    from neuroclips_cli.stages.training_inputs import text_targets, training_clips
+    from neuroclips_cli.settings.load import replace_settings
+    from neuroclips_cli.stages._training_data import text_targets, training_clips
 
     clips = training_clips(run_folder(world.cpu) / "preprocess", (4,))
     silent = replace(clips, captions=[""] * len(clips.captions))
@@ -167,12 +167,12 @@ def test_train_projector_learns_the_cpus_matrix(world, device, figures, tmp_path
 def test_a_killed_training_goes_on_with_the_devices_checkpoint(
     world, trained_here, device, figures, tmp_path, monkeypatch, where
 ):
-    from neuroclips_cli.config import replace_settings
+    from neuroclips_cli.settings.load import replace_settings
     from neuroclips_cli.stages import train_pr
-    from neuroclips_cli.training import journal
+    from neuroclips_cli.training import metric_logger
 
     settings = copied(trained_here, tmp_path / "runs", device)
-    write = journal.Journal.write
+    write = metric_logger.Journal.write
 
     def killed(self, phase, epoch, values):
         if epoch == 2:
@@ -180,7 +180,7 @@ def test_a_killed_training_goes_on_with_the_devices_checkpoint(
         write(self, phase, epoch, values)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(journal.Journal, "write", killed)
+        patch.setattr(metric_logger.Journal, "write", killed)
         train_pr.run(settings)
     assert stage_state(settings, "train-pr")[0] == "interrupted"
     begun = training_losses(settings, "train-pr")
@@ -198,8 +198,8 @@ def test_a_killed_training_goes_on_with_the_devices_checkpoint(
 def test_a_killed_reconstruction_goes_on_with_what_it_had(
     world, decoded_here, device, figures, tmp_path, monkeypatch
 ):
+    from neuroclips_cli.generation.video_generator import GuidedVideo
     from neuroclips_cli.stages import reconstruct
-    from neuroclips_cli.stages.guided import GuidedVideo
 
     settings = copied(
         world.cpu, tmp_path / "runs", device, "train-pr", "train-sr", reconstruct__batch_size=2

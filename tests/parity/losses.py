@@ -18,7 +18,7 @@ from neuroclips_cli.losses import (
 )
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.metrics.retrieval import cosine_matrix, hits, ranks
-from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 from parity.records import Comparison, record, tensors
 
 _TOLERANCE, _SHARP = 1e-5, 1e-4

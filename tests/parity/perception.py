@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from neuroclips_cli.models.published_perception import PublishedPerception
-from neuroclips_cli.schema import PerceptionSettings
+from neuroclips_cli.models.released.perception import PublishedPerception
+from neuroclips_cli.settings.schema import PerceptionSettings
 from parity.records import Comparison, record, tensors
 
 NAMES = ("pr_model",)

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from neuroclips_cli.precision import store_products_in_bfloat16
+from neuroclips_cli.runtime.precision import store_products_in_bfloat16
 from tests.benchmarks.gpu import counting
 from tests.benchmarks.gpu.cases import BLOCKS, CASES, COMPILED_CASES
 from tests.benchmarks.gpu.modes import BFLOAT16, COMPILED, PLAIN, Mode, products

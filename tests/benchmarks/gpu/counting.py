@@ -9,9 +9,9 @@ from unittest import mock
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from neuroclips_cli.dryrun import live, training
-from neuroclips_cli.dryrun.needs import inference, size_of
-from neuroclips_cli.dryrun.training import train_perception, train_semantics
+from neuroclips_cli.memory_estimate import live, training
+from neuroclips_cli.memory_estimate.needs import inference, size_of
+from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from tests.benchmarks.gpu.cases import CASES
 from tests.benchmarks.gpu.results import COUNTS
 from tests.benchmarks.gpu.work import VOXELS, Case, Place, Work

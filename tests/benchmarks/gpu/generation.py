@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neuroclips_cli.backbones.blueprints import build
 from neuroclips_cli.backbones.loading import channels_last
+from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.backbones.vae import decode_pixels
 from neuroclips_cli.backbones.video import (
     VideoModels,

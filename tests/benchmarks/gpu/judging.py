@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroclips_cli.backbones.blueprints import build
 from neuroclips_cli.backbones.classifiers import ImageClassifier, VideoClassifier
 from neuroclips_cli.backbones.clip import ClipBackbone
+from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.backbones.pixels import Preprocess
 from neuroclips_cli.protocols import PRACTICE_WORLD, STANDARD, JudgeReferences, load
 from tests.benchmarks.gpu.modes import RELEASED_FULL, Mode, autocast

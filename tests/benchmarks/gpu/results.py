@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neuroclips_cli.config import load_settings
+from neuroclips_cli.settings.load import load_settings
 from tests.benchmarks.gpu.cases import SCALED
 from tests.benchmarks.gpu.work import PROFILES
 

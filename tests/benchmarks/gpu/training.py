@@ -14,16 +14,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import ConvNextConfig
 
-from neuroclips_cli.backbones.blueprints import build
 from neuroclips_cli.backbones.convnext import ConvNextMaps
-from neuroclips_cli.dryrun.training import contrastive_objective, prior_objective
+from neuroclips_cli.backbones.meta_models import build
+from neuroclips_cli.memory_estimate.training import contrastive_objective, prior_objective
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.precision import choose_precision
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.training import loop
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimiser import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder
 from tests.benchmarks.gpu.modes import Mode, autocast
 from tests.benchmarks.gpu.timing import on_gpu

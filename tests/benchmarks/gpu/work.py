@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuroclips_cli.config import Settings, load_settings
+from neuroclips_cli.settings.load import Settings, load_settings
 from tests.benchmarks.gpu.modes import FLOAT32, RELEASED_HALF, STORED, Mode
 
 PROFILES = {"full": "paper", "tiny": "tiny"}

@@ -1,1 +1,0 @@
-"""Running a profile at its true size without memory: shapes on torch's meta device."""

@@ -1,0 +1,154 @@
+"""Clips from the settings' video models: what ``reconstruct`` and ``fuse`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuroclips_cli import console
+from neuroclips_cli.runs.stage import Stage
+from neuroclips_cli.runtime import distributed
+from neuroclips_cli.settings.load import Settings
+
+if TYPE_CHECKING:
+    from neuroclips_cli.runtime.offload import Desk
+
+
+class GuidedVideo:
+    """The text-to-video networks, ready to generate clips by number.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (frames, height, width, 3) of one clip.
+    """
+
+    def __init__(self, settings: Settings, device: str, desk: Desk | None = None) -> None:
+        from neuroclips_cli.backbones.video import load_video_models
+        from neuroclips_cli.generation.fast import fast_scheduler, fewer
+        from neuroclips_cli.generation.video import VideoOptions
+        from neuroclips_cli.runtime.offload import Desk
+        from neuroclips_cli.runtime.precision import choose_precision
+
+        self.settings = settings
+        self.chosen = settings.reconstruct
+        size = settings.data.frame_size
+        self.shape = (self.chosen.frames, size, size, 3)
+        self.desk = desk or Desk(device, self.chosen.offload)
+        self.models = load_video_models(
+            settings.backbones,
+            self.desk.waiting,
+            choose_precision(settings.run.precision, device),
+        )
+        if self.chosen.fast:
+            self.models = replace(self.models, scheduler=fast_scheduler(self.models.scheduler))
+        reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)
+        self.latent_size = (size // reduction, size // reduction)
+        self.options = VideoOptions(
+            steps=fewer(self.chosen.steps) if self.chosen.fast else self.chosen.steps,
+            guidance_scale=self.chosen.guidance_scale,
+            control_scale=self.chosen.control_scale,
+            guide_keyframe=self.chosen.guide_keyframe,
+            frames=self.chosen.frames,
+            blur_init=self.chosen.blur_init,
+            theta=self.chosen.theta,
+        )
+
+    def clips(
+        self,
+        numbers: Sequence[int],
+        *,
+        blurry: np.ndarray | None = None,
+        keyframes: np.ndarray | None = None,
+        captions: Sequence[str] | None = None,
+        purpose: str = "clip",
+    ) -> np.ndarray:
+        """Generate clips.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+            Test clips; they decide the random numbers.
+        blurry : numpy.ndarray, optional
+            uint8 (clips, Nf, h, w, 3): alpha guidance.
+        keyframes : numpy.ndarray, optional
+            uint8 (clips, h, w, 3): beta guidance.
+        captions : sequence of str, optional
+            Gamma guidance; the paper's "a smooth video" where absent.
+        purpose : str
+            Another word gives other random numbers.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (clips, *shape).
+        """
+        import torch
+
+        from neuroclips_cli.backbones.vae import encode_frames
+        from neuroclips_cli.generation.interpolation import interpolate_frames
+        from neuroclips_cli.generation.video import (
+            decode_clips,
+            encode_clips,
+            sample_clip_latents,
+        )
+        from neuroclips_cli.runtime.seeding import clip_generators
+
+        models = self.models
+        self.desk.bring(models.vae)
+        start = first = None
+        if blurry is not None:
+            smooth = interpolate_frames(np.asarray(blurry), self.chosen.frames)
+            start = encode_clips(models, smooth)
+        if keyframes is not None:
+            first = torch.from_numpy(encode_frames(models.vae, np.asarray(keyframes)))
+        self.desk.bring(models.text_encoder, models.unet, models.sparsectrl)
+        latents = sample_clip_latents(
+            models,
+            self._prompts(captions, len(numbers)),
+            self.chosen.negative_prompt,
+            clip_generators(self.settings.run.seed, numbers, purpose),
+            self.options,
+            latent_size=self.latent_size,
+            blurry=start,
+            keyframes=first,
+        )
+        self.desk.bring(models.vae)
+        return decode_clips(models, latents)
+
+    def _prompts(self, captions: Sequence[str] | None, count: int) -> list[str]:
+        if captions is None:
+            return [self.chosen.prompt_without_keyframe] * count
+        return [caption + self.chosen.prompt_suffix for caption in captions]
+
+
+def write_videos(stage: Stage, clips: Iterable[np.ndarray], fps: int, names: Sequence[str]) -> None:
+    """Write clips as ``videos/<name>``; files that are there already are left.
+
+    Several processes write every so many files each.
+
+    Parameters
+    ----------
+    stage : Stage
+        Open stage folder.
+    clips : iterable of numpy.ndarray
+        uint8 (frames, h, w, 3) each.
+    fps : int
+        Frames per second.
+    names : sequence of str
+        One per clip, ending in ``.mp4``.
+    """
+    from neuroclips_cli.generation.files import write_video
+
+    (stage.folder / "videos").mkdir(exist_ok=True)
+    with console.progress("Video files", total=len(names)) as advance:
+        for number, (clip, name) in enumerate(zip(clips, names, strict=True)):
+            mine = number % distributed.size() == distributed.rank()
+            if mine and not (stage.folder / "videos" / name).exists():
+                with stage.atomic(f"videos/{name}") as path:
+                    write_video(path, clip, fps)
+            advance(1)
+    distributed.wait()

@@ -1,0 +1,215 @@
+"""Both reconstructors at true size: one step of every phase, as train-pr and train-sr take it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from neuroclips_cli.losses import Mix
+from neuroclips_cli.memory_estimate.live import twice
+from neuroclips_cli.memory_estimate.needs import Need, at, blank, expect, training_step
+from neuroclips_cli.models.perception import make_perception
+from neuroclips_cli.models.projector import TokenProjector
+from neuroclips_cli.models.released.perception import AUXILIARY_CHANNELS
+from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.training.activation_checkpointing import recompute_activations
+from neuroclips_cli.training.grad_cache import pieces_of
+from neuroclips_cli.training.objectives import (
+    AuxiliaryObjective,
+    ContrastiveObjective,
+    Objective,
+    PerceptionObjective,
+    PriorObjective,
+)
+from neuroclips_cli.training.optimizer import make_optimiser
+
+UNMIXED = 0.75
+"""Share of the rows that learns from the prior: MixCo leaves half of a batch unmixed, and more than
+three quarters of 64 rows once in 30 000 batches."""
+
+
+def build_perception(
+    settings: Settings, voxels: int, latent_shape: tuple[int, int, int]
+) -> nn.Module:
+    """Build the Perception Reconstructor on the meta device."""
+    with torch.device("meta"):
+        model = make_perception(
+            voxels, settings.data.frames_per_clip, settings.perception, latent_shape
+        )
+    return model.to("meta")
+
+
+def build_semantics(settings: Settings, voxels: int) -> Semantics:
+    """Build the Semantics Reconstructor on the meta device."""
+    backbones = settings.backbones
+    with torch.device("meta"):
+        model = Semantics(voxels, settings.semantics, backbones.tokens, backbones.token_dim)
+    # Small tables can end up on the CPU all the same, after other libraries moved the default.
+    return model.to("meta")
+
+
+def train_perception(
+    settings: Settings, voxels: int, latent_shape: tuple[int, int, int], *, device: str, mixed: bool
+) -> Need:
+    """Take one step of train-pr.
+
+    Parameters
+    ----------
+    settings : Settings
+        Sizes, batch and optimiser.
+    voxels : int
+        Length of a scan.
+    latent_shape : tuple of int
+        ``(channels, height, width)`` of one frame's VAE latents.
+    device : str
+        Whose optimiser is counted: on CUDA it steps through all weights at once.
+    mixed : bool
+        Whether the device computes in bfloat16 under autocast.
+
+    Raises
+    ------
+    UserError
+        If a shape does not fit.
+    """
+    options, stage = settings.train_pr, "train-pr"
+    batch, frames = options.batch_size, settings.data.frames_per_clip
+    with at(stage, "the Perception Reconstructor"):
+        model = build_perception(settings, voxels, latent_shape)
+        if options.recompute:
+            recompute_activations(model, context_fn=twice(mixed))
+        released = options.contrast == "convnext"
+        kind = AuxiliaryObjective if released else PerceptionObjective
+        objective = kind(model, options.temperature, options.contrast_weight)
+
+        def given() -> dict[str, Tensor]:
+            made = {
+                "fmri": blank(batch, voxels),
+                "latents": blank(batch, frames, *latent_shape),
+            }
+            if released:
+                positions = settings.perception.start_size**2
+                made["maps"] = blank(batch, frames, 2, positions, AUXILIARY_CHANNELS)
+            return made
+
+        with torch.no_grad():
+            found = model(blank(1, voxels))
+        expect(
+            stage,
+            "what the Perception Reconstructor decodes",
+            found.shape,
+            (1, frames, *latent_shape),
+            "check perception.start_size and perception.decoder_channels",
+        )
+        return training_step(
+            stage,
+            objective,
+            given,
+            _optimiser(options, device),
+            mixed=mixed,
+            pieces=pieces_of(batch, options.rows_at_once),
+        )
+
+
+def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[Need]:
+    """Take one step of either phase of train-sr; parameters as :func:`train_perception`'s."""
+    options, backbones = settings.train_sr, settings.backbones
+    weight = blank(backbones.token_dim, backbones.embed_dim)
+    projector = TokenProjector(weight)
+    rows = settings.semantics.hidden if options.ridge_closed_form else voxels
+
+    def given(batch: int) -> dict[str, Tensor]:
+        return {
+            "fmri": blank(batch, rows),
+            "tokens": blank(batch, backbones.tokens, backbones.token_dim),
+            "text": blank(batch, backbones.embed_dim),
+        }
+
+    for stage, build, batch in (
+        ("train-sr, contrastive phase", contrastive_objective, options.contrastive_batch_size),
+        ("train-sr, prior phase", prior_objective, options.prior_batch_size),
+    ):
+        with at(stage, "the Semantics Reconstructor"):
+            model = build_semantics(settings, voxels)
+            if options.recompute:
+                recompute_activations(model, context_fn=twice(mixed))
+            objective = build(settings, model, projector)
+            yield training_step(
+                stage,
+                objective,
+                lambda batch=batch: given(batch),  # type: ignore[misc]
+                _optimiser(options, device),
+                mixed=mixed,
+                pieces=pieces_of(batch, options.rows_at_once),
+            )
+
+
+def contrastive_objective(
+    settings: Settings, model: Semantics, projector: TokenProjector
+) -> Objective:
+    """Phase 1 as train-sr sets it up; what it does not train is frozen."""
+    options = settings.train_sr
+    model.diffusion_prior.requires_grad_(False)
+    return ContrastiveObjective(
+        model,
+        model.decode if options.ridge_closed_form else model,
+        options.temperature,
+        options.mixco_beta,
+        projector=projector if options.contrastive_reftm_weight else None,
+        reftm_weight=options.contrastive_reftm_weight,
+        reftm_temperature=options.reftm_temperature,
+    )
+
+
+def prior_objective(settings: Settings, model: Semantics, projector: TokenProjector) -> Objective:
+    """Phase 2 as train-sr sets it up; what it does not train is frozen."""
+    options = settings.train_sr
+    everything = options.prior_trains == "all"
+    model.requires_grad_(everything)
+    model.ridge.requires_grad_(everything and not options.ridge_closed_form)
+    model.diffusion_prior.requires_grad_(True)
+    model.diffusion_prior.freeze_rotary()
+    objective = PriorObjective(
+        model,
+        model.decode if options.ridge_closed_form else model,
+        projector,
+        temperature=options.temperature,
+        mixco_beta=options.mixco_beta,
+        prior_weight=options.prior_weight,
+        reftm_weight=options.reftm_weight,
+        reftm_temperature=options.reftm_temperature,
+        softclip_epochs=options.prior_epochs if options.prior_contrast == "softclip" else 0,
+    )
+    if projector.weight.device.type == "meta":
+        objective.draw_mix = _largest_mix
+    return objective
+
+
+def _largest_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.5) -> Mix:
+    """Return a draw that leaves more rows unmixed than any to be expected."""
+    mixed = batch - math.ceil(batch * (UNMIXED if share else 1))
+    selected = torch.arange(batch) < mixed
+    return Mix(torch.arange(batch), torch.ones(batch), selected)
+
+
+def _optimiser(options: Any, device: str) -> Callable[[nn.Module], Optimizer]:
+    """Return what makes the optimiser of ``options`` as it steps on ``device``."""
+
+    def make(objective: nn.Module) -> Optimizer:
+        optimiser = make_optimiser(
+            objective,
+            options.learning_rate,
+            options.weight_decay,
+            options.ridge_weight_decay,
+            options.optimiser,
+        )
+        for group in optimiser.param_groups:
+            group["foreach"] = device.startswith("cuda")
+        return optimiser
+
+    return make

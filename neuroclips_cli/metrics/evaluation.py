@@ -1,0 +1,312 @@
+"""The paper's seven metrics (Table 1) and more over two sets of clips, in streaming batches.
+
+Clips are read a batch at a time and never held all at once. What is kept per clip is small: the
+classifiers' probabilities for the reconstruction, the ground truth's classes, the CLIP embeddings
+of its frames, and one number per pixel metric. The shuffled control of what the networks say needs
+no second pass, the kept values are only paired anew; that of the pixel metrics reads the pixels
+again. Metrics of a network that is not at hand are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from neuroclips_cli.data.resample import ClipSource
+from neuroclips_cli.metrics import consistency
+from neuroclips_cli.metrics.controls import derangements, scene_derangement
+from neuroclips_cli.metrics.pairwise import SLOW, PairMetric, pair_metrics
+from neuroclips_cli.metrics.rules import Rules
+from neuroclips_cli.metrics.semantic import Estimates, Judged, Judges, judge
+
+__all__ = ["Judges", "Plan", "Scores", "further", "measure", "metric_names", "steps"]
+
+# Pairs of clips after which more shuffles of the pixel metrics no longer move the control's mean
+# visibly (its standard error is below 0.005 SSIM), while SSIM at 256 x 256 takes 0.1 s per pair.
+PIXEL_CONTROL_PAIRS = 2000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure.
+
+    Attributes
+    ----------
+    ways : tuple of int
+        N of the N-way accuracies.
+    batch_size : int
+        Clips in memory at a time.
+    shuffles : int
+        Re-pairings of the shuffled control; 0 for none.
+    seed : int
+        Seed of the re-pairings and the draws.
+    monte_carlo : int
+        Draws per N-way accuracy for the sampled estimate beside the exact value; 0 for none.
+    rules : Rules
+        What the protocol decides.
+    also : mapping
+        Further metrics of pairs of clips by name, such as end-point error.
+    scenes : tuple of str, optional
+        Label of each clip, for the control that exchanges whole scenes.
+    """
+
+    ways: tuple[int, ...] = (2, 50)
+    batch_size: int = 32
+    shuffles: int = 10
+    seed: int = 0
+    monte_carlo: int = 0
+    rules: Rules = field(default_factory=Rules)
+    also: Mapping[str, PairMetric] = field(default_factory=dict)
+    scenes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-clip values, every array float64 (clips,).
+
+    Attributes
+    ----------
+    metrics : dict
+        Metric name -> values of the reconstruction; NaN where a metric does not cover a clip.
+    shuffled : dict
+        The same with ground truth paired with other clips' reconstructions, mean over shuffles;
+        empty without shuffles.
+    shuffled_scenes : dict
+        The same with whole stretches exchanged, one re-pairing for the pixel metrics; empty
+        where no scenes are known.
+    ground_truth, frozen_frame : dict
+        ``clip_pcc`` of the ground truth, and of the reconstruction frozen at its first frame;
+        empty without CLIP.
+    brightness : numpy.ndarray
+        Mean pixel value of the ground truth, 0..255: tells films apart that are called alike.
+    monte_carlo : dict
+        Accuracy -> its sampled estimate per clip and that estimate's standard error; empty
+        unless asked for.
+    """
+
+    metrics: dict[str, np.ndarray]
+    shuffled: dict[str, np.ndarray]
+    shuffled_scenes: dict[str, np.ndarray]
+    ground_truth: dict[str, np.ndarray]
+    frozen_frame: dict[str, np.ndarray]
+    brightness: np.ndarray
+    monte_carlo: Estimates = field(default_factory=dict)
+
+
+def pixel_shuffles(clips: int, shuffles: int) -> int:
+    """How many of the shuffles the pixel metrics take part in."""
+    return min(shuffles, max(1, -(-PIXEL_CONTROL_PAIRS // clips)))
+
+
+def steps(clips: int, plan: Plan) -> int:
+    """Total that `measure` reports through ``advance``."""
+    by_scene = int(plan.shuffles > 0 and clips > 1 and scene_orders(plan) is not None)
+    return clips * (1 + pixel_shuffles(clips, plan.shuffles) + by_scene)
+
+
+def scene_orders(plan: Plan) -> np.ndarray | None:
+    """Re-pairings of the control that exchanges scenes, int64 (shuffles, clips), or None."""
+    if plan.scenes is None:
+        return None
+    rng = np.random.default_rng([plan.seed, 1])
+    drawn = [scene_derangement(np.asarray(plan.scenes), rng) for _ in range(plan.shuffles)]
+    orders = [order for order in drawn if order is not None]
+    return np.stack(orders) if orders else None
+
+
+def measure(
+    pred: ClipSource,
+    gt: ClipSource,
+    judges: Judges,
+    plan: Plan,
+    advance: Callable[[int], None] | None = None,
+) -> Scores:
+    """Compute the metrics of the paper's Table 1 and more per clip, and their shuffled control.
+
+    Parameters
+    ----------
+    pred, gt : ClipSource
+        Reconstructions and ground truth, row i belongs to row i and has as many frames, both
+        already at the protocol's frame rate and size. Pairs may differ in length.
+    judges : Judges
+        The frozen networks.
+    plan : Plan
+        How to measure.
+    advance : callable, optional
+        Called with the number of clips done; see `steps` for the total.
+
+    Returns
+    -------
+    Scores
+        Names: those of `metric_names` and `further` that can be measured; PSNR in dB.
+
+    Raises
+    ------
+    ValueError
+        If the two sets differ in length.
+
+    Notes
+    -----
+    Ground-truth classes: the most probable ones of the image classifier on the ground-truth frame
+    of the same time, and of the video classifier on the ground-truth clip; the rules say how many.
+    Frame metrics are means over the frames of a clip. Where clips of different length are paired
+    anew, the shuffled control compares as many frames as both have.
+    """
+    if len(pred) != len(gt):
+        raise ValueError(f"{len(pred)} reconstructions, but {len(gt)} ground-truth clips")
+    if not np.array_equal(pred.lengths, gt.lengths):
+        raise ValueError("a reconstruction and its ground truth differ in their number of frames")
+    step = advance or (lambda count: None)
+    pairwise = {**pair_metrics(plan.rules), **plan.also}
+    seen, pixels = _look(pred, gt, judges, plan, pairwise, step)
+    own = np.arange(len(pred))
+    brightness = pixels.pop("brightness")
+    metrics = {**_of_judged(seen, own, plan), **pixels}
+    names = [n for n in (*metric_names(plan.ways), *further(plan.also)) if _has_value(metrics, n)]
+    shuffled: dict[str, np.ndarray] = {}
+    by_scene: dict[str, np.ndarray] = {}
+    if plan.shuffles and len(pred) > 1:
+        orders = derangements(len(pred), plan.shuffles, plan.seed)
+        some = pixel_shuffles(len(pred), plan.shuffles)
+        shuffled = _shuffled(pred, gt, seen, plan, pairwise, step, orders, some)
+        moved = scene_orders(plan)
+        if moved is not None:
+            by_scene = _shuffled(pred, gt, seen, plan, pairwise, step, moved, 1)
+    truth, frozen = {}, {}
+    if "clip_pcc" in names and seen.made is not None and seen.true is not None:
+        still = consistency.frozen(seen.made)
+        truth["clip_pcc"] = seen.smoothness(seen.true, plan.rules)
+        frozen["clip_pcc"] = seen.smoothness(still, plan.rules)
+    trials = plan.monte_carlo
+    return Scores(
+        metrics={name: metrics[name] for name in names},
+        shuffled={name: shuffled[name] for name in names if name in shuffled},
+        shuffled_scenes={name: by_scene[name] for name in names if name in by_scene},
+        ground_truth=truth,
+        frozen_frame=frozen,
+        brightness=brightness,
+        monte_carlo=seen.sampled(plan.ways, trials, plan.seed) if trials else {},
+    )
+
+
+def metric_names(ways: Sequence[int]) -> list[str]:
+    """Names in the order of the paper's Table 1."""
+    return [
+        *(f"video_{n}way" for n in ways),
+        "clip_pcc",
+        *(f"frame_{n}way" for n in ways),
+        "ssim",
+        "psnr",
+    ]
+
+
+def further(also: Mapping[str, PairMetric] | Sequence[str] = ()) -> list[str]:
+    """Names of the metrics beyond Table 1."""
+    return ["clip_similarity", "pixel_pearson", "hue_similarity", *also]
+
+
+def _has_value(metrics: Mapping[str, np.ndarray], name: str) -> bool:
+    return name in metrics and not np.isnan(metrics[name]).all()
+
+
+def _batches(lengths: np.ndarray, size: int) -> list[np.ndarray]:
+    """Return clips of the same number of frames, at most ``size`` at a time."""
+    same = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+    return [rows[start : start + size] for rows in same for start in range(0, len(rows), size)]
+
+
+def _look(
+    pred: ClipSource,
+    gt: ClipSource,
+    judges: Judges,
+    plan: Plan,
+    pairwise: Mapping[str, PairMetric],
+    advance: Callable[[int], None],
+) -> tuple[Judged, dict[str, np.ndarray]]:
+    """Return what the networks say of all clips, and the pixel metrics of every pair."""
+    lengths = pred.lengths
+    judged: dict[str, np.ndarray] = {}
+    pixels: dict[str, np.ndarray] = {}
+    for rows in _batches(lengths, plan.batch_size):
+        frames = int(lengths[rows[0]])
+        made, true = pred.read(rows, frames), gt.read(rows, frames)
+        said = judge(made, true, judges, plan.rules.truth_classes)
+        for name, values in said.items():
+            per_frame = name not in ("video_scores", "video_classes")
+            _put(judged, name, rows, values, lengths, per_frame=per_frame)
+        measured = {name: metric(made, true) for name, metric in pairwise.items()}
+        measured["brightness"] = true.mean(axis=(1, 2, 3, 4))
+        for name, values in measured.items():
+            _put(pixels, name, rows, values, lengths, per_frame=False)
+        advance(len(rows))
+    return Judged(lengths, **judged), pixels
+
+
+def _put(
+    arrays: dict[str, np.ndarray],
+    name: str,
+    rows: np.ndarray,
+    values: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    per_frame: bool,
+) -> None:
+    """Write a batch's values into the array of all clips; the frames beyond an end stay empty."""
+    frames = (int(lengths.max()),) if per_frame else ()
+    shape = (len(lengths), *frames, *values.shape[1 + per_frame :])
+    if name not in arrays:
+        empty = np.nan if values.dtype.kind == "f" else 0
+        arrays[name] = np.full(shape, empty, values.dtype)
+    if per_frame:
+        arrays[name][rows, : values.shape[1]] = values
+    else:
+        arrays[name][rows] = values
+
+
+def _shuffled(
+    pred: ClipSource,
+    gt: ClipSource,
+    seen: Judged,
+    plan: Plan,
+    pairwise: Mapping[str, PairMetric],
+    advance: Callable[[int], None],
+    orders: np.ndarray,
+    pixel_orders: int,
+) -> dict[str, np.ndarray]:
+    judged = [_of_judged(seen, order, plan) for order in orders]
+    values = {name: _mean([each[name] for each in judged]) for name in judged[0]}
+    some = orders[:pixel_orders]
+    values |= {name: np.zeros(len(pred)) for name in pairwise}
+    for number, order in enumerate(some):
+        due = {n: metric for n, metric in pairwise.items() if number == 0 or n not in SLOW}
+        shortest = np.minimum(gt.lengths, pred.lengths[order])
+        for rows in _batches(shortest, plan.batch_size):
+            frames = int(shortest[rows[0]])
+            made, true = pred.read(order[rows], frames), gt.read(rows, frames)
+            for name, metric in due.items():
+                values[name][rows] += metric(made, true) / (1 if name in SLOW else len(some))
+            advance(len(rows))
+    return values
+
+
+def _mean(shuffles: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean over the shuffles, float64 (clips,), around those without a value."""
+    values = np.stack(shuffles)
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        mean: np.ndarray = total / known.sum(axis=0)
+    return mean
+
+
+def _of_judged(seen: Judged, order: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
+    # without a gate CLIP-pcc does not look at the ground truth at all: its control is itself,
+    # differently ordered
+    by_clip = {
+        "clip_pcc": seen.consistency(order, plan.rules),
+        "clip_similarity": seen.similarity(order),
+    }
+    known = {name: values for name, values in by_clip.items() if values is not None}
+    return {**seen.accuracies(order, plan.ways), **known}

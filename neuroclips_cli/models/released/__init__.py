@@ -1,0 +1,1 @@
+"""The authors' networks under their own key names."""

@@ -1,0 +1,269 @@
+"""The record beside every result: what it was made from, by what, and whether it still holds."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from neuroclips_cli import __version__
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic, checksums
+from neuroclips_cli.settings.load import Settings, keys, sections
+
+NAME = "manifest.json"
+SCHEMA = 1
+"""Raised when a new version of the tool makes earlier results unusable."""
+
+_LIBRARIES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "open_clip_torch",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "nibabel",
+    "av",
+    "decord",
+    "pillow",
+    "scikit-image",
+    "safetensors",
+)
+_NOT_CONTENT = ("checkpoints/", "events.out.tfevents", "metrics.jsonl")
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@lru_cache(maxsize=1)
+def library_versions() -> dict[str, str]:
+    """Return the versions of the libraries that shape a result, without importing them."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def determinants(
+    settings: Settings, names: Sequence[str], extra: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what decides a result beside its inputs: schema, seed, setting sections, extras."""
+    return {
+        "schema": SCHEMA,
+        "seed": settings.run.seed,
+        "sections": {name: settings.section(name) for name in names},
+        "extra": json.loads(json.dumps(dict(extra or {}))),
+    }
+
+
+def new(
+    settings: Settings, stage: str, decided: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the manifest of a stage that begins now."""
+    return {
+        "stage": stage,
+        "state": "running",
+        "tool": {"name": "neuroclips", "version": __version__},
+        "libraries": library_versions(),
+        "settings": {name: settings.section(name) for name in sections()},
+        "seed": settings.run.seed,
+        "determined_by": dict(decided),
+        "inputs": dict(inputs),
+        "outputs": {},
+        "start": now(),
+        "end": None,
+        "seconds": 0.0,
+        "host": {
+            "name": socket.gethostname(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "device": settings.run.device,
+            "precision": settings.run.precision,
+        },
+        "facts": {},
+    }
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """Return the manifest in a folder, or ``None`` where there is none.
+
+    Raises
+    ------
+    UserError
+        If it is no JSON, or lacks what every manifest has.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return None
+    record = atomic.read_json(path)
+    shape = {"state": str, "determined_by": dict, "inputs": dict, "outputs": dict, "facts": dict}
+    shape |= {"settings": dict, "stage": str}
+    if (
+        not isinstance(record, dict)
+        or any(not isinstance(record.get(key), kind) for key, kind in shape.items())
+        or not all(map(_is_inside, [*record["outputs"], *record.get("marks", {})]))
+    ):
+        raise UserError(f"{path} is no manifest of neuroclips: remove {folder} and run again")
+    return record
+
+
+def _is_inside(name: str) -> bool:
+    """Tell whether the name of an output is one that leads to a file of the stage's folder."""
+    parts = name.split("/")
+    return "\0" not in name and all(p not in ("", "..") and len(p.encode()) < 256 for p in parts)
+
+
+def write(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the manifest of a folder atomically."""
+    atomic.write_json(folder / NAME, {**content, "seal": checksums.seal(content)})
+
+
+def hash_outputs(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file in a stage folder except the manifest and hidden files."""
+    return {
+        file.relative_to(folder).as_posix(): atomic.sha256(file)
+        for file in atomic.visible_files(folder)
+        if file.relative_to(folder).as_posix() != NAME
+    }
+
+
+def input_digest(source: Path | str) -> str:
+    """Return the digest of an input.
+
+    A finished stage counts by the hashes of its outputs (without checkpoints and training
+    logs, which hold times), another file or folder as :func:`disk.tree_digest` says, and a
+    word that is no path, such as a hub id, by itself.
+    """
+    path = Path(source)
+    manifest = read(path) if path.is_dir() else None
+    if manifest and "outputs" in manifest:
+        content = {
+            name: digest
+            for name, digest in manifest["outputs"].items()
+            if not any(part in name for part in _NOT_CONTENT)
+        }
+        return f"stage-{manifest['state']}:{atomic.text_digest(content)}"
+    if path.exists():
+        return atomic.tree_digest(path)
+    return f"name:{source}"
+
+
+def record_inputs(folder: Path, inputs: Mapping[str, Path | str]) -> dict[str, dict[str, str]]:
+    """Return path and digest of every input; paths inside the work folder are kept relative."""
+    workdir = folder.resolve().parent.parent
+    recorded = {}
+    for name, source in inputs.items():
+        path = Path(source).resolve()
+        shown = str(source)
+        if Path(source).exists():
+            inside = path.is_relative_to(workdir)
+            shown = (
+                Path(os.path.relpath(path, folder.resolve())).as_posix() if inside else str(path)
+            )
+        recorded[name] = {"path": shown, "digest": input_digest(source)}
+    return recorded
+
+
+def differences(old: Mapping[str, Any], new_: Mapping[str, Any]) -> list[str]:
+    """Say in words what decides two manifests' results differently; empty when nothing does."""
+    before, after = old["determined_by"], new_["determined_by"]
+    said = [f"the format of results changed ({before['schema']} -> {after['schema']})"]
+    said = said if before["schema"] != after["schema"] else []
+    said += _changed({"seed": before["seed"]}, {"seed": after["seed"]})
+    old_flat, new_flat = _flat(before["sections"]), _flat(after["sections"])
+    said += _changed(old_flat, new_flat)
+    said += _changed(before["extra"], after["extra"])
+    for name in sorted({*old["inputs"], *new_["inputs"]}):
+        first, second = old["inputs"].get(name), new_["inputs"].get(name)
+        if (first or {}).get("digest") != (second or {}).get("digest"):
+            said.append(f"input {name} changed")
+    return said
+
+
+def stale_because(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    settings: Settings,
+    digests: dict[Path, str] | None = None,
+) -> list[str]:
+    """Say why a finished result no longer holds; empty when it does.
+
+    Checked are its outputs (present), its recorded inputs (unchanged; one that has gone is let
+    be), the stages it came from (themselves not stale), and those settings that the user chose
+    now: a value that merely comes from the profile never contradicts a finished result.
+    ``digests`` remembers inputs that were digested before, where several stages are asked about.
+    """
+    digests = {} if digests is None else digests
+    reasons = [f"{n} is missing" for n in manifest["outputs"] if not (folder / n).is_file()][:3]
+    for name, recorded in manifest["inputs"].items():
+        path = (folder / recorded["path"]).resolve()
+        if not path.exists():
+            continue
+        if path not in digests:
+            digests[path] = input_digest(path)
+        if digests[path] != recorded["digest"]:
+            reasons.append(f"input {name} changed")
+        elif (upstream := read(path) if path.is_dir() else None) and "inputs" in upstream:
+            reasons += [f"{name}: {r}" for r in stale_because(path, upstream, settings, digests)]
+    for key, value in _flat(manifest["determined_by"]["sections"]).items():
+        if key in keys() and settings.chosen_by_user(key):
+            current = settings.value(key)
+            current = list(current) if isinstance(current, tuple) else current
+            if current != value:
+                reasons.append(f"{key} was {value!r}, now {current!r}")
+    return list(dict.fromkeys(reasons))
+
+
+def damaged(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Re-hash the outputs of a stage and name those that are missing or altered."""
+    wrong = []
+    for name, digest in manifest["outputs"].items():
+        if not (folder / name).is_file():
+            wrong.append(f"{name} is missing")
+        elif atomic.sha256(folder / name) != digest:
+            wrong.append(f"{name} was altered")
+    return wrong
+
+
+def describe_workdir(workdir: Path) -> None:
+    """Mark a work folder as a BIDS derivative; an existing description is left as it is."""
+    path = workdir / "dataset_description.json"
+    if path.exists():
+        return
+    atomic.write_json(
+        path,
+        {
+            "Name": "neuroclips",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "neuroclips", "Version": __version__}],
+        },
+    )
+
+
+def _flat(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return sections as one mapping of dotted keys."""
+    return {f"{s}.{name}": value for s, table in tables.items() for name, value in table.items()}
+
+
+def _changed(old: Mapping[str, Any], new_: Mapping[str, Any]) -> list[str]:
+    """Name the keys whose values differ, with both values."""
+    return [
+        f"{key} was {old.get(key)!r}, now {new_.get(key)!r}"
+        for key in dict.fromkeys([*old, *new_])
+        if old.get(key) != new_.get(key)
+    ]

@@ -1,0 +1,521 @@
+"""Stage folders: what every recipe uses to read, write, resume and account for its results.
+
+A stage folder is ``<workdir>/sub-01/<stage>``. Its ``manifest.json`` says what it was made from
+and whether it is finished; files appear in it whole or not at all; one process writes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neuroclips_cli import console
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic, checksums, npy
+from neuroclips_cli.io.atomic import read_json, sha256
+from neuroclips_cli.io.lock import holder, only_writer
+from neuroclips_cli.io.npy import read_array
+from neuroclips_cli.runs import manifest
+from neuroclips_cli.runtime import distributed
+from neuroclips_cli.settings.load import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import DTypeLike
+
+__all__ = [
+    "STAGES",
+    "Stage",
+    "command_for",
+    "open_stage",
+    "read_array",
+    "read_csv",
+    "read_json",
+    "require_stage",
+    "run_folder",
+    "sha256",
+    "stage_folder",
+    "stage_state",
+    "subject_label",
+    "workdir_folder",
+]
+
+STAGES = (
+    *("preprocess", "train-pr", "train-sr", "reconstruct", "fuse"),
+    *("evaluate", "interpret", "report"),
+)
+"""All stages in working order; each is a command and a folder."""
+
+SHARED_STAGES = ("train-projector",)
+"""Stages whose result belongs to no subject: their folder lies in the work folder itself."""
+
+
+LEAST_SPACE = 4 * atomic.MEBIBYTE
+"""No stage begins with less: tables, figures, logs and manifests."""
+
+
+def subject_label(subject: int) -> str:
+    """Return the BIDS label of a subject: ``sub-01``."""
+    return f"sub-{subject:02d}"
+
+
+def run_folder(settings: Settings) -> Path:
+    """Return the folder of all results of the subject, ``<workdir>/sub-01``."""
+    return Path(settings.run.workdir) / subject_label(settings.run.subject)
+
+
+def workdir_folder(settings: Settings) -> Path:
+    """Return the folder of all results of all subjects."""
+    return Path(settings.run.workdir)
+
+
+def stage_folder(settings: Settings, stage: str) -> Path:
+    """Return the folder of a stage: the subject's, or for shared stages the work folder's."""
+    return _home(settings, stage) / stage
+
+
+def _home(settings: Settings, stage: str) -> Path:
+    """Return the folder that a stage's own folder lies in."""
+    return workdir_folder(settings) if stage in SHARED_STAGES else run_folder(settings)
+
+
+def command_for(stage: str, settings: Settings) -> str:
+    """Return the command line that makes a stage, for messages."""
+    name = next((known for known in ("reconstruct", "evaluate") if stage.startswith(known)), stage)
+    variant = stage.removeprefix(name)
+    words = ["neuroclips", name]
+    if name == "evaluate" and variant:
+        run = "fuse" if variant == "-fuse" else f"reconstruct{variant}"
+        words += ["--run", run]
+    elif name == "reconstruct":
+        plain, git, _ = variant.partition("-captioner-git")
+        words += ["--without", plain.removeprefix("-without-")] if plain else []
+        if git or settings.reconstruct.captioner != "blip2":
+            words += ["--captioner", "git" if git else "blip2"]
+    if "-control-" in stage:
+        words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
+    if stage in SHARED_STAGES:
+        words += ["DIR"]
+    else:
+        words += ["--subject", str(settings.run.subject)]
+    if settings.run.workdir != "runs":
+        words += ["--workdir", settings.run.workdir]
+    return " ".join(words)
+
+
+def stage_state(
+    settings: Settings, stage: str, digests: dict[Path, str] | None = None
+) -> tuple[str, list[str], dict[str, Any] | None]:
+    """Return ``(state, reasons, manifest)`` of a stage.
+
+    ``state`` is ``missing``, ``running`` (another process writes it; the reason names it),
+    ``interrupted``, ``damaged`` (the reasons name files that are not what was written, as far as
+    :mod:`integrity`'s cheap marks show), ``stale`` (the reasons say what changed) or ``done``.
+    ``digests`` is shared by calls that ask about several stages, so that every input is read once.
+    """
+    folder = _home(settings, stage) / stage
+    record = manifest.read(folder)
+    if record is None:
+        return "missing", [], None
+    if record["state"] != "done":
+        writer = holder(folder.parent, stage)
+        return ("running", [writer], record) if writer else ("interrupted", [], record)
+    altered = checksums.altered(folder, record)
+    if altered:
+        return "damaged", altered, record
+    reasons = manifest.stale_because(folder, record, settings, digests)
+    return ("stale" if reasons else "done"), reasons, record
+
+
+def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
+    """Return the folder of a finished stage that another one needs.
+
+    Raises
+    ------
+    UserError
+        If it is missing, unfinished, damaged or stale; the message names the command to run first.
+    """
+    _check_name(stage)
+    folder = stage_folder(settings, stage)
+    state, reasons, _ = stage_state(settings, stage)
+    if state == "done":
+        return folder
+    label, command = subject_label(settings.run.subject), command_for(stage, settings)
+    what = {
+        "missing": f"which {folder} does not hold: run `{command}` first",
+        "interrupted": f"which was interrupted: run `{command}`, it goes on where it stopped",
+        "running": f"which {''.join(reasons)} is writing now: wait for it to end",
+        "damaged": f"which is damaged ({'; '.join(reasons[:3])}): run `{command}` again",
+        "stale": f"which is stale ({'; '.join(reasons)}): run `{command}` again",
+    }[state]
+    raise UserError(f"{needed_by} needs {stage} of {label}, {what}")
+
+
+@contextmanager
+def open_stage(
+    settings: Settings,
+    stage: str,
+    *,
+    sections: Sequence[str],
+    inputs: Mapping[str, Path | str],
+    overwrite: bool = False,
+    extra: Mapping[str, Any] | None = None,
+) -> Iterator[Stage]:
+    """Open a stage folder for writing, for the length of the block.
+
+    Parameters
+    ----------
+    settings
+        All settings; they are recorded whole.
+    stage
+        Name of the stage and its folder.
+    sections
+        The setting sections that decide the result. The seed always does.
+    inputs
+        Name to file or folder. A stage folder counts by its manifest's output hashes.
+    overwrite
+        Start afresh even if the result is there.
+    extra
+        Further things that decide the result, such as ``{"clips": "0:50"}``; JSON values.
+
+    Yields
+    ------
+    Stage
+        ``up_to_date``: return at once. ``resumed``: partial work of an interrupted run with
+        the same inputs and settings lies in the folder. Otherwise the folder is empty.
+
+    Notes
+    -----
+    Of several processes the first one alone opens the folder; the others get a stage that writes
+    nothing, and leave the block when the first one has finished it.
+
+    On a clean exit the outputs are hashed and the state becomes ``done``; on an exception it
+    stays ``running``. A finished result that is being replaced is kept aside until its
+    successor is done, and comes back if the new run fails before it has written anything.
+    """
+    _check_name(stage)
+    alone = _open_alone(settings, stage, sections, inputs, overwrite, extra)
+    if distributed.size() == 1:
+        with alone as opened:
+            yield opened
+    elif distributed.is_first():
+        with _announced(alone) as opened:
+            yield opened
+    else:
+        found = distributed.agree(None)
+        if found is None:
+            raise distributed.Dismissed
+        yield _Guest(_home(settings, stage) / stage, {}, **found)
+    distributed.wait()
+
+
+@contextmanager
+def _announced(alone: AbstractContextManager[Stage]) -> Iterator[Stage]:
+    """Open a stage and tell the other processes how it was found, or that it was refused."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(alone)
+        except UserError:
+            distributed.agree(None)
+            raise
+        distributed.agree({"up_to_date": opened.up_to_date, "resumed": opened.resumed})
+        yield opened
+
+
+@contextmanager
+def _open_alone(
+    settings: Settings,
+    stage: str,
+    sections: Sequence[str],
+    inputs: Mapping[str, Path | str],
+    overwrite: bool,
+    extra: Mapping[str, Any] | None,
+) -> Iterator[Stage]:
+    """Open a stage folder in the process that writes; see :func:`open_stage`."""
+    run = _home(settings, stage)
+    folder = run / stage
+    with only_writer(run, stage):
+        manifest.describe_workdir(workdir_folder(settings))
+        record = manifest.new(
+            settings,
+            stage,
+            manifest.determinants(settings, sections, extra),
+            manifest.record_inputs(folder, inputs),
+        )
+        old = manifest.read(folder)
+        changes = manifest.differences(old, record) if old else []
+        damage = checksums.altered(folder, old) if old and old["state"] == "done" else []
+        fresh = old is None or overwrite or bool(changes) or bool(damage)
+        if old and not fresh and _finished(folder, old):
+            console.info(f"{stage} of {run.name} is up to date")
+            yield Stage(folder, old, up_to_date=True)
+            return
+        atomic.require_space(run, LEAST_SPACE)
+        resumed = old is not None and not fresh and old["state"] == "running"
+        if resumed and old:
+            record["facts"], record["seconds"] = old["facts"], old["seconds"]
+            record["start"] = old["start"]
+            console.info(f"{stage} of {run.name} was interrupted; going on where it stopped")
+        elif old:
+            if damage:
+                console.warn(f"{stage} of {run.name} is made again: {'; '.join(damage[:4])}")
+            elif changes:
+                console.info(f"{stage} of {run.name} is made again: {'; '.join(changes[:4])}")
+            _set_aside(folder)
+        _prepare(folder)
+        manifest.write(folder, record)
+        yield from _run(Stage(folder, record, resumed=resumed))
+
+
+def _run(stage: Stage) -> Iterator[Stage]:
+    """Hand the stage out, and account for how the block ended."""
+    began = time.monotonic()
+    before = stage.record["seconds"]
+    try:
+        yield stage
+    except BaseException as error:
+        stage.record["seconds"] = round(before + time.monotonic() - began, 3)
+        _abandon(stage, keep=not isinstance(error, UserError))
+        raise
+    outputs = manifest.hash_outputs(stage.folder)
+    stage.record.update(
+        outputs=outputs,
+        marks=checksums.marks(stage.folder, outputs),
+        state="done",
+        end=manifest.now(),
+        seconds=round(before + time.monotonic() - began, 3),
+    )
+    manifest.write(stage.folder, stage.record)
+    shutil.rmtree(_aside(stage.folder), ignore_errors=True)
+
+
+class Stage:
+    """An open stage folder; see :func:`open_stage`.
+
+    Attributes
+    ----------
+    folder
+        Where the results go.
+    up_to_date
+        Inputs and settings are unchanged and all outputs there: nothing to do.
+    resumed
+        An interrupted run with the same inputs and settings left partial work in ``folder``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        record: dict[str, Any],
+        *,
+        up_to_date: bool = False,
+        resumed: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.record = record
+        self.up_to_date = up_to_date
+        self.resumed = resumed
+
+    def fact(self, key: str, value: Any) -> None:
+        """Put something worth knowing into the manifest's ``facts`` (a JSON value)."""
+        self.record["facts"][key] = value
+        manifest.write(self.folder, self.record)
+
+    def need_space(self, size: float) -> None:
+        """Refuse at once what the disk cannot hold: ``size`` bytes are still to be written.
+
+        Raises
+        ------
+        UserError
+            If less is free; the message names the disk and how much is missing.
+        """
+        there = sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
+        atomic.require_space(self.folder, int(size) - (there if self.resumed else 0))
+
+    @contextmanager
+    def atomic(self, name: str) -> Iterator[Path]:
+        """Yield a temporary path beside ``name`` with the same suffix; it gets its name at the end.
+
+        Works for a folder too: make it at the path that is handed out.
+        """
+        with atomic.atomic_path(self.folder / name) as temporary:
+            yield temporary
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file."""
+        return atomic.write_text(self.folder / name, text)
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write a JSON file; NaN is refused."""
+        return atomic.write_json(self.folder / name, content)
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        """Write a table with a header line."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        return atomic.write_text(self.folder / name, text.getvalue())
+
+    def write_array(self, name: str, array: np.ndarray) -> Path:
+        """Write a ``.npy`` file."""
+        import numpy as np
+
+        path = self.folder / name
+        with (
+            atomic.explain_full_disk(path, array.nbytes),
+            atomic.atomic_path(path) as temporary,
+            open(temporary, "wb") as stream,
+        ):
+            np.save(stream, array, allow_pickle=False)
+        return path
+
+    def write_safetensors(
+        self,
+        name: str,
+        tensors: Mapping[str, torch.Tensor],
+        metadata: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Write tensors by name; they are made contiguous and moved to the CPU."""
+        from safetensors.torch import save_file
+
+        ready = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+        with self.atomic(name) as temporary:
+            save_file(ready, temporary, metadata=dict(metadata or {}) or None)
+        return self.folder / name
+
+    @contextmanager
+    def open_array(
+        self, name: str, shape: Sequence[int], dtype: DTypeLike, *, resume: bool = False
+    ) -> Iterator[np.memmap[Any, Any]]:
+        """Open a new ``.npy`` file as a writable memory map, for results that come in pieces.
+
+        It lives in a hidden ``.part`` file and gets its name at the end of the block. With
+        ``resume`` a ``.part`` (or finished file) of the same shape and type is opened again;
+        which rows are filled is the caller's to keep, written after ``array.flush()``.
+
+        Raises
+        ------
+        UserError
+            If the disk cannot hold the whole array; known at once, not half way.
+        """
+        import numpy as np
+
+        path = self.folder / name
+        part = path.with_name(f".{path.name}.part")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shape, kind = tuple(shape), np.dtype(dtype)
+        if resume and not part.exists() and path.exists():
+            path.replace(part)
+        if not (resume and npy.holds(part, shape, kind)):
+            size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+            part.unlink(missing_ok=True)
+            with atomic.explain_full_disk(path, size):
+                npy.reserve(part, shape, kind)
+        array = np.load(part, mmap_mode="r+", allow_pickle=False)
+        try:
+            yield array
+        finally:
+            array.flush()
+        part.replace(path)
+        atomic.flush_folder(path.parent)
+
+
+class _Guest(Stage):
+    """The stage as the other processes have it: they compute, the first one writes."""
+
+    def fact(self, key: str, value: Any) -> None:
+        """Leave it to the first process."""
+
+    def need_space(self, size: float) -> None:
+        """Leave it to the first process."""
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_array(self, name: str, array: np.ndarray) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+    def write_safetensors(
+        self,
+        name: str,
+        tensors: Mapping[str, torch.Tensor],
+        metadata: Mapping[str, str] | None = None,
+    ) -> Path:
+        """Return where the first process writes it."""
+        return self.folder / name
+
+
+def read_csv(path: Path | str) -> list[dict[str, str]]:
+    """Read a table with a header line as one dictionary per row."""
+    try:
+        with open(path, newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no table in UTF-8 ({error}): make it again") from error
+
+
+def _check_name(stage: str) -> None:
+    """Refuse a stage name, such as one made from ``--run``, that leads out of the run folder."""
+    if not re.fullmatch(r"[a-z0-9]+([-_.][a-z0-9]+)*", stage):
+        raise UserError(
+            f"{stage!r} is no name of a stage: write small letters, digits and hyphens only"
+        )
+
+
+def _finished(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Tell whether a stage is done and none of its files has gone."""
+    return record["state"] == "done" and all((folder / n).is_file() for n in record["outputs"])
+
+
+def _aside(folder: Path) -> Path:
+    """Return where a result waits while its successor is made."""
+    return folder.parent / ".replaced" / folder.name
+
+
+def _set_aside(folder: Path) -> None:
+    """Move a finished result aside; drop the partial work of an interrupted one."""
+    record = manifest.read(folder)
+    if record and record["state"] == "done":
+        shutil.rmtree(_aside(folder), ignore_errors=True)
+        _aside(folder).parent.mkdir(parents=True, exist_ok=True)
+        folder.replace(_aside(folder))
+    else:
+        shutil.rmtree(folder)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, and remove half-written files that a killed process left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.remove_leftovers(folder)
+
+
+def _abandon(stage: Stage, *, keep: bool) -> None:
+    """Leave partial work for the next run; without any, bring the earlier result back."""
+    files = [f for f in stage.folder.rglob("*") if f.is_file() and f.name != manifest.NAME]
+    earlier = _aside(stage.folder)
+    if files or (keep and not earlier.exists()):
+        # On a full disk this fails too; what matters is the error that brought us here.
+        with suppress(UserError, OSError):
+            manifest.write(stage.folder, stage.record)
+        return
+    shutil.rmtree(stage.folder)
+    if earlier.exists():
+        earlier.replace(stage.folder)

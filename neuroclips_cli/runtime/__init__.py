@@ -1,0 +1,1 @@
+"""The machine: processes, threads, devices, precision, memory and random numbers."""
