@@ -75,12 +75,12 @@ def run(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         code = int(app(arguments, standalone_mode=False) or 0)
-        distributed.leave()
+        distributed.destroy_process_group()
         return _stopped(arguments) if code == STOPPED else code
     except UserError as problem:
         console.error(str(problem))
         return 2
-    except distributed.Dismissed:
+    except distributed.AbortedByMainProcess:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(arguments)
@@ -113,7 +113,7 @@ def _explain(problem: Exception) -> int:
             "choose a smaller batch size with --batch-size or --set, or another --device"
         )
         return 2
-    if distributed.lost(problem):
+    if distributed.is_peer_lost(problem):
         console.error(
             "another process of this run has ended: look at its message; what is finished is kept, "
             "start the same command again, with as many processes as you like"

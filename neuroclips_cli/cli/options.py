@@ -116,12 +116,12 @@ def command(
 
         @functools.wraps(function)
         def run(**given: Any) -> None:
-            quiet = given["quiet"] or not distributed.is_first()
+            quiet = given["quiet"] or not distributed.is_main_process()
             console.configure(verbose=given["verbose"], quiet=quiet)
             if shared:
-                distributed.refuse_shards()
+                distributed.reject_sharded_launchers()
             else:
-                distributed.refuse(name)
+                distributed.require_single_process(name)
             flags = _flags(parameters, given)
             run_name = str(given.get("run") or "reconstruct")
             needed = [run_name if name == "reconstruct" else name for name in upstream]

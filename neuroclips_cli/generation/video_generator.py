@@ -146,9 +146,9 @@ def write_videos(stage: Stage, clips: Iterable[np.ndarray], fps: int, names: Seq
     (stage.folder / "videos").mkdir(exist_ok=True)
     with console.progress("Video files", total=len(names)) as advance:
         for number, (clip, name) in enumerate(zip(clips, names, strict=True)):
-            mine = number % distributed.size() == distributed.rank()
+            mine = number % distributed.world_size() == distributed.get_rank()
             if mine and not (stage.folder / "videos" / name).exists():
                 with stage.atomic(f"videos/{name}") as path:
                     write_video(path, clip, fps)
             advance(1)
-    distributed.wait()
+    distributed.barrier()

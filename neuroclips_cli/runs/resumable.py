@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 def finished(stage: Stage, name: str) -> np.ndarray | None:
     """Return an array that an interrupted run had finished, None where it has to be made."""
     path = stage.folder / name
-    return read_array(path) if distributed.agree(path.exists()) else None
+    return read_array(path) if distributed.broadcast_object(path.exists()) else None
 
 
 def _dealt(
@@ -31,14 +31,14 @@ def _dealt(
     from neuroclips_cli.runtime.auto_batch import MOST, ON_CPU, Batch, on_gpu
 
     batch = Batch(batch_size)
-    if distributed.size() == 1:
+    if distributed.world_size() == 1:
         yield from batch.over(first, count, compute)
         return
     each = batch_size or (MOST if on_gpu() else ON_CPU)
-    for start in range(first, count, each * distributed.size()):
-        own = min(start + each * distributed.rank(), count)
+    for start in range(first, count, each * distributed.world_size()):
+        own = min(start + each * distributed.get_rank(), count)
         made = list(batch.over(own, min(own + each, count), compute))
-        for part in distributed.gather(made):
+        for part in distributed.gather_objects(made):
             yield from part
 
 
@@ -83,20 +83,22 @@ def fill_rows(
     # which rows are filled stands beside the half-filled array, which open_array keeps hidden
     marker = path.with_name(f".{name}.rows.json")
     partial = path.with_name(f".{name}.part").exists()
-    first = distributed.agree(int(read_json(marker)) if partial and marker.exists() else 0)
+    first = distributed.broadcast_object(
+        int(read_json(marker)) if partial and marker.exists() else 0
+    )
     with ExitStack() as stack:
         advance = stack.enter_context(console.progress(description, total=shape[0]))
         advance(first)
-        if distributed.is_first():
+        if distributed.is_main_process():
             array = stack.enter_context(stage.open_array(name, shape, dtype, resume=first > 0))
         for piece, rows in _dealt(batch_size, first, shape[0], compute):
             array[piece] = rows
             array.flush()
             stage.write_json(marker.name, piece.stop)
             advance(piece.stop - piece.start)
-    if distributed.is_first():
+    if distributed.is_main_process():
         marker.unlink(missing_ok=True)
-    distributed.wait()
+    distributed.barrier()
     return read_array(path)
 
 
@@ -127,7 +129,7 @@ def fill_texts(
         ``count`` texts.
     """
     path = stage.folder / name
-    texts: list[str] = distributed.agree(read_json(path) if path.exists() else [])
+    texts: list[str] = distributed.broadcast_object(read_json(path) if path.exists() else [])
     if len(texts) == count:
         return texts
     with console.progress(description, total=count) as advance:
@@ -136,4 +138,4 @@ def fill_texts(
             texts += more
             stage.write_json(name, texts)
             advance(piece.stop - piece.start)
-    return distributed.agree(texts)
+    return distributed.broadcast_object(texts)

@@ -203,18 +203,18 @@ def open_stage(
     """
     _check_name(stage)
     alone = _open_alone(settings, stage, sections, inputs, overwrite, extra)
-    if distributed.size() == 1:
+    if distributed.world_size() == 1:
         with alone as opened:
             yield opened
-    elif distributed.is_first():
+    elif distributed.is_main_process():
         with _announced(alone) as opened:
             yield opened
     else:
-        found = distributed.agree(None)
+        found = distributed.broadcast_object(None)
         if found is None:
-            raise distributed.Dismissed
+            raise distributed.AbortedByMainProcess
         yield _Guest(_home(settings, stage) / stage, {}, **found)
-    distributed.wait()
+    distributed.barrier()
 
 
 @contextmanager
@@ -224,9 +224,9 @@ def _announced(alone: AbstractContextManager[Stage]) -> Iterator[Stage]:
         try:
             opened = stack.enter_context(alone)
         except UserError:
-            distributed.agree(None)
+            distributed.broadcast_object(None)
             raise
-        distributed.agree({"up_to_date": opened.up_to_date, "resumed": opened.resumed})
+        distributed.broadcast_object({"up_to_date": opened.up_to_date, "resumed": opened.resumed})
         yield opened
 
 

@@ -1,7 +1,7 @@
 """The processes that a launcher (accelerate launch, torchrun) started for one command.
 
 Launchers tell each process its number in the environment. The first process alone writes; the
-others compute their share and wait. Without a launcher there is one process and nothing to do.
+others compute their share and barrier. Without a launcher there is one process and nothing to do.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from neuroclips_cli.errors import UserError
 
 Value = TypeVar("Value")
 
-PATIENCE = timedelta(days=2)
+PROCESS_GROUP_TIMEOUT = timedelta(days=2)
 """How long a process waits for another one, which may compute targets of all films meanwhile.
 
 A process that dies is noticed at once: its connections close, and the launcher ends the others.
 """
 
 
-class Dismissed(Exception):
+class AbortedByMainProcess(Exception):
     """Raised in the other processes when the first one has refused to begin and said why."""
 
 
-def size() -> int:
+def world_size() -> int:
     """Return how many processes work on this command."""
     return _number("WORLD_SIZE", 1)
 
 
-def rank() -> int:
+def get_rank() -> int:
     """Return the number of this process, 0 for the first one."""
-    return _number("RANK", 0) if size() > 1 else 0
+    return _number("RANK", 0) if world_size() > 1 else 0
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Tell whether this process is the one that writes."""
-    return rank() == 0
+    return get_rank() == 0
 
 
-def refuse(command: str) -> None:
+def require_single_process(command: str) -> None:
     """Refuse several processes for a command that would do its work as often as there are.
 
     Raises
@@ -48,14 +48,14 @@ def refuse(command: str) -> None:
     UserError
         If a launcher started more than one, or asks for shards that nothing here writes.
     """
-    if size() > 1:
+    if world_size() > 1:
         raise UserError(
-            f"neuroclips was started as {size()} processes (WORLD_SIZE), but {command} runs in "
+            f"neuroclips was started as {world_size()} processes (WORLD_SIZE), but {command} runs in "
             "one: start it without accelerate launch or torchrun (docs/how-to/cluster.md)"
         )
 
 
-def refuse_shards() -> None:
+def reject_sharded_launchers() -> None:
     """Refuse launchers' options that split one network between processes.
 
     Raises
@@ -72,9 +72,9 @@ def refuse_shards() -> None:
             )
 
 
-def join() -> None:
+def init_process_group() -> None:
     """Connect this process with the others, once; every process has to call it."""
-    if size() == 1:
+    if world_size() == 1:
         return
     import torch
     import torch.distributed as dist
@@ -85,12 +85,12 @@ def join() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(_number("LOCAL_RANK", 0))
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    dist.init_process_group(backend, timeout=PROCESS_GROUP_TIMEOUT)
 
 
-def leave() -> None:
+def destroy_process_group() -> None:
     """Part from the others before the process ends, so that none sees a broken connection."""
-    if size() == 1:
+    if world_size() == 1:
         return
     import torch.distributed as dist
 
@@ -98,39 +98,39 @@ def leave() -> None:
         dist.destroy_process_group()
 
 
-def agree(value: Value) -> Value:
+def broadcast_object(value: Value) -> Value:
     """Return the first process's value in every process."""
-    if size() == 1:
+    if world_size() == 1:
         return value
     import torch.distributed as dist
 
-    join()
-    shared: list[Any] = [value if is_first() else None]
+    init_process_group()
+    shared: list[Any] = [value if is_main_process() else None]
     dist.broadcast_object_list(shared, src=0)
     return shared[0]
 
 
-def gather(value: Value) -> list[Value]:
+def gather_objects(value: Value) -> list[Value]:
     """Return the values of all processes in the first one, in their order; elsewhere nothing."""
-    if size() == 1:
+    if world_size() == 1:
         return [value]
     import torch.distributed as dist
 
-    join()
-    values: list[Any] | None = [None] * size() if is_first() else None
+    init_process_group()
+    values: list[Any] | None = [None] * world_size() if is_main_process() else None
     dist.gather_object(value, values, dst=0)
     return values or []
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when every process has come here."""
-    agree(None)
-    gather(None)
+    broadcast_object(None)
+    gather_objects(None)
 
 
-def lost(problem: BaseException) -> bool:
+def is_peer_lost(problem: BaseException) -> bool:
     """Tell whether an exception means that another process has gone."""
-    if size() == 1 or not isinstance(problem, RuntimeError):
+    if world_size() == 1 or not isinstance(problem, RuntimeError):
         return False
     text = str(problem).lower()
     return type(problem).__name__.startswith("Dist") or any(

@@ -106,7 +106,7 @@ def require_training_memory(
 
 def _exchanged(need: Need) -> int:
     """Return the bytes of the copy of all gradients that several processes exchange."""
-    return need.gradients if distributed.size() > 1 else 0
+    return need.gradients if distributed.world_size() > 1 else 0
 
 
 def require_generation_memory(settings: Settings, device: str, voxels: int) -> None:

@@ -93,7 +93,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             'train_pr.contrast = "convnext" compares a map that only the published network has: '
             'set perception.network = "published"'
         )
-    parts = distributed.size() > 1 or options.rows_at_once
+    parts = distributed.world_size() > 1 or options.rows_at_once
     if parts and settings.perception.attention == "batch":
         raise UserError(
             'perception.attention = "batch" compares the rows of a whole batch inside the network, '

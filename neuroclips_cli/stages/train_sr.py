@@ -199,7 +199,7 @@ class _Training:
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
         self.scans[train] = padded(fit, hidden)
         # Another machine may choose other signs of the components; the weights follow the first's.
-        self.scans = distributed.agree(self.scans)
+        self.scans = distributed.broadcast_object(self.scans)
         self.stage.fact("ridge", {"penalty": fit.penalty, "components": fit.width})
 
     def run(self, phase: str | None) -> None:

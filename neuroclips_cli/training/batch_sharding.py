@@ -26,8 +26,8 @@ class Share:
     """
 
     def __init__(self, rank: int | None = None, size: int | None = None) -> None:
-        self.rank = distributed.rank() if rank is None else rank
-        self.size = distributed.size() if size is None else size
+        self.rank = distributed.get_rank() if rank is None else rank
+        self.size = distributed.world_size() if size is None else size
         self.total = 0
 
     def rows(self, total: int) -> slice:

@@ -89,7 +89,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.utils import DataLoaderConfiguration, DistributedDataParallelKwargs
 
-    distributed.join()
+    distributed.init_process_group()
     return Accelerator(
         cpu=device == "cpu",
         mixed_precision="bf16" if precision == BFLOAT16 else "no",
@@ -189,12 +189,12 @@ def train_phase(
 
 def _require_rows(size: int, plan: Plan) -> None:
     """Refuse more processes than rows in a batch."""
-    if size < distributed.size():
+    if size < distributed.world_size():
         raise UserError(
-            f"{distributed.size()} processes cannot share batches of {size} clips in the {plan.phase} "
+            f"{distributed.world_size()} processes cannot share batches of {size} clips in the {plan.phase} "
             "phase: start fewer, or raise its batch size"
         )
-    if distributed.size() > 1 and plan.rows_at_once:
+    if distributed.world_size() > 1 and plan.rows_at_once:
         raise UserError(
             "rows_at_once cuts the batches of one process, and several share them already: set it "
             "to 0, or start one process"

@@ -24,7 +24,7 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         self.path = folder / "metrics.jsonl"
-        self.board = SummaryWriter(str(folder)) if distributed.is_first() else None
+        self.board = SummaryWriter(str(folder)) if distributed.is_main_process() else None
 
     def __enter__(self) -> Journal:
         """Return itself."""
