@@ -10,7 +10,7 @@ import pytest
 from simulation_world import GRAYORDINATES, copy_of, settings_for, simulated
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.lock import only_writer
+from neuroclips_cli.io.lock import stage_lock
 from neuroclips_cli.simulation.films import film_writer
 from neuroclips_cli.stages import simulate
 
@@ -155,7 +155,7 @@ def test_a_video_shorter_than_a_clip_is_refused(tmp_path):
 
 def test_two_simulations_cannot_write_one_data_set(tmp_path):
     settings = settings_for(tmp_path / "made", tmp_path)
-    with only_writer(tmp_path / "made", "simulate"), pytest.raises(UserError) as caught:
+    with stage_lock(tmp_path / "made", "simulate"), pytest.raises(UserError) as caught:
         simulate.run(settings, tmp_path / "made")
     assert f"{tmp_path / 'made'} is being written by process" in str(caught.value)
     assert not (tmp_path / "made" / "stimuli").exists()

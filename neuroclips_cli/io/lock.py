@@ -17,12 +17,12 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 from neuroclips_cli.io.file_lock import acquire
 
-PATIENCE_S = 1.0
+LOCK_TIMEOUT_S = 1.0
 """How long a writer tries to get the lock before it takes the holder for another writer."""
 
 
 @contextmanager
-def only_writer(folder: Path, stage: str, written: Path | None = None) -> Iterator[None]:
+def stage_lock(folder: Path, stage: str, written: Path | None = None) -> Iterator[None]:
     """Hold the lock of ``folder/stage``, or of ``written`` in that folder, while the block runs.
 
     The operating system frees the lock when its process ends, however it ends, so a killed
@@ -38,7 +38,7 @@ def only_writer(folder: Path, stage: str, written: Path | None = None) -> Iterat
     lock.parent.mkdir(parents=True, exist_ok=True)
     # Somebody who only asks who writes holds the lock for a moment too (see holder).
     try:
-        guard = acquire(lock, PATIENCE_S)
+        guard = acquire(lock, LOCK_TIMEOUT_S)
     except Timeout:
         raise UserError(
             f"{written or folder / stage} is being written by {_describe(_read(note))}; "
@@ -58,7 +58,7 @@ def only_writer(folder: Path, stage: str, written: Path | None = None) -> Iterat
 
 
 @contextmanager
-def in_turn(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Let one process at a time make a file that several may want; the others wait for it."""
     lock = path.parent.parent / ".locks" / f"{path.name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic, checksums, npy
 from neuroclips_cli.io.atomic import read_json, sha256
-from neuroclips_cli.io.lock import holder, only_writer
+from neuroclips_cli.io.lock import holder, stage_lock
 from neuroclips_cli.io.npy import read_array
 from neuroclips_cli.runs import manifest
 from neuroclips_cli.runtime import distributed
@@ -202,23 +202,23 @@ def open_stage(
     successor is done, and comes back if the new run fails before it has written anything.
     """
     _check_name(stage)
-    alone = _open_alone(settings, stage, sections, inputs, overwrite, extra)
+    alone = _open_on_main(settings, stage, sections, inputs, overwrite, extra)
     if distributed.world_size() == 1:
         with alone as opened:
             yield opened
     elif distributed.is_main_process():
-        with _announced(alone) as opened:
+        with _broadcast_state(alone) as opened:
             yield opened
     else:
         found = distributed.broadcast_object(None)
         if found is None:
             raise distributed.AbortedByMainProcess
-        yield _Guest(_home(settings, stage) / stage, {}, **found)
+        yield _ReadOnlyStage(_home(settings, stage) / stage, {}, **found)
     distributed.barrier()
 
 
 @contextmanager
-def _announced(alone: AbstractContextManager[Stage]) -> Iterator[Stage]:
+def _broadcast_state(alone: AbstractContextManager[Stage]) -> Iterator[Stage]:
     """Open a stage and tell the other processes how it was found, or that it was refused."""
     with ExitStack() as stack:
         try:
@@ -231,7 +231,7 @@ def _announced(alone: AbstractContextManager[Stage]) -> Iterator[Stage]:
 
 
 @contextmanager
-def _open_alone(
+def _open_on_main(
     settings: Settings,
     stage: str,
     sections: Sequence[str],
@@ -242,7 +242,7 @@ def _open_alone(
     """Open a stage folder in the process that writes; see :func:`open_stage`."""
     run = _home(settings, stage)
     folder = run / stage
-    with only_writer(run, stage):
+    with stage_lock(run, stage):
         manifest.describe_workdir(workdir_folder(settings))
         record = manifest.new(
             settings,
@@ -428,7 +428,7 @@ class Stage:
         atomic.flush_folder(path.parent)
 
 
-class _Guest(Stage):
+class _ReadOnlyStage(Stage):
     """The stage as the other processes have it: they compute, the first one writes."""
 
     def fact(self, key: str, value: Any) -> None:

@@ -19,7 +19,7 @@ from neuroclips_cli.io.atomic import (
     write_json,
     write_text,
 )
-from neuroclips_cli.io.lock import only_writer
+from neuroclips_cli.io.lock import stage_lock
 from neuroclips_cli.settings.schema import DataSettings, SimulateSettings
 from neuroclips_cli.simulation import films
 from neuroclips_cli.simulation.attributes import image_descriptors, scene_attributes
@@ -101,7 +101,7 @@ def simulate_dataset(
     record = _record(simulate, data, seed, stimuli)
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: give a new or empty folder for the data set")
-    with only_writer(root, "simulate", root):
+    with stage_lock(root, "simulate", root):
         if not _claim(root, record, overwrite):
             return False
         remove_leftovers(root)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from neuroclips_cli.io import atomic, npy
-from neuroclips_cli.io.lock import in_turn
+from neuroclips_cli.io.lock import file_lock
 
 CLIPS_AT_ONCE = 32
 
@@ -73,7 +73,7 @@ def cached_rows(
     made = False
     if not path.exists():
         # Two subjects who saw the same films share their targets: the second one waits.
-        with in_turn(path):
+        with file_lock(path):
             made = not path.exists()
             if made:
                 _compute(path, inputs, compute, advance, announce)
@@ -154,7 +154,7 @@ def cached_captions(
         ``clips x frames``, the frames of a clip one after the other.
     """
     if not path.exists():
-        with in_turn(path):
+        with file_lock(path):
             if not path.exists():
                 _describe(path, frames, compute)
     return list(atomic.read_json(path))

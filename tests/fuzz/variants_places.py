@@ -66,12 +66,12 @@ def _alone(number: int) -> Callable[[Path], list[str]]:
     """One writer, twice in turn: each gets the lock and gives it back."""
 
     def read(folder: Path) -> list[str]:
-        from neuroclips_cli.io.lock import holder, only_writer
+        from neuroclips_cli.io.lock import holder, stage_lock
 
         seen = []
         with _without_locks(number):
             for _ in range(2):
-                with only_writer(folder, "preprocess"):
+                with stage_lock(folder, "preprocess"):
                     (folder / "written").touch()
                 seen.append(holder(folder, "preprocess"))
         return seen
@@ -83,13 +83,13 @@ def _two(number: int) -> Callable[[Path], None]:
     """A second writer while the first one writes."""
 
     def read(folder: Path) -> None:
-        from neuroclips_cli.io.lock import only_writer
+        from neuroclips_cli.io.lock import stage_lock
 
         with (
             _without_locks(number),
-            mock.patch("neuroclips_cli.io.lock.PATIENCE_S", 0.02),
-            only_writer(folder, "preprocess"),
-            only_writer(folder, "preprocess"),
+            mock.patch("neuroclips_cli.io.lock.LOCK_TIMEOUT_S", 0.02),
+            stage_lock(folder, "preprocess"),
+            stage_lock(folder, "preprocess"),
         ):
             pass
 
@@ -100,9 +100,9 @@ def _asked(number: int) -> Callable[[Path], bool]:
     """Who only asks learns that somebody writes."""
 
     def read(folder: Path) -> bool:
-        from neuroclips_cli.io.lock import holder, only_writer
+        from neuroclips_cli.io.lock import holder, stage_lock
 
-        with _without_locks(number), only_writer(folder, "preprocess"):
+        with _without_locks(number), stage_lock(folder, "preprocess"):
             return f"process {os.getpid()} " in holder(folder, "preprocess")
 
     return read
@@ -112,12 +112,12 @@ def _in_turn(number: int) -> Callable[[Path], int]:
     """Three processes' turns at one file, one after the other."""
 
     def read(folder: Path) -> int:
-        from neuroclips_cli.io.lock import in_turn
+        from neuroclips_cli.io.lock import file_lock
 
         target = folder / "cache" / "latents.npy"
         target.parent.mkdir()
         for turn in range(3):
-            with _without_locks(number), in_turn(target):
+            with _without_locks(number), file_lock(target):
                 target.write_text(str(turn))
         return int(target.read_text())
 
@@ -130,8 +130,8 @@ def _killed(number: int) -> Callable[[Path], list[str]]:
         "import os, sys; from unittest import mock; from pathlib import Path\n"
         "def flock(*_): raise OSError({number}, 'no locks')\n"
         "mock.patch('fcntl.flock', flock).start()\n"
-        "from neuroclips_cli.io.lock import only_writer\n"
-        "lock = only_writer(Path(sys.argv[1]), 'preprocess'); lock.__enter__(); os._exit(9)"
+        "from neuroclips_cli.io.lock import stage_lock\n"
+        "lock = stage_lock(Path(sys.argv[1]), 'preprocess'); lock.__enter__(); os._exit(9)"
     )
 
     def read(folder: Path) -> list[str]:
@@ -154,7 +154,7 @@ def _locks() -> Iterator[Variant]:
         yield Variant(f"{name}: a killed writer", _folder, _killed(NO_LOCKS[name]), ["", ""])
 
     def nowhere(folder: Path) -> None:
-        from neuroclips_cli.io.lock import only_writer
+        from neuroclips_cli.io.lock import stage_lock
 
         real = os.open
 
@@ -166,7 +166,7 @@ def _locks() -> Iterator[Variant]:
         with ExitStack() as stack:
             stack.enter_context(_without_locks(errno.ENOLCK))
             stack.enter_context(mock.patch("os.open", opened))
-            stack.enter_context(only_writer(folder, "preprocess"))
+            stack.enter_context(stage_lock(folder, "preprocess"))
 
     yield Variant("neither locks nor leases", _folder, nowhere, Refusal(("choose a folder",)))
 
