@@ -119,7 +119,7 @@ def test_sizes_read_as_people_write_them(size, text):
     assert atomic.human_size(size) == text
 
 
-class Journal:
+class MetricLogger:
     """What reaches the disk, in order: ``("flush", path)`` and ``("name", path)``."""
 
     def __init__(self, monkeypatch):
@@ -163,7 +163,7 @@ needs_proc = pytest.mark.skipif(
 
 @needs_proc
 def test_power_loss_finds_a_file_flushed_before_it_has_its_name(tmp_path, monkeypatch):
-    journal = Journal(monkeypatch)
+    journal = MetricLogger(monkeypatch)
     atomic.write_text(tmp_path / "a.txt", "new")
     assert journal.named() == [str(tmp_path / "a.txt")]
     assert journal.in_order(str(tmp_path / "a.txt"))
@@ -171,7 +171,7 @@ def test_power_loss_finds_a_file_flushed_before_it_has_its_name(tmp_path, monkey
 
 @needs_proc
 def test_power_loss_finds_a_folder_with_every_file_and_entry_flushed(tmp_path, monkeypatch):
-    journal = Journal(monkeypatch)
+    journal = MetricLogger(monkeypatch)
     with atomic.atomic_path(tmp_path / "weights") as temporary:
         (temporary / "unet").mkdir(parents=True)
         (temporary / "unet" / "a.bin").write_bytes(b"a")
@@ -184,7 +184,7 @@ def test_power_loss_finds_a_folder_with_every_file_and_entry_flushed(tmp_path, m
 
 @needs_proc
 def test_power_loss_never_finds_rows_noted_that_are_not_on_the_disk(settings, monkeypatch):
-    journal = Journal(monkeypatch)
+    journal = MetricLogger(monkeypatch)
     with open_stage(settings, "preprocess", sections=[], inputs={}) as stage:
         fill_rows(stage, "a.npy", (6, 3), "float32", 2, lambda piece: np.ones((2, 3)), "rows")
     part = str(stage.folder / ".a.npy.part")

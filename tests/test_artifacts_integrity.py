@@ -25,7 +25,7 @@ from neuroclips_cli.runs.stage import (
     run_folder,
     stage_state,
 )
-from neuroclips_cli.training.checkpoints import Checkpoints
+from neuroclips_cli.training.checkpoints import CheckpointManager
 from neuroclips_cli.training.target_cache import cached_rows
 
 
@@ -144,7 +144,7 @@ def _torch_pickle(folder: Path, ran: Path) -> bytes:
 
 def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path):
     model = torch.nn.Linear(2, 2)
-    kept = Checkpoints(tmp_path, "perception")
+    kept = CheckpointManager(tmp_path, "perception")
     save_file({"model.weight": torch.zeros(2, 2)}, kept.last)
     with pytest.raises(UserError, match="is no checkpoint of a training"):
         kept.progress()

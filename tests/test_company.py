@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
-from neuroclips_cli.training.batch_sharding import Share, SharedDropout, share_dropout
+from neuroclips_cli.training.batch_sharding import BatchShard, ConsistentDropout, share_dropout
 
 SETTINGS = """
 profile = "tiny"
@@ -193,7 +193,7 @@ def test_what_one_process_refuses_two_refuse_with_the_reason(world: Path, tmp_pa
 
 
 def test_shares_cover_a_batch_once_and_dropout_is_that_of_one_process():
-    shares = [Share(rank, 3) for rank in range(3)]
+    shares = [BatchShard(rank, 3) for rank in range(3)]
     rows = [share.rows(10) for share in shares]
     assert [n for own in rows for n in range(10)[own]] == list(range(10))
     x = torch.randn(20, 4)
@@ -203,7 +203,7 @@ def test_shares_cover_a_batch_once_and_dropout_is_that_of_one_process():
     for share, own in zip(shares, rows, strict=True):
         layers = nn.Sequential(nn.Dropout(0.5))
         share_dropout(layers, share)
-        assert isinstance(layers[0], SharedDropout)
+        assert isinstance(layers[0], ConsistentDropout)
         torch.manual_seed(0)
         parts.append(layers(x[2 * own.start : 2 * own.stop]))
         assert torch.equal(layers.eval()(x), x)

@@ -29,9 +29,9 @@ SR = SemanticsSettings(
     prior_head_dim=8,
     prior_timesteps=10,
     prior_sampling_steps=4,
-    prior_draws=1,
+    prior_samples=1,
     prior_drop_probability=0.2,
-    token_rank=0,
+    token_pca_rank=0,
 )
 PR = PerceptionSettings(
     hidden=16,

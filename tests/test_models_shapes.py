@@ -36,9 +36,9 @@ SR = SemanticsSettings(
     prior_head_dim=8,
     prior_timesteps=10,
     prior_sampling_steps=4,
-    prior_draws=3,
+    prior_samples=3,
     prior_drop_probability=0.2,
-    token_rank=2,
+    token_pca_rank=2,
 )
 
 
@@ -126,7 +126,9 @@ def test_the_average_of_many_draws_hardly_varies():
     spread = {}
     for draws in (1, 64):
         torch.manual_seed(0)
-        model = Semantics(20, dataclasses.replace(SR, prior_draws=draws, token_rank=0), 4, 8).eval()
+        model = Semantics(
+            20, dataclasses.replace(SR, prior_samples=draws, token_pca_rank=0), 4, 8
+        ).eval()
         tokens = [sample_tokens(model, scans, clip_generators(s, [0], "t")) for s in range(8)]
         spread[draws] = torch.cat(tokens).std(dim=0).mean()
     assert spread[64] < 0.4 * spread[1]
@@ -147,7 +149,7 @@ def test_decoded_tokens_differ_only_along_the_components_of_training_tokens():
 
 
 def _without_rank():
-    return Semantics(20, dataclasses.replace(SR, token_rank=0), 4, 8).state_dict()
+    return Semantics(20, dataclasses.replace(SR, token_pca_rank=0), 4, 8).state_dict()
 
 
 def test_fewer_components_than_the_rank_leave_tokens_finite():

@@ -335,7 +335,7 @@ NETWORKS = (
         torch.randn(5, 6, 16),
     ),
 )
-NO_NETWORKS = {"_GivenStates", "SharedDropout", *(kind.__name__ for kind in _objectives())} | {
+NO_NETWORKS = {"_GivenStates", "ConsistentDropout", *(kind.__name__ for kind in _objectives())} | {
     "Objective",
     "FrameGroupNorm",  # part of the video networks, below
 }

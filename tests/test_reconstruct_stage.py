@@ -57,7 +57,7 @@ def settings(backbones, tmp_path) -> Settings:
         "semantics.prior_head_dim": 16,
         "semantics.prior_timesteps": 10,
         "semantics.prior_sampling_steps": 3,
-        "semantics.token_rank": 0,
+        "semantics.token_pca_rank": 0,
         "reconstruct.steps": 2,
         "reconstruct.frames": 4,
         "reconstruct.keyframe_steps": 2,

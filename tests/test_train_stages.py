@@ -153,7 +153,7 @@ def test_killed_train_pr_goes_on_and_ends_with_the_same_weights(settings, calls,
     undisturbed = (train_pr.run(settings) / "model.safetensors").read_bytes()
     from neuroclips_cli.training import metric_logger
 
-    write = metric_logger.Journal.write
+    write = metric_logger.MetricLogger.write
 
     def killed(self, phase, epoch, figures):
         if epoch == 2:
@@ -161,7 +161,7 @@ def test_killed_train_pr_goes_on_and_ends_with_the_same_weights(settings, calls,
         write(self, phase, epoch, figures)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(metric_logger.Journal, "write", killed)
+        patch.setattr(metric_logger.MetricLogger, "write", killed)
         train_pr.run(settings, overwrite=True)
     assert stage_state(settings, "train-pr")[0] == "interrupted"
     folder = train_pr.run(settings)
@@ -289,7 +289,11 @@ def test_a_trained_run_exported_and_imported_is_bit_identical(settings, calls, t
     from neuroclips_cli.stages._released_weights import export_run, import_run
 
     _preprocess(settings)
-    changes = {"backbones.tokens": TOKENS, "backbones.token_dim": DIM, "semantics.token_rank": 0}
+    changes = {
+        "backbones.tokens": TOKENS,
+        "backbones.token_dim": DIM,
+        "semantics.token_pca_rank": 0,
+    }
     settings = replace_settings(settings, {**changes, "data.frames_per_clip": FRAMES})
     settings = replace_settings(settings, {"perception.frame_size": 16})
     folder = {"train-sr": train_sr, "train-pr": train_pr}[stage].run(settings)
@@ -325,7 +329,7 @@ def test_training_begins_from_published_weights_without_another_subjects_ridge(
     from neuroclips_cli.models.semantics import Semantics
 
     _preprocess(settings)
-    changes = {"semantics.token_rank": 0, "train_sr.prior_trains": "prior"}
+    changes = {"semantics.token_pca_rank": 0, "train_sr.prior_trains": "prior"}
     settings = replace_settings(settings, {**changes, "train_sr.ridge_closed_form": False})
     settings = replace_settings(settings, {"train_sr.learning_rate": 1e-9})
     theirs = Semantics(VOXELS + 3, settings.semantics, TOKENS, DIM)
@@ -353,7 +357,7 @@ def test_a_mixing_trunk_begins_from_mindeye2s_checkpoint_without_its_trunk(
     from neuroclips_cli.models.semantics import Semantics
 
     _preprocess(settings)
-    changes = {"semantics.token_rank": 0, "train_sr.ridge_closed_form": False}
+    changes = {"semantics.token_pca_rank": 0, "train_sr.ridge_closed_form": False}
     settings = replace_settings(settings, {**changes, "train_sr.learning_rate": 1e-9})
     released = replace_settings(settings, {"semantics.backbone": "released"})
     theirs = Semantics(VOXELS, released.semantics, TOKENS, DIM).state_dict()

@@ -113,7 +113,7 @@ def _samples():
         fmri,
         np.arange(20),
         {"tokens": tokens},
-        average_share=0.5,
+        repetition_mix_prob=0.5,
         noise=0.3,
         frame_targets=("tokens",),
     )

@@ -9,7 +9,7 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.training.cross_fitted_ridge import (
     begin_as_regression,
     cross_fit,
-    install,
+    load_into_ridge,
     padded,
 )
 
@@ -68,7 +68,7 @@ def test_an_untrained_model_starts_as_the_regression_with_a_frozen_ridge(setting
     fit = cross_fit(scans, SEGMENTS, targets, 16)
     sizes = dataclasses.replace(settings.semantics, hidden=16, dropout=0.0)
     model = Semantics(VOXELS, sizes, TOKENS, DIM).eval()
-    install(fit, model.ridge)
+    load_into_ridge(fit, model.ridge)
     begin_as_regression(fit, model.backbone)
     with torch.no_grad():
         tokens, _ = model(torch.from_numpy(scans[:, 0]).float())

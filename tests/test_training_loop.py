@@ -11,10 +11,10 @@ import torch
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.settings.schema import PerceptionSettings
-from neuroclips_cli.training.async_metrics import LateFigures
-from neuroclips_cli.training.checkpoints import Checkpoints
+from neuroclips_cli.training.async_metrics import DeferredMetrics
+from neuroclips_cli.training.checkpoints import CheckpointManager
 from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
-from neuroclips_cli.training.metric_logger import Journal
+from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, repetition_mean
@@ -60,15 +60,15 @@ def _train(folder, fmri, latents, *, epochs=6, stop_after=None, learning_rate=3e
         return perception_figures(model, *held_out, 0.1, 0.1)
 
     plan = Plan("perception", epochs, 16, learning_rate, 0.01, 0.01, 2, 7)
-    with Journal(folder) as journal:
+    with MetricLogger(folder) as journal:
         progress = train_phase(
             objective,
             model,
-            ClipSamples(fmri, train, {"latents": latents}, average_share=0.5),
+            ClipSamples(fmri, train, {"latents": latents}, repetition_mix_prob=0.5),
             validate,
             plan,
             accelerator=make_accelerator("cpu", "float32"),
-            checkpoints=Checkpoints(folder / "checkpoints", plan.phase),
+            checkpoints=CheckpointManager(folder / "checkpoints", plan.phase),
             journal=journal,
         )
     return model, progress
@@ -90,7 +90,9 @@ def test_interrupted_and_resumed_training_equals_an_undisturbed_one_bit_for_bit(
     assert calm == rescued
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-    last = [Checkpoints(tmp_path / n / "checkpoints", "perception").last for n in ("whole", "cut")]
+    last = [
+        CheckpointManager(tmp_path / n / "checkpoints", "perception").last for n in ("whole", "cut")
+    ]
     assert last[0].read_bytes() == last[1].read_bytes()
     assert _lines(tmp_path / "whole") == _lines(tmp_path / "cut")
 
@@ -123,7 +125,7 @@ def test_validation_segments_never_reach_a_training_batch():
     assert sorted([*train, *held]) == list(range(20))
     marked = np.zeros((20, 2, 3), np.float32)
     marked[held] = np.nan
-    samples = ClipSamples(marked, train, {}, average_share=0.5)
+    samples = ClipSamples(marked, train, {}, repetition_mix_prob=0.5)
     order = SeededOrder(len(samples), 0, "x")
     for epoch in range(3):
         order.epoch = epoch
@@ -158,7 +160,7 @@ def test_every_repetition_is_its_own_sample_and_combinations_stay_in_scale():
     batch = single.__getitems__([0, 1, 2, 3])
     assert batch["fmri"].flatten().tolist() == [1, 3, 10, 30]
     assert batch["number"].tolist() == [0, 0, 1, 1]
-    mixed = ClipSamples(fmri, np.arange(2), {}, average_share=1.0)
+    mixed = ClipSamples(fmri, np.arange(2), {}, repetition_mix_prob=1.0)
     values = torch.cat([mixed.__getitems__([0])["fmri"] for _ in range(50)])
     assert values.min() > 1 and values.max() < 3 and values.std() > 0.2
 
@@ -271,7 +273,7 @@ def test_interrupted_captions_go_on_where_they_stopped(tmp_path):
 
 
 def test_figures_come_one_step_later_each_once_and_in_order():
-    late, seen = LateFigures(), []
+    late, seen = DeferredMetrics(), []
     assert late.last() is None
     for step in range(4):
         late.add(torch.tensor([float(step), 0.5]))

@@ -10,7 +10,11 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings, replace_settings
 from neuroclips_cli.training.batch_sharding import share_dropout
-from neuroclips_cli.training.grad_cache import PiecedShare, backward_in_pieces, pieces_of
+from neuroclips_cli.training.grad_cache import (
+    MicroBatchShard,
+    grad_cache_backward,
+    num_micro_batches,
+)
 from neuroclips_cli.training.objectives import ContrastiveObjective, PriorObjective
 
 ROWS, VOXELS, TOKENS, DIM = 11, 12, 4, 8
@@ -46,10 +50,10 @@ def test_pieces_add_up_to_the_gradient_of_the_batch(phase, rows):
     wanted["loss"].backward()
     after = torch.rand(3)
     cut = _objective(phase)
-    share = cut.share = PiecedShare(pieces_of(ROWS, rows))
+    share = cut.share = MicroBatchShard(num_micro_batches(ROWS, rows))
     share_dropout(cut, share)
     torch.manual_seed(2)
-    made = backward_in_pieces(lambda: cut(batch), lambda loss: loss.backward(), share)
+    made = grad_cache_backward(lambda: cut(batch), lambda loss: loss.backward(), share)
     assert torch.equal(torch.rand(3), after)
     for name, value in wanted.items():
         torch.testing.assert_close(made[name], value.detach())
@@ -62,8 +66,8 @@ def test_pieces_add_up_to_the_gradient_of_the_batch(phase, rows):
 
 def test_dropout_follows_the_share_of_the_next_phase():
     objective, rows = _objective("prior"), torch.randn(6, VOXELS)
-    share_dropout(objective, PiecedShare(3))
-    second = PiecedShare(1)
+    share_dropout(objective, MicroBatchShard(3))
+    second = MicroBatchShard(1)
     share_dropout(objective, second)
     second.rows(6)
     torch.manual_seed(3)
@@ -75,10 +79,10 @@ def test_dropout_follows_the_share_of_the_next_phase():
 
 def test_the_dry_run_counts_the_memory_of_a_piece():
     settings = load_settings({"run.profile": "compact"}, environ={})
-    options = {"train_sr.recompute": False, "train_sr.rows_at_once": 16}
+    options = {"train_sr.recompute": False, "train_sr.micro_batch_size": 16}
     peaks = [
         [need.peak for need in train_semantics(chosen, 2000, device="cpu", mixed=False)]
         for chosen in (settings, replace_settings(settings, options))
     ]
     assert peaks[1][0] < peaks[0][0]
-    assert pieces_of(240, 0) == 1
+    assert num_micro_batches(240, 0) == 1

@@ -12,7 +12,7 @@ from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.training.activation_checkpointing import recompute_activations
-from neuroclips_cli.training.checkpoints import Checkpoints, Progress
+from neuroclips_cli.training.checkpoints import CheckpointManager, Progress
 from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 
 VOXELS = 30
@@ -20,7 +20,7 @@ VOXELS = 30
 
 def semantics(**changes):
     sizes = load_settings(environ={}).semantics
-    small = {"hidden": 16, "prior_head_dim": 8, "prior_heads": 2, "token_rank": 0}
+    small = {"hidden": 16, "prior_head_dim": 8, "prior_heads": 2, "token_pca_rank": 0}
     return Semantics(VOXELS, dataclasses.replace(sizes, **{**small, **changes}), 4, 8)
 
 
@@ -139,9 +139,9 @@ def test_a_training_with_adafactor_goes_on_from_its_checkpoint_as_if_undisturbed
     steps(*whole, 20)
     first = fresh()
     steps(*first, 10)
-    Checkpoints(tmp_path, "p").save_last(*first, Progress(epoch=1))
+    CheckpointManager(tmp_path, "p").save_last(*first, Progress(epoch=1))
     second = fresh()
-    assert Checkpoints(tmp_path, "p").load_last(*second).epoch == 1
+    assert CheckpointManager(tmp_path, "p").load_last(*second).epoch == 1
     steps(*second, 10)
     assert torch.equal(whole[0].weight, second[0].weight)
 
@@ -157,8 +157,8 @@ def test_loaded_moments_lie_in_memory_as_their_parameters(tmp_path, fused):
         if folder == "written":
             model(torch.ones(1, 8, 5, 5)).sum().backward()
             optimiser.step()
-            Checkpoints(tmp_path, "p").save_last(*states[0], Progress(epoch=1))
-    assert Checkpoints(tmp_path, "p").load_last(*states[1]).epoch == 1
+            CheckpointManager(tmp_path, "p").save_last(*states[0], Progress(epoch=1))
+    assert CheckpointManager(tmp_path, "p").load_last(*states[1]).epoch == 1
     for name in ("exp_avg", "exp_avg_sq"):
         written, read = (state[1].state[model.weight][name] for state in states)
         assert torch.equal(written, read)

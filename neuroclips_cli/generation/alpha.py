@@ -72,10 +72,12 @@ def eq5_coefficients(alphas_cumprod: torch.Tensor, theta: float) -> tuple[float,
     """
     steps = len(alphas_cumprod)
     reached = round(theta * steps)
-    return diffuse_on(alphas_cumprod, reached - 1 if reached > 0 else None, steps - 1)
+    return forward_diffuse(alphas_cumprod, reached - 1 if reached > 0 else None, steps - 1)
 
 
-def diffuse_on(alphas_cumprod: torch.Tensor, begin: int | None, end: int) -> tuple[float, float]:
+def forward_diffuse(
+    alphas_cumprod: torch.Tensor, begin: int | None, end: int
+) -> tuple[float, float]:
     """Return the weights of a state and of noise when it is noised on from one step to another.
 
     Parameters

@@ -21,7 +21,7 @@ def sample_tokens(
 
     Where the settings ask for several draws, their average tends to the expected tokens, which
     a single draw of a prior trained on few clips misses by its noise; where they set a
-    ``token_rank``, what no training film has in its tokens is taken out.
+    ``token_pca_rank``, what no training film has in its tokens is taken out.
 
     Parameters
     ----------

@@ -49,7 +49,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise _damaged(path, error) from error
 
 
-def fitted(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+def load_state_dict_checked(
+    model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], path: Path
+) -> None:
     """Put tensors read from ``path`` into a model.
 
     Raises

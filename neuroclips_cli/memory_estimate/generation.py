@@ -145,7 +145,7 @@ class Generation:
     def tokens(self) -> Iterator[Need]:
         """Decode image tokens through the prior."""
         model = build_semantics(self.settings, self.voxels).eval()
-        draws = self.settings.semantics.prior_draws
+        draws = self.settings.semantics.prior_samples
 
         def run() -> Tensor:
             brain, _ = model(blank(self.batch, self.voxels))

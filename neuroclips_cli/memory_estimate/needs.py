@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.memory_estimate.live import DevicePrecision, LiveBytes, bytes_of
-from neuroclips_cli.training.batch_sharding import Share
-from neuroclips_cli.training.grad_cache import PiecedShare, backward_in_pieces
+from neuroclips_cli.training.batch_sharding import BatchShard
+from neuroclips_cli.training.grad_cache import MicroBatchShard, grad_cache_backward
 from neuroclips_cli.training.objectives import Objective
 
 if TYPE_CHECKING:
@@ -148,13 +148,13 @@ def training_step(
     """
     parameters, weights = size_of([objective])
     objective.train()
-    share = PiecedShare(pieces)
+    share = MicroBatchShard(pieces)
     # One process stands for each of several: there is nobody to exchange meta tensors with.
-    objective.share = share if pieces > 1 else Share(0, 1)
+    objective.share = share if pieces > 1 else BatchShard(0, 1)
     with DevicePrecision(mixed), LiveBytes() as live:
         given = batch()
         if pieces > 1:
-            backward_in_pieces(partial(objective, given), Tensor.backward, share)
+            grad_cache_backward(partial(objective, given), Tensor.backward, share)
             share.begin()
         else:
             objective(given)["loss"].backward()

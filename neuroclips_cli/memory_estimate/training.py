@@ -19,7 +19,7 @@ from neuroclips_cli.models.released.perception import AUXILIARY_CHANNELS
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.activation_checkpointing import recompute_activations
-from neuroclips_cli.training.grad_cache import pieces_of
+from neuroclips_cli.training.grad_cache import num_micro_batches
 from neuroclips_cli.training.objectives import (
     AuxiliaryObjective,
     ContrastiveObjective,
@@ -112,7 +112,7 @@ def train_perception(
             given,
             _optimiser(options, device),
             mixed=mixed,
-            pieces=pieces_of(batch, options.rows_at_once),
+            pieces=num_micro_batches(batch, options.micro_batch_size),
         )
 
 
@@ -145,7 +145,7 @@ def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool
                 lambda batch=batch: given(batch),  # type: ignore[misc]
                 _optimiser(options, device),
                 mixed=mixed,
-                pieces=pieces_of(batch, options.rows_at_once),
+                pieces=num_micro_batches(batch, options.micro_batch_size),
             )
 
 

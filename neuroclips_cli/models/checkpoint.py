@@ -7,7 +7,7 @@ from typing import Any
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
-from neuroclips_cli.io.safetensors import fitted, read_tensors
+from neuroclips_cli.io.safetensors import load_state_dict_checked, read_tensors
 from neuroclips_cli.models.perception import Perception, make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.schema import PerceptionSettings, SemanticsSettings
@@ -61,5 +61,5 @@ def _recorded(folder: Path, section: str) -> tuple[dict[str, Any], dict[str, Any
 
 
 def _with_weights(model: Any, folder: Path) -> Any:
-    fitted(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
+    load_state_dict_checked(model, read_tensors(folder / WEIGHTS), folder / WEIGHTS)
     return model.eval()

@@ -26,7 +26,7 @@ EPSILON = 1e-5
 """Of layer norms in float32, as dalle2-pytorch sets it."""
 
 
-class GainNorm(nn.Module):
+class LayerNormNoBias(nn.Module):
     """Layer normalisation with a gain and no bias.
 
     Parameters
@@ -97,7 +97,7 @@ class Rotary(nn.Module):
         return torch.cat((turned, rest), dim=-1).to(x.dtype)
 
 
-class SharedKeyAttention(nn.Module):
+class MultiQueryAttention(nn.Module):
     """Many query heads, one key/value head, one learned null key/value in front.
 
     Parameters
@@ -115,13 +115,13 @@ class SharedKeyAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads = heads
-        self.norm = GainNorm(dim)
+        self.norm = LayerNormNoBias(dim)
         self.null_kv = nn.Parameter(torch.randn(2, head_dim))
         self.to_q = nn.Linear(dim, heads * head_dim, bias=False)
         self.to_kv = nn.Linear(dim, 2 * head_dim, bias=False)
         self.rotary_emb = rotary
         self.to_out = nn.Sequential(
-            nn.Linear(heads * head_dim, dim, bias=False), GainNorm(dim, epsilon=epsilon)
+            nn.Linear(heads * head_dim, dim, bias=False), LayerNormNoBias(dim, epsilon=epsilon)
         )
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
@@ -188,7 +188,7 @@ class GatedSiLU(nn.Module):
 def _feed_forward(dim: int) -> nn.Sequential:
     # Positions 3 and 4 hold the original's unused norm and dropout, so that weights keep their key.
     return nn.Sequential(
-        GainNorm(dim),
+        LayerNormNoBias(dim),
         nn.Linear(dim, 8 * dim, bias=False),
         GatedSiLU(),
         nn.Identity(),
@@ -219,11 +219,11 @@ class TokenTransformer(nn.Module):
         rotary = Rotary(head_dim)
         self.layers = nn.ModuleList(
             nn.ModuleList(
-                (SharedKeyAttention(dim, heads, head_dim, rotary, epsilon), _feed_forward(dim))
+                (MultiQueryAttention(dim, heads, head_dim, rotary, epsilon), _feed_forward(dim))
             )
             for _ in range(depth)
         )
-        self.norm = GainNorm(dim, stable=True)
+        self.norm = LayerNormNoBias(dim, stable=True)
         self.project_out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:

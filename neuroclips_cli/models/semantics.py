@@ -90,7 +90,7 @@ def _contrastive_projector(dim: int) -> nn.Sequential:
 class Semantics(nn.Module):
     """Ridge layer, MLP backbone, contrastive projector and diffusion prior.
 
-    Keys follow MindEye2: ``ridge.``, ``backbone.``, ``diffusion_prior.``; with a ``token_rank``
+    Keys follow MindEye2: ``ridge.``, ``backbone.``, ``diffusion_prior.``; with a ``token_pca_rank``
     also ``token_subspace.``.
 
     Parameters
@@ -107,7 +107,7 @@ class Semantics(nn.Module):
         self, voxels: int, settings: SemanticsSettings, tokens: int, token_dim: int
     ) -> None:
         super().__init__()
-        self.sampling_steps, self.draws = settings.prior_sampling_steps, settings.prior_draws
+        self.sampling_steps, self.draws = settings.prior_sampling_steps, settings.prior_samples
         self.prior_condition = settings.prior_condition
         self.ridge = RidgeRegression(voxels, settings.hidden)
         released = settings.backbone == RELEASED
@@ -131,8 +131,8 @@ class Semantics(nn.Module):
             epsilon=settings.prior_norm_epsilon,
         )
         self.token_subspace: nn.Module = nn.Identity()
-        if settings.token_rank:
-            self.token_subspace = TokenSubspace(settings.token_rank, tokens, token_dim)
+        if settings.token_pca_rank:
+            self.token_subspace = TokenSubspace(settings.token_pca_rank, tokens, token_dim)
 
     def forward(self, fmri: Tensor) -> tuple[Tensor, Tensor]:
         """Decode scans.

@@ -112,13 +112,13 @@ class TrainPRSettings:
     contrast_weight: float
     temperature: float
     noise: float
-    average_share: float
+    repetition_mix_prob: float
     validation_segments: tuple[int, ...]
     checkpoint_every: int
     contrast: str = "frames"
     optimiser: str = "adamw"
     recompute: bool = False
-    rows_at_once: int = 0
+    micro_batch_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ class SemanticsSettings:
     prior_head_dim: int
     prior_timesteps: int
     prior_sampling_steps: int
-    prior_draws: int
+    prior_samples: int
     prior_drop_probability: float
-    token_rank: int
+    token_pca_rank: int
     backbone: str = "mixing"
     token_space: str = "standard"
     prior_condition: str = "backbone"
@@ -172,7 +172,7 @@ class TrainSRSettings:
     prior_weight: float
     reftm_weight: float
     noise: float
-    average_share: float
+    repetition_mix_prob: float
     ridge_closed_form: bool
     validation_segments: tuple[int, ...]
     checkpoint_every: int
@@ -182,7 +182,7 @@ class TrainSRSettings:
     prior_trains: str = "all"
     optimiser: str = "adamw"
     recompute: bool = False
-    rows_at_once: int = 0
+    micro_batch_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -284,7 +284,7 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "data.delay_s": (0, None),
     "data.detrend_order": (0, 10),
     "data.trailing_volumes": (0, None),
-    "semantics.token_rank": (0, None),
+    "semantics.token_pca_rank": (0, None),
     "semantics.head_rank": (0, None),
     "reconstruct.batch_size": (0, None),
     "perception.frame_size": (0, None),
@@ -301,11 +301,11 @@ RANGES: dict[str, tuple[float, float | None]] = {
     "train_pr.ridge_weight_decay": (0, None),
     "train_pr.contrast_weight": (0, None),
     "train_pr.noise": (0, None),
-    "train_pr.rows_at_once": (0, None),
-    "train_sr.rows_at_once": (0, None),
+    "train_pr.micro_batch_size": (0, None),
+    "train_sr.micro_batch_size": (0, None),
     "train_sr.noise": (0, None),
-    "train_pr.average_share": (0, 1),
-    "train_sr.average_share": (0, 1),
+    "train_pr.repetition_mix_prob": (0, 1),
+    "train_sr.repetition_mix_prob": (0, 1),
     "train_projector.weight_decay": (0, None),
     "train_projector.validation_share": (0, 1),
     "train_projector.retrieval_part": (2, None),

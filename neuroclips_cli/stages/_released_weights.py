@@ -116,7 +116,7 @@ def import_run(
         return folder.folder
 
 
-def begin_from(model: nn.Module, path: Path, settings: Settings) -> None:
+def load_pretrained_weights(model: nn.Module, path: Path, settings: Settings) -> None:
     """Put a published checkpoint's weights into a network that is about to be trained.
 
     The authors begin from MindEye2's ``last.pth`` of another subject, whose ridge layer is of

@@ -22,7 +22,7 @@ def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool =
     settings : Settings
         ``[perception]``, ``[train_pr]`` and the VAE decide the result.
     checkpoint : Path, optional
-        Published weights to begin from; see :func:`exchange.begin_from`.
+        Published weights to begin from; see :func:`exchange.load_pretrained_weights`.
     overwrite : bool
         Train again even if the result is there.
 
@@ -69,7 +69,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     from neuroclips_cli.backbones.loading import choose_device
     from neuroclips_cli.models.perception import make_perception
     from neuroclips_cli.runtime.precision import choose_precision
-    from neuroclips_cli.stages._released_weights import begin_from
+    from neuroclips_cli.stages._released_weights import load_pretrained_weights
     from neuroclips_cli.stages._training_data import (
         latent_targets,
         map_targets,
@@ -78,10 +78,10 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     )
     from neuroclips_cli.stages.dry_run import require_training_memory
     from neuroclips_cli.training.activation_checkpointing import recompute_activations
-    from neuroclips_cli.training.checkpoints import Checkpoints, plain_state, seed_torch
+    from neuroclips_cli.training.checkpoints import CheckpointManager, plain_state, seed_torch
     from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
     from neuroclips_cli.training.memory import require_gpu_memory
-    from neuroclips_cli.training.metric_logger import Journal
+    from neuroclips_cli.training.metric_logger import MetricLogger
     from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
     from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
     from neuroclips_cli.training.validation import perception_figures
@@ -93,11 +93,11 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             'train_pr.contrast = "convnext" compares a map that only the published network has: '
             'set perception.network = "published"'
         )
-    parts = distributed.world_size() > 1 or options.rows_at_once
+    parts = distributed.world_size() > 1 or options.micro_batch_size
     if parts and settings.perception.attention == "batch":
         raise UserError(
             'perception.attention = "batch" compares the rows of a whole batch inside the network, '
-            "so that it cannot be cut: start one process with train_pr.rows_at_once=0, or set it "
+            "so that it cannot be cut: start one process with train_pr.micro_batch_size=0, or set it "
             "to clip"
         )
     device = choose_device(settings.run.device)
@@ -123,7 +123,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         recompute_activations(model)
     stage.need_space(disk_usage.of_training(model))
     if checkpoint:
-        begin_from(model, checkpoint, settings)
+        load_pretrained_weights(model, checkpoint, settings)
     targets = {"latents": latents}
     kind = PerceptionObjective
     if released_contrast:
@@ -135,7 +135,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         clips.fmri,
         clips.train,
         targets,
-        average_share=options.average_share,
+        repetition_mix_prob=options.repetition_mix_prob,
         noise=options.noise,
     )
     held_fmri = repetition_mean(clips.fmri, clips.validation).to(device)
@@ -156,11 +156,11 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         checkpoint_every=options.checkpoint_every,
         seed=settings.run.seed,
         optimiser=options.optimiser,
-        rows_at_once=options.rows_at_once,
+        micro_batch_size=options.micro_batch_size,
     )
     steps = plan.epochs * plan.steps(len(samples))
     with (
-        Journal(stage.folder) as journal,
+        MetricLogger(stage.folder) as journal,
         console.progress("Perception Reconstructor", steps, unit="step") as advance,
     ):
         progress = train_phase(
@@ -170,7 +170,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             validate,
             plan,
             accelerator=make_accelerator(device, precision),
-            checkpoints=Checkpoints(stage.folder / "checkpoints", plan.phase),
+            checkpoints=CheckpointManager(stage.folder / "checkpoints", plan.phase),
             journal=journal,
             advance=advance,
         )

@@ -41,7 +41,7 @@ def run(
         ``contrastive`` stops after phase 1 (the stage stays unfinished, the next call goes on);
         ``prior`` insists that phase 1 is done; both in a row by default.
     checkpoint : Path, optional
-        Published weights to begin from; see :func:`exchange.begin_from`.
+        Published weights to begin from; see :func:`exchange.load_pretrained_weights`.
     overwrite : bool
         Train again even if the result is there.
 
@@ -104,7 +104,7 @@ class _Training:
         from neuroclips_cli.models.token_subspace import TokenSubspace
         from neuroclips_cli.runtime.precision import choose_precision
         from neuroclips_cli.stages import _training_data as inputs
-        from neuroclips_cli.stages._released_weights import begin_from
+        from neuroclips_cli.stages._released_weights import load_pretrained_weights
         from neuroclips_cli.stages.train_projector import projector_reference
         from neuroclips_cli.training.activation_checkpointing import recompute_activations
         from neuroclips_cli.training.checkpoints import seed_torch
@@ -135,7 +135,7 @@ class _Training:
             recompute_activations(self.model)
         stage.need_space(disk_usage.of_training(self.model))
         if checkpoint:
-            begin_from(self.model, checkpoint, settings)
+            load_pretrained_weights(self.model, checkpoint, settings)
         self.decode: Decode = self.model
         self.scans = self.clips.fmri
         if self.options.ridge_closed_form:
@@ -183,8 +183,8 @@ class _Training:
         from neuroclips_cli.training.cross_fitted_ridge import (
             begin_as_regression,
             cross_fit,
-            install,
             joint_targets,
+            load_into_ridge,
             padded,
         )
 
@@ -193,7 +193,7 @@ class _Training:
         text = self.text[train].astype("float32")
         targets = joint_targets(tokens, text if text.ndim == 2 else text.mean(axis=1))
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
-        install(fit, self.model.ridge)
+        load_into_ridge(fit, self.model.ridge)
         begin_as_regression(fit, self.model.backbone)
         self.decode = self.model.decode
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
@@ -205,10 +205,10 @@ class _Training:
     def run(self, phase: str | None) -> None:
         """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
         from neuroclips_cli.stages._training_data import phase_facts
-        from neuroclips_cli.training.checkpoints import Checkpoints, plain_state
+        from neuroclips_cli.training.checkpoints import CheckpointManager, plain_state
 
         folder = self.stage.folder / "checkpoints"
-        first = Checkpoints(folder, PHASES[0])
+        first = CheckpointManager(folder, PHASES[0])
         if phase == "prior" and first.progress().epoch < self.options.contrastive_epochs:
             raise UserError(
                 "phase 2 of train-sr starts from phase 1, which is not done: run `neuroclips "
@@ -220,7 +220,7 @@ class _Training:
         self._say("phase 1 (contrastive)", progress)
         if phase == "contrastive":
             raise _FirstPhaseDone(str(self.stage.folder))
-        progress = self.prior(Checkpoints(folder, PHASES[1]))
+        progress = self.prior(CheckpointManager(folder, PHASES[1]))
         self.stage.fact(PHASES[1], phase_facts(progress, self.clips))
         self._say("phase 2 (prior)", progress)
         self.stage.write_safetensors("model.safetensors", plain_state(self.model))
@@ -293,7 +293,7 @@ class _Training:
         self, name: str, sizes: tuple[int, int], objective: Any, validate: Any, checkpoints: Any
     ) -> Progress:
         from neuroclips_cli.training.loop import Plan, train_phase
-        from neuroclips_cli.training.metric_logger import Journal
+        from neuroclips_cli.training.metric_logger import MetricLogger
         from neuroclips_cli.training.samples import ClipSamples
 
         options = self.options
@@ -301,7 +301,7 @@ class _Training:
             self.scans,
             self.clips.train,
             {"tokens": self.tokens, "text": self.text},
-            average_share=options.average_share,
+            repetition_mix_prob=options.repetition_mix_prob,
             noise=options.noise,
             frame_targets=("tokens",) if self.text.ndim == 2 else ("tokens", "text"),
         )
@@ -315,11 +315,11 @@ class _Training:
             checkpoint_every=options.checkpoint_every,
             seed=self.settings.run.seed,
             optimiser=options.optimiser,
-            rows_at_once=options.rows_at_once,
+            micro_batch_size=options.micro_batch_size,
         )
         steps = plan.epochs * plan.steps(len(samples))
         with (
-            Journal(self.stage.folder) as journal,
+            MetricLogger(self.stage.folder) as journal,
             console.progress(f"Semantics, {name} phase", steps, unit="step") as advance,
         ):
             return train_phase(

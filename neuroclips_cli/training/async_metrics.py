@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class LateFigures:
+class DeferredMetrics:
     """Hands figures back one step later, so that the host never waits for the step it began.
 
     A GPU works through what it was given while the host prepares more. Reading a number of the

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from neuroclips_cli.runtime import distributed
 
 
-class Share:
+class BatchShard:
     """The rows of a batch that this process computes.
 
     Parameters
@@ -75,18 +75,18 @@ class Share:
         return everything.index_copy(0, numbers, values)
 
 
-class SharedDropout(nn.Module):
+class ConsistentDropout(nn.Module):
     """Dropout that leaves out what a single process would, whoever computes the row.
 
     Parameters
     ----------
     probability : float
         Of each number to become 0.
-    share : Share
+    share : BatchShard
         Tells which rows these are; a row of the batch may be several consecutive rows here.
     """
 
-    def __init__(self, probability: float, share: Share) -> None:
+    def __init__(self, probability: float, share: BatchShard) -> None:
         super().__init__()
         self.probability, self.share = probability, share
 
@@ -101,14 +101,14 @@ class SharedDropout(nn.Module):
         return x * kept[own.start * each : own.stop * each]
 
 
-def share_dropout(model: nn.Module, share: Share) -> None:
+def share_dropout(model: nn.Module, share: BatchShard) -> None:
     """Let every dropout layer know its process's rows, in place.
 
     Layers that did so in an earlier phase follow the new ``share``.
     """
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, SharedDropout):
+            if isinstance(child, ConsistentDropout):
                 child.share = share
             elif isinstance(child, nn.Dropout) and share.size > 1:
-                setattr(module, name, SharedDropout(child.p, share))
+                setattr(module, name, ConsistentDropout(child.p, share))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
-from neuroclips_cli.io.safetensors import fitted, read_metadata, read_tensors
+from neuroclips_cli.io.safetensors import load_state_dict_checked, read_metadata, read_tensors
 
 
 @dataclass
@@ -50,7 +50,7 @@ def plain_state(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-class Checkpoints:
+class CheckpointManager:
     """The checkpoint files of one phase.
 
     Parameters
@@ -72,7 +72,7 @@ class Checkpoints:
 
     def load_best(self, model: nn.Module) -> None:
         """Put the best weights into the model."""
-        fitted(model, read_tensors(self.best), self.best)
+        load_state_dict_checked(model, read_tensors(self.best), self.best)
 
     def save_last(
         self, model: nn.Module, optimiser: Any, schedule: Any, progress: Progress
@@ -102,7 +102,7 @@ class Checkpoints:
         tensors = read_tensors(self.last)
         record = self._record()
         weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-        fitted(model, weights, self.last)
+        load_state_dict_checked(model, weights, self.last)
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
             if key.startswith("optimiser."):

@@ -178,7 +178,7 @@ def _predicted(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return kept
 
 
-def install(fit: CrossFit, layer: RidgeRegression) -> None:
+def load_into_ridge(fit: CrossFit, layer: RidgeRegression) -> None:
     """Put the regression into a ridge layer and freeze it: learning would undo the cross-fit.
 
     Parameters

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neuroclips_cli.training.batch_sharding import Share
+from neuroclips_cli.training.batch_sharding import BatchShard
 
 
-class PiecedShare(Share):
+class MicroBatchShard(BatchShard):
     """The piece of a batch that is under way.
 
     Parameters
@@ -41,7 +41,7 @@ class PiecedShare(Share):
         return super().rows(total)
 
     def whole(self, values: Tensor, numbers: Tensor | slice, total: int) -> Tensor:
-        """Put this piece's rows among those of all pieces; parameters as :class:`Share`'s."""
+        """Put this piece's rows among those of all pieces; parameters as :class:`BatchShard`'s."""
         index, self._asked = self._asked, self._asked + 1
         if isinstance(numbers, slice):
             numbers = torch.arange(numbers.start, numbers.stop, device=values.device)
@@ -53,15 +53,15 @@ class PiecedShare(Share):
         return self._outputs[index]
 
 
-def pieces_of(batch_size: int, rows_at_once: int) -> int:
+def num_micro_batches(batch_size: int, micro_batch_size: int) -> int:
     """Return into how many pieces a batch is cut; 0 rows at once takes it whole."""
-    return -(-batch_size // rows_at_once) if rows_at_once else 1
+    return -(-batch_size // micro_batch_size) if micro_batch_size else 1
 
 
-def backward_in_pieces(
+def grad_cache_backward(
     forward: Callable[[], dict[str, Tensor]],
     backward: Callable[[Tensor], None],
-    share: PiecedShare,
+    share: MicroBatchShard,
 ) -> dict[str, Tensor]:
     """Add the gradient of a whole batch to the weights' gradients, piece by piece.
 
@@ -71,7 +71,7 @@ def backward_in_pieces(
         The batch's losses, for the piece that ``share`` is at.
     backward : callable
         Takes ``loss``.
-    share : PiecedShare
+    share : MicroBatchShard
         That of the objective.
 
     Returns

@@ -23,13 +23,17 @@ from torch import nn
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import BFLOAT16
-from neuroclips_cli.training.async_metrics import LateFigures
-from neuroclips_cli.training.batch_sharding import Share, share_dropout
+from neuroclips_cli.training.async_metrics import DeferredMetrics
+from neuroclips_cli.training.batch_sharding import BatchShard, share_dropout
 from neuroclips_cli.training.batches import BatchLoader
-from neuroclips_cli.training.checkpoints import Checkpoints, Progress, seed_torch
-from neuroclips_cli.training.grad_cache import PiecedShare, backward_in_pieces, pieces_of
+from neuroclips_cli.training.checkpoints import CheckpointManager, Progress, seed_torch
+from neuroclips_cli.training.grad_cache import (
+    MicroBatchShard,
+    grad_cache_backward,
+    num_micro_batches,
+)
 from neuroclips_cli.training.memory import memory_used
-from neuroclips_cli.training.metric_logger import Journal
+from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import Objective
 from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, derived_seed
@@ -56,7 +60,7 @@ class Plan:
         Of the run.
     optimiser : str
         See :func:`make_optimiser`.
-    rows_at_once : int
+    micro_batch_size : int
         Rows of a batch that go through the network together, 0 for all; the step is the same.
     """
 
@@ -69,7 +73,7 @@ class Plan:
     checkpoint_every: int
     seed: int
     optimiser: str = "adamw"
-    rows_at_once: int = 0
+    micro_batch_size: int = 0
 
     def steps(self, samples: int) -> int:
         """Return the optimiser steps of one epoch; an incomplete last batch is left out."""
@@ -108,8 +112,8 @@ def train_phase(
     plan: Plan,
     *,
     accelerator: Accelerator,
-    checkpoints: Checkpoints,
-    journal: Journal,
+    checkpoints: CheckpointManager,
+    journal: MetricLogger,
     advance: Advance | None = None,
 ) -> Progress:
     """Train one phase and leave the best weights in ``model``.
@@ -151,9 +155,9 @@ def train_phase(
     objective.seed = derived_seed(plan.seed, plan.phase)
     schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
     steps = len(loader)
-    pieces = pieces_of(size, plan.rows_at_once)
+    pieces = num_micro_batches(size, plan.micro_batch_size)
     if pieces > 1:
-        objective.share = PiecedShare(pieces)
+        objective.share = MicroBatchShard(pieces)
     share_dropout(objective, objective.share)
     prepared, optimiser, schedule = accelerator.prepare(objective, optimiser, schedule)
     progress = checkpoints.load_last(model, optimiser, schedule)
@@ -194,9 +198,9 @@ def _require_rows(size: int, plan: Plan) -> None:
             f"{distributed.world_size()} processes cannot share batches of {size} clips in the {plan.phase} "
             "phase: start fewer, or raise its batch size"
         )
-    if distributed.world_size() > 1 and plan.rows_at_once:
+    if distributed.world_size() > 1 and plan.micro_batch_size:
         raise UserError(
-            "rows_at_once cuts the batches of one process, and several share them already: set it "
+            "micro_batch_size cuts the batches of one process, and several share them already: set it "
             "to 0, or start one process"
         )
 
@@ -215,7 +219,10 @@ def _numbered(objective: Objective, loader: BatchLoader) -> Iterator[dict[str, t
 
 
 def _gradients(
-    objective: nn.Module, share: Share, accelerator: Accelerator, batch: dict[str, torch.Tensor]
+    objective: nn.Module,
+    share: BatchShard,
+    accelerator: Accelerator,
+    batch: dict[str, torch.Tensor],
 ) -> dict[str, torch.Tensor]:
     """Send a batch forth and back; return its losses."""
 
@@ -228,8 +235,8 @@ def _gradients(
         # The processes' gradients are averaged, and each holds its own rows' part of the sum.
         accelerator.backward(loss * accelerator.num_processes)
 
-    if isinstance(share, PiecedShare):
-        return backward_in_pieces(forward, backward, share)
+    if isinstance(share, MicroBatchShard):
+        return grad_cache_backward(forward, backward, share)
     losses = forward()
     backward(losses["loss"])
     return losses
@@ -252,7 +259,7 @@ def _one_epoch(
     """
     objective.train()
     sums: dict[str, torch.Tensor] = {}
-    late = LateFigures()
+    late = DeferredMetrics()
     batches, total = 0, 0.0
     for batch in loader:
         losses = take(batch)
@@ -296,7 +303,7 @@ def _note_best(
     progress: Progress,
     held_out: dict[str, float],
     epoch: int,
-    checkpoints: Checkpoints,
+    checkpoints: CheckpointManager,
     model: nn.Module,
     accelerator: Accelerator,
 ) -> None:

@@ -11,7 +11,7 @@ from neuroclips_cli.io import atomic
 from neuroclips_cli.runtime import distributed
 
 
-class Journal:
+class MetricLogger:
     """Writer of a training's figures; use it as a context.
 
     Parameters
@@ -26,7 +26,7 @@ class Journal:
         self.path = folder / "metrics.jsonl"
         self.board = SummaryWriter(str(folder)) if distributed.is_main_process() else None
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> MetricLogger:
         """Return itself."""
         return self
 

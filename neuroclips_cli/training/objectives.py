@@ -24,7 +24,7 @@ from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runtime.precision import in_float32, to_device
-from neuroclips_cli.training.batch_sharding import Share
+from neuroclips_cli.training.batch_sharding import BatchShard
 from neuroclips_cli.training.samples import derived_seed
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Objective(nn.Module):
 
     Attributes
     ----------
-    share : Share
+    share : BatchShard
         The rows of a batch that this process sends through the network; the losses are those of
         the whole batch in every process.
     seed, epoch, step : int
@@ -54,7 +54,7 @@ class Objective(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.share = Share()
+        self.share = BatchShard()
         self.seed = self.epoch = self.step = 0
 
     def generator(self, device: torch.device) -> torch.Generator | None:

@@ -67,7 +67,7 @@ class ClipSamples(Dataset[Any]):
         int, the clips to draw from.
     targets : mapping
         Name to array whose first axis is the clip.
-    average_share : float
+    repetition_mix_prob : float
         Probability of a combination of repetitions instead of one, 0..1.
     noise : float
         Deviation of the added noise, in units of the standardised scans.
@@ -82,12 +82,12 @@ class ClipSamples(Dataset[Any]):
         clips: np.ndarray,
         targets: Mapping[str, np.ndarray],
         *,
-        average_share: float = 0.0,
+        repetition_mix_prob: float = 0.0,
         noise: float = 0.0,
         frame_targets: Sequence[str] = (),
     ) -> None:
         self.fmri, self.clips, self.targets = fmri, clips, dict(targets)
-        self.average_share, self.noise = average_share, noise
+        self.repetition_mix_prob, self.noise = repetition_mix_prob, noise
         self.frame_targets = tuple(frame_targets)
         self.repetitions = fmri.shape[1]
 
@@ -150,7 +150,7 @@ class ClipSamples(Dataset[Any]):
         single = torch.nn.functional.one_hot(torch.from_numpy(chosen), self.repetitions).float()
         drawn = -torch.rand(shape, generator=generator).clamp(min=1e-12).log()
         combined = drawn / drawn.sum(1, keepdim=True)
-        use = torch.rand(len(chosen), 1, generator=generator) < self.average_share
+        use = torch.rand(len(chosen), 1, generator=generator) < self.repetition_mix_prob
         return torch.where(use, combined, single)
 
 

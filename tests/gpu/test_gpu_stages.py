@@ -172,7 +172,7 @@ def test_a_killed_training_goes_on_with_the_devices_checkpoint(
     from neuroclips_cli.training import metric_logger
 
     settings = copied(trained_here, tmp_path / "runs", device)
-    write = metric_logger.Journal.write
+    write = metric_logger.MetricLogger.write
 
     def killed(self, phase, epoch, values):
         if epoch == 2:
@@ -180,7 +180,7 @@ def test_a_killed_training_goes_on_with_the_devices_checkpoint(
         write(self, phase, epoch, values)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(metric_logger.Journal, "write", killed)
+        patch.setattr(metric_logger.MetricLogger, "write", killed)
         train_pr.run(settings)
     assert stage_state(settings, "train-pr")[0] == "interrupted"
     begun = training_losses(settings, "train-pr")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neuroclips_cli.backbones.video import animatediff_scheduler
-from neuroclips_cli.generation.alpha import diffuse_on, eq5_coefficients, start_latents
+from neuroclips_cli.generation.alpha import eq5_coefficients, forward_diffuse, start_latents
 from neuroclips_cli.generation.interpolation import interpolate_frames, interpolation_matrix
 from neuroclips_cli.generation.keyframe import (
     CONTRASTS,
@@ -46,7 +46,7 @@ def compare_alpha() -> Comparison:
     found.add("noised_latents_code", started, _VALUES)
     for array in [n for n in io if n.startswith("noised_latents_paper_")]:
         last, reached = config["coefficients"][array.removeprefix("noised_latents_")]["indices"]
-        signal, spread = diffuse_on(scheduler.alphas_cumprod, reached, last)
+        signal, spread = forward_diffuse(scheduler.alphas_cumprod, reached, last)
         found.add(array, signal * latents + spread * noise, _VALUES)
     for array, step in (("ddim_step_first", steps[0]), ("ddim_step_last", steps[-1])):
         made = scheduler.step(io["ddim_eps"], step, io["noised_latents_code"]).prev_sample
@@ -68,13 +68,15 @@ def compare_coefficients() -> Comparison:
     for name, values in config["coefficients"].items():
         if "indices" in values:
             last, reached = values["indices"]
-            ours = diffuse_on(table, reached, last)
+            ours = forward_diffuse(table, reached, last)
         else:
-            ours = diffuse_on(table, None, values["timestep"])
+            ours = forward_diffuse(table, None, values["timestep"])
         found.add(name, ours, 1e-6)
     first = next(n for n in recorded if n.startswith("paper_T999_"))
     theta = config["low_strength"]
-    assert eq5_coefficients(table, theta) == diffuse_on(table, round(theta * 1000) - 1, 999), first
+    assert eq5_coefficients(table, theta) == forward_diffuse(table, round(theta * 1000) - 1, 999), (
+        first
+    )
     return found
 
 

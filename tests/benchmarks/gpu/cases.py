@@ -33,7 +33,7 @@ BLOCKS = {
     "BasicTransformerBlock",
     "ResidualAttentionBlock",
     "ResnetBlock2D",
-    "SharedKeyAttention",
+    "MultiQueryAttention",
     "TemporalUpsampling",
     "VideoMAELayer",
     "ViTLayer",

@@ -177,7 +177,7 @@ class Trainer:
             fmri,
             np.arange(clips),
             targets,
-            average_share=self.options.average_share,
+            repetition_mix_prob=self.options.repetition_mix_prob,
             frame_targets=("tokens",) if "tokens" in self.shapes else (),
         )
 
