@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuroclips_cli.metrics.evaluation import Judges
+from neuroclips_cli.metrics.evaluation import Evaluators
 from neuroclips_cli.protocols.evaluation_config import JUDGES
 from neuroclips_cli.stages import judging
 
@@ -54,12 +54,12 @@ class PatchEmbedder:
         return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
 
-def judges() -> Judges:
+def judges() -> Evaluators:
     """Return one of each."""
-    return Judges(image=RandomClassifier(0), video=RandomClassifier(1), clip=PatchEmbedder())
+    return Evaluators(image=RandomClassifier(0), video=RandomClassifier(1), clip=PatchEmbedder())
 
 
-def install(patch: pytest.MonkeyPatch, chosen: Judges | None = None) -> None:
+def install(patch: pytest.MonkeyPatch, chosen: Evaluators | None = None) -> None:
     """Let stand-ins judge wherever ``evaluate`` would load networks."""
     patch.setattr(judging, "find_judges", lambda config: judging.JudgesAtHand(JUDGES, ""))
     patch.setattr(judging, "load_judges", lambda *rest: chosen or judges())

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from test_doctor import needs
 
-from neuroclips_cli.generation.video_generator import GuidedVideo
-from neuroclips_cli.runtime.offload import Desk
+from neuroclips_cli.generation.video_generator import VideoGenerator
+from neuroclips_cli.runtime.offload import ModelOffloader
 from neuroclips_cli.settings.load import load_settings
 
 
@@ -26,7 +26,7 @@ def test_one_group_at_a_time_lies_on_the_device(monkeypatch):
     monkeypatch.setattr(
         torch.nn.Linear, "to", lambda self, device: moves.append((names[id(self)], device))
     )
-    desk = Desk("cuda", offload=True)
+    desk = ModelOffloader("cuda", offload=True)
     assert desk.waiting == "cpu"
     desk.bring(first, second)
     assert moves == [("first", "cuda"), ("second", "cuda")]
@@ -37,7 +37,7 @@ def test_one_group_at_a_time_lies_on_the_device(monkeypatch):
 
 
 def test_without_offload_the_desk_moves_nothing():
-    desk = Desk("cuda", offload=False)
+    desk = ModelOffloader("cuda", offload=False)
     assert desk.waiting == "cuda"
     one = network()
     desk.bring(one)
@@ -50,7 +50,7 @@ def test_clips_are_the_same_with_offload_and_the_vae_makes_room():
     frames = rng.integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
     for offload in ("false", "true"):
         given = {"reconstruct.offload": offload, "reconstruct.steps": "2"}
-        video = GuidedVideo(load_settings(given, environ={}), "cpu")
+        video = VideoGenerator(load_settings(given, environ={}), "cpu")
         clips[offload] = video.clips([3], keyframes=frames, captions=["a red square"])
     assert np.array_equal(clips["true"], clips["false"])
     assert video.desk._there == (video.models.vae,)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from neuroclips_cli.backbones.captioner_git import load_git_captioner
-from neuroclips_cli.backbones.captioners import load_describer, require_captioner
+from neuroclips_cli.backbones.captioners import load_captioner_fn, require_captioner
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import load_settings
 
@@ -101,7 +101,7 @@ def test_captions_come_from_tokens_through_the_settings(git, token_map):
     flags = {"reconstruct.captioner": "git", "backbones.git": str(git)}
     settings = load_settings({**flags, "backbones.git_tokens": token_map}, environ={})
     require_captioner(settings)
-    describe = load_describer(settings, "cpu")
+    describe = load_captioner_fn(settings, "cpu")
     tokens = np.random.default_rng(0).normal(size=(3, TOKENS, DIM)).astype(np.float16)
     frames = np.zeros((3, SIZE, SIZE, 3), np.uint8)
     captions = describe(frames, lambda: tokens)

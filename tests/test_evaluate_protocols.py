@@ -31,7 +31,7 @@ class Shrinking:
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch):
-    judges = evaluation.Judges(Shrinking(0), Shrinking(1), fake_judges.PatchEmbedder())
+    judges = evaluation.Evaluators(Shrinking(0), Shrinking(1), fake_judges.PatchEmbedder())
     fake_judges.install(monkeypatch, judges)
 
 

@@ -267,7 +267,7 @@ def test_captions_of_other_clips_than_the_runs_are_refused(tmp_path):
     path = run_folder(chosen) / "reconstruct" / "captions.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
     config = evaluation_config(chosen, practice_world=False, scans=True)
-    judges = evaluation.Judges(None, None, SimpleNamespace(text_embeddings=None))
+    judges = evaluation.Evaluators(None, None, SimpleNamespace(text_embeddings=None))
     judges.clip.text_embeddings = lambda texts: np.ones((len(texts), 2), np.float32)
     shown = [{"clip": str(i), "caption": "a ball"} for i in range(1, fake_run.CLIPS + 1)]
     with pytest.raises(UserError, match="holds 21 captions, and the run has 24 other clips"):

@@ -19,7 +19,7 @@ from neuroclips_cli.metrics import (
 )
 from neuroclips_cli.metrics.perceptual import LAYERS, SHAPES, Lpips
 from neuroclips_cli.metrics.retrieval import NotFinite, cosine_matrix
-from neuroclips_cli.metrics.rules import SSIM_VARIANTS, Rules
+from neuroclips_cli.metrics.rules import SSIM_VARIANTS, ProtocolRules
 
 
 def source(array: np.ndarray) -> ArrayClips:
@@ -148,7 +148,9 @@ def test_all_pairs_see_a_drift_that_adjacent_frames_hide():
 def test_rules_change_the_class_chance_and_gate_the_smoothness():
     clips, other = (fake_judges.draw_clips(200, 2, seed=seed) for seed in (0, 1))
     judges = fake_judges.judges()
-    three = evaluation.Plan(shuffles=0, rules=Rules(truth_classes=3, gate=0.5), monte_carlo=50)
+    three = evaluation.Plan(
+        shuffles=0, rules=ProtocolRules(truth_classes=3, gate=0.5), monte_carlo=50
+    )
     scores = evaluation.measure(source(other), source(clips), judges, three)
     assert scores.metrics["frame_2way"].mean() == pytest.approx(nway.chance(2, 3), abs=0.08)
     gated = scores.metrics["clip_pcc"] == 0

@@ -13,7 +13,7 @@ from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.metrics.common_time import NothingInCommon, pair_up
 from neuroclips_cli.metrics.controls import derangements, scene_derangement
 from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
-from neuroclips_cli.metrics.rules import Rules
+from neuroclips_cli.metrics.rules import ProtocolRules
 from neuroclips_cli.metrics.statistics import summarise
 
 PLAN = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
@@ -150,7 +150,9 @@ class Ragged:
         return np.stack([self.clips[int(clip)][:frames] for clip in clips])
 
 
-@pytest.mark.parametrize("rules", [Rules(), Rules(truth_classes=3, pairs="all", gate=0.5)])
+@pytest.mark.parametrize(
+    "rules", [ProtocolRules(), ProtocolRules(truth_classes=3, pairs="all", gate=0.5)]
+)
 def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
     rng = np.random.default_rng(3)
     lengths = rng.integers(1, 7, size=14)

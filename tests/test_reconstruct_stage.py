@@ -19,7 +19,7 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runs.stage import Stage, open_stage, read_array, read_csv, read_json
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import fuse, reconstruct
-from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior
+from neuroclips_cli.stages.informed import GroundTruthGuided, Unconditional
 
 VOXELS, TEST, TRAIN, SIZE = 10, 5, 24, tiny.FRAME_SIZE
 CLIP_COLUMNS = (
@@ -265,7 +265,7 @@ def add_films(settings: Settings) -> np.ndarray:
 
 def test_the_film_itself_guides_the_generator_to_its_ceiling(settings):
     frames = add_films(settings)
-    folder = reconstruct.run(settings, maker=("film-guided", FromTheFilm), clips="1:4")
+    folder = reconstruct.run(settings, maker=("film-guided", GroundTruthGuided), clips="1:4")
     assert folder.name == "reconstruct-control-film-guided"
     assert np.array_equal(read_array(folder / "keyframes.npy"), frames[1:4, 0])
     assert read_array(folder / "clips.npy").shape[0] == 3
@@ -281,7 +281,7 @@ def test_the_prior_alone_sees_no_scan(settings, monkeypatch):
         raise AssertionError("it looked at a scan")
 
     monkeypatch.setattr(reconstruct.Reconstruction, "_scans", look)
-    folder = reconstruct.run(settings, maker=("prior-only", FromThePrior))
+    folder = reconstruct.run(settings, maker=("prior-only", Unconditional))
     assert not (folder / "blurry.npy").exists()
     tokens = read_array(folder / "tokens_unguided.npy")
     assert not np.array_equal(tokens[0], tokens[1])

@@ -11,9 +11,9 @@ import numpy as np
 from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
-    from neuroclips_cli.runtime.offload import Desk
+    from neuroclips_cli.runtime.offload import ModelOffloader
 
-Describe = Callable[[np.ndarray, Callable[[], np.ndarray]], list[str]]
+CaptionFn = Callable[[np.ndarray, Callable[[], np.ndarray]], list[str]]
 """Keyframes (N, h, w, 3), and what gives their tokens (N, tokens, dim) if asked -> captions."""
 
 
@@ -26,7 +26,9 @@ def require_captioner(settings: Settings) -> None:
             resolve(reference)
 
 
-def load_describer(settings: Settings, device: str, desk: Desk | None = None) -> Describe:
+def load_captioner_fn(
+    settings: Settings, device: str, desk: ModelOffloader | None = None
+) -> CaptionFn:
     """Load the captioner of the settings.
 
     Parameters
@@ -35,7 +37,7 @@ def load_describer(settings: Settings, device: str, desk: Desk | None = None) ->
         ``reconstruct.captioner`` chooses.
     device : str
         A torch device.
-    desk : Desk, optional
+    desk : ModelOffloader, optional
         Whose room BLIP-2 shares with other networks; GIT is small and stays on the device.
 
     Returns
@@ -53,9 +55,9 @@ def load_describer(settings: Settings, device: str, desk: Desk | None = None) ->
         git = load_git_captioner(backbones.git, backbones.git_tokens, device, precision)
         return lambda keyframes, tokens: git.caption(tokens())
     from neuroclips_cli.backbones.captioner_blip2 import load_captioner
-    from neuroclips_cli.runtime.offload import Desk
+    from neuroclips_cli.runtime.offload import ModelOffloader
 
-    desk = desk or Desk(device, offload=False)
+    desk = desk or ModelOffloader(device, offload=False)
     captioner = load_captioner(backbones.captioner, desk.waiting, precision)
     blip2 = replace(captioner, device=device)
 

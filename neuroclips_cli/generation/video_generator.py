@@ -14,10 +14,10 @@ from neuroclips_cli.runtime import distributed
 from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
-    from neuroclips_cli.runtime.offload import Desk
+    from neuroclips_cli.runtime.offload import ModelOffloader
 
 
-class GuidedVideo:
+class VideoGenerator:
     """The text-to-video networks, ready to generate clips by number.
 
     Attributes
@@ -26,18 +26,18 @@ class GuidedVideo:
         (frames, height, width, 3) of one clip.
     """
 
-    def __init__(self, settings: Settings, device: str, desk: Desk | None = None) -> None:
+    def __init__(self, settings: Settings, device: str, desk: ModelOffloader | None = None) -> None:
         from neuroclips_cli.backbones.video import load_video_models
         from neuroclips_cli.generation.fast import fast_scheduler, fewer
         from neuroclips_cli.generation.video import VideoOptions
-        from neuroclips_cli.runtime.offload import Desk
+        from neuroclips_cli.runtime.offload import ModelOffloader
         from neuroclips_cli.runtime.precision import choose_precision
 
         self.settings = settings
         self.chosen = settings.reconstruct
         size = settings.data.frame_size
         self.shape = (self.chosen.frames, size, size, 3)
-        self.desk = desk or Desk(device, self.chosen.offload)
+        self.desk = desk or ModelOffloader(device, self.chosen.offload)
         self.models = load_video_models(
             settings.backbones,
             self.desk.waiting,

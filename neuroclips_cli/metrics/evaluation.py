@@ -18,10 +18,10 @@ from neuroclips_cli.data.resample import ClipSource
 from neuroclips_cli.metrics import consistency
 from neuroclips_cli.metrics.controls import derangements, scene_derangement
 from neuroclips_cli.metrics.pairwise import SLOW, PairMetric, pair_metrics
-from neuroclips_cli.metrics.rules import Rules
-from neuroclips_cli.metrics.semantic import Estimates, Judged, Judges, judge
+from neuroclips_cli.metrics.rules import ProtocolRules
+from neuroclips_cli.metrics.semantic import Estimates, EvaluatorOutputs, Evaluators, judge
 
-__all__ = ["Judges", "Plan", "Scores", "further", "measure", "metric_names", "steps"]
+__all__ = ["Evaluators", "Plan", "Scores", "further", "measure", "metric_names", "steps"]
 
 # Pairs of clips after which more shuffles of the pixel metrics no longer move the control's mean
 # visibly (its standard error is below 0.005 SSIM), while SSIM at 256 x 256 takes 0.1 s per pair.
@@ -44,7 +44,7 @@ class Plan:
         Seed of the re-pairings and the draws.
     monte_carlo : int
         Draws per N-way accuracy for the sampled estimate beside the exact value; 0 for none.
-    rules : Rules
+    rules : ProtocolRules
         What the protocol decides.
     also : mapping
         Further metrics of pairs of clips by name, such as end-point error.
@@ -57,7 +57,7 @@ class Plan:
     shuffles: int = 10
     seed: int = 0
     monte_carlo: int = 0
-    rules: Rules = field(default_factory=Rules)
+    rules: ProtocolRules = field(default_factory=ProtocolRules)
     also: Mapping[str, PairMetric] = field(default_factory=dict)
     scenes: tuple[str, ...] | None = None
 
@@ -119,7 +119,7 @@ def scene_orders(plan: Plan) -> np.ndarray | None:
 def measure(
     pred: ClipSource,
     gt: ClipSource,
-    judges: Judges,
+    judges: Evaluators,
     plan: Plan,
     advance: Callable[[int], None] | None = None,
 ) -> Scores:
@@ -130,7 +130,7 @@ def measure(
     pred, gt : ClipSource
         Reconstructions and ground truth, row i belongs to row i and has as many frames, both
         already at the protocol's frame rate and size. Pairs may differ in length.
-    judges : Judges
+    judges : Evaluators
         The frozen networks.
     plan : Plan
         How to measure.
@@ -220,11 +220,11 @@ def _batches(lengths: np.ndarray, size: int) -> list[np.ndarray]:
 def _look(
     pred: ClipSource,
     gt: ClipSource,
-    judges: Judges,
+    judges: Evaluators,
     plan: Plan,
     pairwise: Mapping[str, PairMetric],
     advance: Callable[[int], None],
-) -> tuple[Judged, dict[str, np.ndarray]]:
+) -> tuple[EvaluatorOutputs, dict[str, np.ndarray]]:
     """Return what the networks say of all clips, and the pixel metrics of every pair."""
     lengths = pred.lengths
     judged: dict[str, np.ndarray] = {}
@@ -241,7 +241,7 @@ def _look(
         for name, values in measured.items():
             _put(pixels, name, rows, values, lengths, per_frame=False)
         advance(len(rows))
-    return Judged(lengths, **judged), pixels
+    return EvaluatorOutputs(lengths, **judged), pixels
 
 
 def _put(
@@ -268,7 +268,7 @@ def _put(
 def _shuffled(
     pred: ClipSource,
     gt: ClipSource,
-    seen: Judged,
+    seen: EvaluatorOutputs,
     plan: Plan,
     pairwise: Mapping[str, PairMetric],
     advance: Callable[[int], None],
@@ -301,7 +301,7 @@ def _mean(shuffles: Sequence[np.ndarray]) -> np.ndarray:
     return mean
 
 
-def _of_judged(seen: Judged, order: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
+def _of_judged(seen: EvaluatorOutputs, order: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
     # without a gate CLIP-pcc does not look at the ground truth at all: its control is itself,
     # differently ordered
     by_clip = {

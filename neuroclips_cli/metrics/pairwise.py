@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from neuroclips_cli.metrics import pixel, ssim_variants
-from neuroclips_cli.metrics.rules import Rules
+from neuroclips_cli.metrics.rules import ProtocolRules
 
 PairMetric = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Takes reconstructions and ground truths, uint8 (clips, frames, h, w, 3); gives (clips,)."""
@@ -16,7 +16,7 @@ SLOW = ("epe", "lpips")
 """These take part in one shuffle of the control only."""
 
 
-def pair_metrics(rules: Rules) -> dict[str, PairMetric]:
+def pair_metrics(rules: ProtocolRules) -> dict[str, PairMetric]:
     """Return the pixel metrics that are always computed, by name; frame metrics as clip means."""
     return {
         "ssim": lambda made, true: ssim_variants.ssim(made, true, rules.ssim).mean(axis=1),

@@ -9,7 +9,7 @@ PAIRS = ("adjacent", "all")
 
 
 @dataclass(frozen=True)
-class Rules:
+class ProtocolRules:
     """How the metrics of one protocol are computed; the defaults are protocol ``standard``.
 
     Attributes

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from neuroclips_cli.metrics import consistency, nway
-from neuroclips_cli.metrics.rules import Rules
+from neuroclips_cli.metrics.rules import ProtocolRules
 
 
 class Classifier(Protocol):
@@ -37,7 +37,7 @@ class ClipEmbedder(Protocol):
 
 
 @dataclass(frozen=True)
-class Judges:
+class Evaluators:
     """The frozen networks that judge clips; None where one is not at hand."""
 
     image: Classifier | None
@@ -50,7 +50,7 @@ Estimates = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass
-class Judged:
+class EvaluatorOutputs:
     """The networks' judgements of both sets of clips, row i of one belongs to row i of the other.
 
     Axis ``frames`` is as long as the longest pair; what lies beyond the end of a shorter one is
@@ -103,7 +103,7 @@ class Judged:
                 values[f"frame_{n}way"] = self._per_clip(won, own), mean_error
         return values
 
-    def consistency(self, order: np.ndarray, rules: Rules) -> np.ndarray | None:
+    def consistency(self, order: np.ndarray, rules: ProtocolRules) -> np.ndarray | None:
         """CLIP-pcc of reconstruction ``order[i]``, gated by ground-truth clip i where asked."""
         if self.made is None or self.true is None:
             return None
@@ -113,7 +113,7 @@ class Judged:
             values = np.where(np.isnan(values) | (whole > rules.gate), values, 0.0)
         return values
 
-    def smoothness(self, embeddings: np.ndarray, rules: Rules) -> np.ndarray:
+    def smoothness(self, embeddings: np.ndarray, rules: ProtocolRules) -> np.ndarray:
         """CLIP-pcc, float64 (clips,), of embeddings (clips, frames, dim); NaN of one frame."""
         values = np.full(len(self.lengths), np.nan)
         for length in np.unique(self.lengths[self.lengths > 1]):
@@ -159,9 +159,9 @@ class Judged:
 
 
 def judge(
-    made: np.ndarray, true: np.ndarray, judges: Judges, truth_classes: int
+    made: np.ndarray, true: np.ndarray, judges: Evaluators, truth_classes: int
 ) -> dict[str, np.ndarray]:
-    """Return what `Judged` keeps of one batch; both uint8 (clips, frames, h, w, 3)."""
+    """Return what `EvaluatorOutputs` keeps of one batch; both uint8 (clips, frames, h, w, 3)."""
     count, frames = made.shape[:2]
 
     def per_frame(function: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> np.ndarray:

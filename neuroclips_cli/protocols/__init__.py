@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import resources
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics.rules import PAIRS, SSIM_VARIANTS, Rules
+from neuroclips_cli.metrics.rules import PAIRS, SSIM_VARIANTS, ProtocolRules
 from neuroclips_cli.settings.parse import nearest
 
 if sys.version_info >= (3, 11):
@@ -49,11 +49,11 @@ class Protocol:
         What it is called, in words, and where it is taken from.
     fps, size : int
         Frame rate in Hz, and height and width in pixels, that clips are brought to.
-    never_faster : bool
+    no_upsampling : bool
         ``fps`` is the most: clips with fewer frames are not filled up.
     trials : int
         Random draws behind a published N-way accuracy, for the record: here it is exact.
-    rules : Rules
+    rules : ProtocolRules
         What it decides about the metrics.
     judges : JudgeReferences
         The networks.
@@ -66,9 +66,9 @@ class Protocol:
     source: str
     fps: int
     size: int
-    never_faster: bool
+    no_upsampling: bool
     trials: int
-    rules: Rules
+    rules: ProtocolRules
     judges: JudgeReferences
     remarks: tuple[str, ...]
 
@@ -88,7 +88,7 @@ def load(name: str) -> Protocol:
         )
     text = (resources.files(__name__) / f"{name}.toml").read_text("utf-8")
     content = tomllib.loads(text)
-    rules = Rules(**content.pop("rules"))
+    rules = ProtocolRules(**content.pop("rules"))
     if rules.ssim not in SSIM_VARIANTS or rules.pairs not in PAIRS:
         raise ValueError(f"{name}.toml: {rules} names no known variant")
     remarks = tuple(content.pop("remarks"))

@@ -91,7 +91,7 @@ class EvaluationConfig:
 
         Protocols that do not fill up slower clips measure those at their own rate.
         """
-        if not self.protocol.never_faster:
+        if not self.protocol.no_upsampling:
             return self
         return replace(self, fps=max(1, min(self.fps, *(int(fps + 1e-6) for fps in own))))
 

@@ -13,7 +13,7 @@ import numpy as np
 from neuroclips_cli.metrics import evaluation, flow, nway, perceptual, pixel, ssim_variants
 from neuroclips_cli.metrics.common_time import UnequalPair
 from neuroclips_cli.metrics.identification import Retrieval
-from neuroclips_cli.metrics.rules import Rules
+from neuroclips_cli.metrics.rules import ProtocolRules
 from neuroclips_cli.metrics.statistics import summarise
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
 
@@ -168,7 +168,7 @@ def _protocol(config: EvaluationConfig, clips: int) -> dict[str, Any]:
     }
 
 
-def _truth_classes(rules: Rules) -> str:
+def _truth_classes(rules: ProtocolRules) -> str:
     if rules.truth_classes == 1:
         return TRUTH_CLASSES
     return (
@@ -177,7 +177,7 @@ def _truth_classes(rules: Rules) -> str:
     )
 
 
-def _clip_pcc(rules: Rules) -> str:
+def _clip_pcc(rules: ProtocolRules) -> str:
     said = CLIP_PCC.format(pairs=PAIRS[rules.pairs])
     if rules.gate > -1:
         said += f"; 0 where the clip's CLIP similarity with the ground truth is <= {rules.gate:g}"

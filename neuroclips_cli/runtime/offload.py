@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-class Desk:
+class ModelOffloader:
     """Room on the device for one group of networks at a time.
 
     Parameters

@@ -22,7 +22,7 @@ from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.parse import nearest
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.stages import compare, evaluate, reconstruct
-from neuroclips_cli.stages.informed import FromTheFilm, FromThePrior, FromTrueTokens
+from neuroclips_cli.stages.informed import FromTrueTokens, GroundTruthGuided, Unconditional
 
 QUICK = {
     "nearest-training-clip": "the training clip whose scan correlates most with the test scan",
@@ -43,8 +43,8 @@ GENERATED = {
 }
 """These take as long as `neuroclips reconstruct`."""
 MAKERS: dict[str, type[reconstruct.Reconstruction]] = {
-    "prior-only": FromThePrior,
-    "film-guided": FromTheFilm,
+    "prior-only": Unconditional,
+    "film-guided": GroundTruthGuided,
     "unclip-true-tokens": FromTrueTokens,
 }
 NAMES = (*QUICK, *GENERATED)

@@ -225,7 +225,7 @@ def _judges(
     settings: Settings,
     config: EvaluationConfig,
     found: judging.JudgesAtHand,
-) -> evaluation.Judges:
+) -> evaluation.Evaluators:
     """Load the judges that are at hand."""
     from neuroclips_cli.runtime.precision import choose_precision
 
@@ -243,7 +243,7 @@ def _device(settings: Settings) -> str:
 def _score(
     settings: Settings,
     config: EvaluationConfig,
-    judges: evaluation.Judges,
+    judges: evaluation.Evaluators,
     pairs: Pairs,
     scenes: tuple[list[str], str] | None,
 ) -> evaluation.Scores:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones.captioners import load_describer
+from neuroclips_cli.backbones.captioners import load_captioner_fn
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.generation.video_generator import GuidedVideo, write_videos
+from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.resumable import fill_rows
@@ -103,13 +103,13 @@ class _Fusion:
     ) -> None:
         from neuroclips_cli.backbones.clip import load_clip
         from neuroclips_cli.backbones.loading import choose_device
-        from neuroclips_cli.runtime.offload import Desk
+        from neuroclips_cli.runtime.offload import ModelOffloader
         from neuroclips_cli.runtime.precision import choose_precision
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.rows, self.numbers = rows, [int(number) for number in numbers]
         self.device = choose_device(settings.run.device)
-        self.desk = Desk(self.device, settings.reconstruct.offload)
+        self.desk = ModelOffloader(self.device, settings.reconstruct.offload)
         self.clip = load_clip(
             settings.backbones.clip,
             self.device,
@@ -199,8 +199,8 @@ class _Fusion:
         links = [[c[place] for c in chains if len(c) > place] for place in range(1, longest)]
         if not any(links):
             return clips
-        describe = load_describer(self.settings, self.device, self.desk)
-        video = GuidedVideo(self.settings, self.device, self.desk)
+        describe = load_captioner_fn(self.settings, self.device, self.desk)
+        video = VideoGenerator(self.settings, self.device, self.desk)
         for place, link in enumerate(filter(None, links), start=1):
             members = np.array(link)
 

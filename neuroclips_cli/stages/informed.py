@@ -10,7 +10,7 @@ from neuroclips_cli.runs.stage import read_array
 from neuroclips_cli.stages.reconstruct import Reconstruction
 
 
-class FromTheFilm(Reconstruction):
+class GroundTruthGuided(Reconstruction):
     """Guided by the film itself: its frames through the VAE as blurry clip, one as keyframe.
 
     What comes out is the ceiling of the generator: no decoder that feeds it can do better on the
@@ -73,7 +73,7 @@ class FromTheFilm(Reconstruction):
         return self._shown(piece)[:, 0]
 
 
-class FromTrueTokens(FromTheFilm):
+class FromTrueTokens(GroundTruthGuided):
     """unCLIP from the CLIP tokens of the frames themselves (paper D, Figure 13), standing still.
 
     It shows what image generation loses, and whether tokens and image mapping belong together.
@@ -94,7 +94,7 @@ class FromTrueTokens(FromTheFilm):
         self.stage.fact("clips", len(self.numbers))
 
 
-class FromThePrior(Reconstruction):
+class Unconditional(Reconstruction):
     """Guided by no scan: no blurry clip, and tokens that the prior draws without a condition."""
 
     def blurry(self) -> None:

@@ -96,7 +96,7 @@ def _left_out(config: EvaluationConfig, missing: Sequence[str]) -> str:
 
 def load_judges(
     config: EvaluationConfig, present: Sequence[str], device: str, precision: str
-) -> evaluation.Judges:
+) -> evaluation.Evaluators:
     """Load the networks that judge.
 
     Parameters
@@ -133,7 +133,7 @@ def load_judges(
                 f"the classifier '{names[key]}' knows {classifier.classes} classes, too few for a "
                 f"{most}-way test: lower ways in [evaluate] of neuroclips.toml"
             )
-    return evaluation.Judges(image=image, video=video, clip=clip)
+    return evaluation.Evaluators(image=image, video=video, clip=clip)
 
 
 def further_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetric]:
@@ -152,7 +152,7 @@ def with_captions(
     scores: evaluation.Scores,
     made: Path,
     chosen: Sequence[Mapping[str, str]],
-    judges: evaluation.Judges,
+    judges: evaluation.Evaluators,
 ) -> evaluation.Scores:
     """Add the caption similarity where every clip has a decoded and a true caption.
 
@@ -187,7 +187,7 @@ def retrieval(
     made: Path,
     frames: np.ndarray,
     index: np.ndarray,
-    judges: evaluation.Judges,
+    judges: evaluation.Evaluators,
     device: str,
 ) -> Retrieval | None:
     """Measure retrieval where the run kept tokens; None where it did not."""
@@ -220,7 +220,7 @@ def retrieval(
 
 
 def token_clip(
-    settings: Settings, config: EvaluationConfig, judges: evaluation.Judges, device: str
+    settings: Settings, config: EvaluationConfig, judges: evaluation.Evaluators, device: str
 ) -> ClipBackbone | Any | None:
     """Return the CLIP whose tokens were decoded, whoever judges the frames; None if it is gone."""
     reference = settings.backbones.clip

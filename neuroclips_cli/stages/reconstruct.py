@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones.captioners import load_describer, require_captioner
+from neuroclips_cli.backbones.captioners import load_captioner_fn, require_captioner
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.generation.video_generator import GuidedVideo, write_videos
+from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.resumable import fill_rows, fill_texts, finished
 from neuroclips_cli.runs.stage import Stage, open_stage, read_array, require_stage
@@ -290,7 +290,7 @@ class Reconstruction:
 
     def captions(self, keyframes: np.ndarray, tokens: np.ndarray) -> list[str]:
         """Describe the keyframes (gamma guidance) and write ``captions.csv``."""
-        describe = load_describer(self.settings, self.device)
+        describe = load_captioner_fn(self.settings, self.device)
         texts = fill_texts(
             self.stage,
             ".captions.json",
@@ -313,7 +313,7 @@ class Reconstruction:
         there = finished(self.stage, "clips.npy")
         if there is not None:
             return there
-        video = GuidedVideo(self.settings, self.device)
+        video = VideoGenerator(self.settings, self.device)
 
         def compute(piece: slice) -> np.ndarray:
             return video.clips(

@@ -110,11 +110,11 @@ def test_offload_and_batch_sizes_leave_the_clips_as_they_are(
 
 
 def test_networks_that_wait_lie_on_the_cpu(device):
-    from neuroclips_cli.generation.video_generator import GuidedVideo
+    from neuroclips_cli.generation.video_generator import VideoGenerator
 
     settings = load_settings({"run.profile": "tiny", "reconstruct.offload": True}, environ={})
     settings = replace_settings(settings, {"reconstruct.steps": 1})
-    video = GuidedVideo(settings, device)
+    video = VideoGenerator(settings, device)
     clips = video.clips([0], keyframes=np.full((1, 64, 64, 3), 90, np.uint8), captions=["a fish"])
     assert clips.shape == (1, 16, 64, 64, 3)
     models = video.models

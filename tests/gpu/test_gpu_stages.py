@@ -198,13 +198,13 @@ def test_a_killed_training_goes_on_with_the_devices_checkpoint(
 def test_a_killed_reconstruction_goes_on_with_what_it_had(
     world, decoded_here, device, figures, tmp_path, monkeypatch
 ):
-    from neuroclips_cli.generation.video_generator import GuidedVideo
+    from neuroclips_cli.generation.video_generator import VideoGenerator
     from neuroclips_cli.stages import reconstruct
 
     settings = copied(
         world.cpu, tmp_path / "runs", device, "train-pr", "train-sr", reconstruct__batch_size=2
     )
-    make = GuidedVideo.clips
+    make = VideoGenerator.clips
 
     def killed(self, numbers, **given):
         if 2 in numbers:
@@ -212,7 +212,7 @@ def test_a_killed_reconstruction_goes_on_with_what_it_had(
         return make(self, numbers, **given)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(GuidedVideo, "clips", killed)
+        patch.setattr(VideoGenerator, "clips", killed)
         reconstruct.run(settings, clips="0:4")
     assert stage_state(settings, "reconstruct")[0] == "interrupted"
     made = reconstruct.run(settings, clips="0:4")
