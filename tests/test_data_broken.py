@@ -91,18 +91,18 @@ def test_a_swapped_test_repetition_is_found_among_good_ones():
     rng = np.random.default_rng(0)
     shared = rng.standard_normal((40, 1, 60))
     responses = shared + rng.standard_normal((40, 5, 60))
-    assert quality.lonely_repetitions(responses) == []
+    assert quality.inconsistent_repetitions(responses) == []
     responses[:, 3] = rng.standard_normal((40, 60))
-    assert quality.lonely_repetitions(responses) == [3]
+    assert quality.inconsistent_repetitions(responses) == [3]
     responses[:, 1] = np.nan
-    assert quality.lonely_repetitions(responses) == [3]
+    assert quality.inconsistent_repetitions(responses) == [3]
 
 
 def test_noise_without_any_signal_accuses_nobody():
     rng = np.random.default_rng(1)
     z = rng.standard_normal((18, 3000)) / 15
-    assert quality.lonely_segments(z, np.ones(3000, bool))[0] == []
-    assert quality.lonely_repetitions(rng.standard_normal((40, 5, 60))) == []
+    assert quality.inconsistent_segments(z, np.ones(3000, bool))[0] == []
+    assert quality.inconsistent_repetitions(rng.standard_normal((40, 5, 60))) == []
 
 
 def test_a_byte_swapped_header_is_read_and_swapped_values_are_refused(dataset):

@@ -74,7 +74,7 @@ def test_cortex_comes_from_the_brain_models_wherever_it_lies(tmp_path):
     run = open_run(moved)
     assert np.array_equal(run.columns, np.arange(300, GRAYORDINATES))
     assert np.array_equal(run.read(), data[:, :CORTEX])
-    assert not run.adopt_geometry(open_run(simulated() / SEG1))
+    assert not run.share_geometry(open_run(simulated() / SEG1))
 
 
 def test_regions_limit_the_selection(tmp_path):

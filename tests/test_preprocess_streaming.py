@@ -9,7 +9,11 @@ from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.runs import open_run
 from neuroclips_cli.signal.detrend import standardise
 from neuroclips_cli.signal.quality import inspect, look, summarise
-from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, repeat_scores
+from neuroclips_cli.signal.reproducibility import (
+    fisher_z,
+    interrun_correlation,
+    voxel_reproducibility,
+)
 from neuroclips_cli.stages import preprocess
 
 
@@ -22,10 +26,10 @@ def test_scores_equal_the_long_way_also_with_drift_nan_and_constants():
     pair = rng.normal(1e4, 60, (2, 60, 50)).astype(np.float32)
     pair[:, :, 1] += 1e5 * np.linspace(0, 1, 60, dtype=np.float32) ** 3
     pair[0, 3, 2], pair[1, :, 3], pair[0, 4, 4] = np.nan, 9000.1, np.inf
-    z, usable = repeat_scores(list(pair), 4)
+    z, usable = voxel_reproducibility(list(pair), 4)
     (a, good), (b, fine) = (standardise(series, 4) for series in pair)
     assert np.array_equal(usable, good & fine)
-    assert np.allclose(z, fisher_z(repeat_correlation(a, b)), atol=1e-10)
+    assert np.allclose(z, fisher_z(interrun_correlation(a, b)), atol=1e-10)
 
 
 def test_blocks_hold_the_whole_run_and_findings_add_up():

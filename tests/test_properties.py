@@ -20,7 +20,7 @@ from neuroclips_cli.metrics.retrieval import cosine_matrix
 from neuroclips_cli.metrics.statistics import bootstrap_interval
 from neuroclips_cli.signal.detrend import detrend, polynomial_basis, standardise, usable_columns
 from neuroclips_cli.signal.quality import inspect, saturated_columns
-from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation
+from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation
 from neuroclips_cli.signal.windows import leading_volumes, response_window
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -76,9 +76,9 @@ def test_saturated_voxels_are_never_the_constant_ones(data):
 def test_correlations_lie_between_minus_and_plus_one_and_are_symmetric(first, second):
     rows, columns = (min(a, b) for a, b in zip(first.shape, second.shape, strict=True))
     a, b = first[:rows, :columns], second[:rows, :columns]
-    r = repeat_correlation(a, b)
+    r = interrun_correlation(a, b)
     assert (np.abs(r) <= 1 + 1e-9).all() and np.isfinite(fisher_z(r)).all()
-    assert np.allclose(r, repeat_correlation(b, a))
+    assert np.allclose(r, interrun_correlation(b, a))
 
 
 @few

@@ -7,7 +7,7 @@ import pytest
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.detrend import detrend, standardise
-from neuroclips_cli.signal.reproducibility import repeat_correlation, select_voxels
+from neuroclips_cli.signal.reproducibility import interrun_correlation, select_voxels
 from neuroclips_cli.signal.windows import (
     delay_in_volumes,
     film_window,
@@ -66,7 +66,7 @@ def test_a_pure_drift_counts_as_constant():
 
 
 def test_a_constant_column_correlates_zero():
-    assert repeat_correlation(np.ones((9, 1)), np.arange(9.0)[:, None])[0] == 0
+    assert interrun_correlation(np.ones((9, 1)), np.arange(9.0)[:, None])[0] == 0
 
 
 def test_selection_wants_positive_correlation_and_leaves_excluded_voxels_out():
@@ -83,5 +83,5 @@ def test_selection_wants_positive_correlation_and_leaves_excluded_voxels_out():
         region=np.array([True, True, True, False, True]),
     )
     assert chosen.selected.tolist() == [True, False, False, False, False]
-    assert chosen.needed_p == 0.01
+    assert chosen.p_threshold == 0.01
     assert chosen.p[2] == 1 and chosen.t[2] == 0

@@ -42,7 +42,7 @@ def load(path: Path) -> Any:
         )
     # Slices of a compressed file are read in order: keep it open instead of starting over.
     more = {"keep_file_open": True} if _is_packed_volume(path) else {}
-    return guarded(path, lambda: nib.load(path, **more))
+    return read_or_raise(path, lambda: nib.load(path, **more))
 
 
 def _is_packed_volume(path: Path) -> bool:
@@ -67,7 +67,7 @@ def check_length(path: Path, data: Any) -> None:
         raise UserError(f"{path} is cut short ({held}): copy or download it again")
 
 
-def guarded(path: Path, read: Callable[[], Any]) -> Any:
+def read_or_raise(path: Path, read: Callable[[], Any]) -> Any:
     """Read from a file that may be cut short or hold garbage.
 
     Raises

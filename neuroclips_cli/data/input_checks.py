@@ -110,7 +110,7 @@ def open_recordings(
         film = films[segment.name]
         for repetition, path in segment.runs.items():
             run = open_run(path, mask, first)
-            if not run.adopt_geometry(first):
+            if not run.share_geometry(first):
                 raise UserError(
                     f"{path} holds other voxels than {first.path}: all runs of a subject need the "
                     "same geometry"

@@ -14,7 +14,7 @@ from neuroclips_cli.errors import UserError
 if TYPE_CHECKING:
     from neuroclips_cli.data.layout import Segment
     from neuroclips_cli.data.stimuli import Stimulus
-    from neuroclips_cli.signal.quality import Findings
+    from neuroclips_cli.signal.quality import RunQuality
 
 Series = Callable[["Segment", int, NDArray[np.int64]], NDArray[np.float64]]
 
@@ -25,7 +25,7 @@ class Checked:
     def __init__(self) -> None:
         self._files: list[str] = []
         self._said: dict[str, str] = {}
-        self._found: dict[str, Findings] = {}
+        self._found: dict[str, RunQuality] = {}
         self._lifeless: NDArray[np.bool_] | None = None
 
     def files(self, warnings: Iterable[str]) -> None:
@@ -49,19 +49,19 @@ class Checked:
             if said:
                 self._said[str(film.path)] = "; ".join(said)
 
-    def run(self, path: Path, found: Findings, voxels: int) -> None:
+    def run(self, path: Path, found: RunQuality, voxels: int) -> None:
         """Note what was found in a run: voxels that have to be left out, and its scale.
 
         Raises
         ------
         UserError
-            If it holds no measurement; see :func:`data.runs.refuse_nonsense`.
+            If it holds no measurement; see :func:`data.runs.require_valid_run`.
         """
-        from neuroclips_cli.data.runs import refuse_nonsense
+        from neuroclips_cli.data.runs import require_valid_run
 
         name = str(path)
         if name not in self._found:
-            refuse_nonsense(path, found, voxels)
+            require_valid_run(path, found, voxels)
             self._found[name] = found
 
     def lifeless_everywhere(self, lifeless: NDArray[np.bool_]) -> None:
@@ -93,9 +93,9 @@ class Checked:
         UserError
             Names the runs and, where one is found, the run that each of them resembles.
         """
-        from neuroclips_cli.signal.quality import FEWEST_CLIPS, lonely_segments, matches
+        from neuroclips_cli.signal.quality import FEWEST_CLIPS, inconsistent_segments, matches
 
-        lonely, best = lonely_segments(z, usable)
+        lonely, best = inconsistent_segments(z, usable)
         runs = {
             f"{segments[row].name}_{repetition}": series(segments[row], repetition, best)
             for row in lonely
@@ -128,9 +128,9 @@ class Checked:
         UserError
             Names the file.
         """
-        from neuroclips_cli.signal.quality import lonely_repetitions
+        from neuroclips_cli.signal.quality import inconsistent_repetitions
 
-        for position in lonely_repetitions(responses):
+        for position in inconsistent_repetitions(responses):
             raise UserError(
                 f"{segment.runs[position + 1]} does not correlate with the other repetitions of "
                 f"{segment.name}: it is swapped with a run of another segment or subject; put it "

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.data.brain_images import check_length, guarded, load
+from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.text import read_text
 
@@ -181,7 +181,7 @@ def _read(path: Path) -> RegionFile:
 def _read_cifti(path: Path, image: Any) -> RegionFile:
     from nibabel.cifti2 import BrainModelAxis, LabelAxis, ScalarAxis
 
-    maps, models = guarded(path, lambda: [image.header.get_axis(i) for i in range(2)])
+    maps, models = read_or_raise(path, lambda: [image.header.get_axis(i) for i in range(2)])
     if not isinstance(models, BrainModelAxis) or not isinstance(maps, (LabelAxis, ScalarAxis)):
         kinds = f"{type(maps).__name__} by {type(models).__name__}".replace("Axis", "")
         raise UserError(
@@ -189,7 +189,7 @@ def _read_cifti(path: Path, image: Any) -> RegionFile:
             "(.dlabel.nii, .dscalar.nii)"
         )
     check_length(path, image.dataobj)
-    values = guarded(path, lambda: np.asarray(image.dataobj, np.float64))
+    values = read_or_raise(path, lambda: np.asarray(image.dataobj, np.float64))
     if values.shape != (len(maps), len(models)):
         raise UserError(f"{path} holds other data than its header describes: replace it")
     names = None
@@ -215,7 +215,7 @@ def _voxels(path: Path, models: Any, values: NDArray[np.float64]) -> Volume | No
         raise UserError(f"{path} does not say where its voxels lie: replace it")
     volume = np.full((len(values), *models.volume_shape), np.nan)
     x, y, z = np.asarray(models.voxel)[inside].T
-    guarded(path, lambda: volume.__setitem__((slice(None), x, y, z), values[:, inside]))
+    read_or_raise(path, lambda: volume.__setitem__((slice(None), x, y, z), values[:, inside]))
     return Volume(volume, np.asarray(models.affine, np.float64))
 
 
@@ -229,7 +229,7 @@ def _read_gifti(path: Path, image: Any) -> RegionFile:
             f"{path} is a GIFTI file without values of vertices: give a .label.gii, .func.gii or "
             ".shape.gii file, or a .dlabel.nii"
         )
-    arrays = guarded(path, lambda: [np.asarray(a.data, np.float64) for a in image.darrays])
+    arrays = read_or_raise(path, lambda: [np.asarray(a.data, np.float64) for a in image.darrays])
     if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1:
         raise UserError(f"{path} does not hold one value for each vertex: give a .dlabel.nii")
     names = None
@@ -284,7 +284,9 @@ def _read_volume(path: Path, image: Any) -> RegionFile:
         raise UserError(f"{path} holds {image.get_data_dtype()} and no plain numbers: convert it")
     if image.affine is None or not np.isfinite(image.affine).all():
         raise UserError(f"{path} does not say where its voxels lie: give a NIfTI file that does")
-    values = guarded(path, lambda: np.asarray(image.dataobj, np.float64)).reshape(1, *shape[:3])
+    values = read_or_raise(path, lambda: np.asarray(image.dataobj, np.float64)).reshape(
+        1, *shape[:3]
+    )
     volume = Volume(values, np.asarray(image.affine, np.float64))
     return RegionFile((path,), ("",), _table_beside(path), {}, volume)
 

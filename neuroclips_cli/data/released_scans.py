@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.released_tensors import ReleasedSplit
-from neuroclips_cli.data.runs import refuse_nonsense
+from neuroclips_cli.data.runs import require_valid_run
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.quality import look, summarise
 
@@ -44,7 +44,7 @@ def find_holes(split: ReleasedSplit, path: Path) -> Holes:
         lost = np.zeros(scans.shape[1:], bool)
         for repetition in range(scans.shape[1]):
             found = summarise([look(scans[:, repetition])])
-            refuse_nonsense(path, found, scans.shape[2])
+            require_valid_run(path, found, scans.shape[2])
             lost[repetition] = bad = ~found.finite
             if bad.any():
                 voxel = int(np.flatnonzero(bad)[0])

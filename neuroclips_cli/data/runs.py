@@ -11,13 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.data.brain_images import check_length, guarded, load
+from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.region_files import CORTEX
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
 from neuroclips_cli.data.volume_grid import in_words, same_grid
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.signal.quality import Findings, inspect
+from neuroclips_cli.signal.quality import RunQuality, inspect
 
 
 class Run(Protocol):
@@ -62,7 +62,7 @@ class Run(Protocol):
         """
         ...
 
-    def adopt_geometry(self, other: Any) -> bool:
+    def share_geometry(self, other: Any) -> bool:
         """Tell whether another run's voxels are the same ones; if so, keep its copy of them."""
         ...
 
@@ -88,7 +88,9 @@ class CiftiRun:
             image = load(path)
             if not isinstance(image, Cifti2Image):
                 raise UserError(f"{path} is no CIFTI-2 file but {type(image).__name__}: replace it")
-            series, models = guarded(path, lambda: [image.header.get_axis(i) for i in range(2)])
+            series, models = read_or_raise(
+                path, lambda: [image.header.get_axis(i) for i in range(2)]
+            )
             if not isinstance(series, SeriesAxis) or not isinstance(models, BrainModelAxis):
                 raise UserError(f"{path} is no CIFTI-2 dense time series: replace it")
             self._header, self._data, count = KnownHeader.of(path), image.dataobj, len(models)
@@ -122,14 +124,14 @@ class CiftiRun:
         breaks = np.flatnonzero(np.diff(columns) > 1) + 1
         slices = [slice(int(p[0]), int(p[-1]) + 1) for p in np.split(columns, breaks)]
         parts = [
-            guarded(self.path, partial(self._data.__getitem__, (slice(None), piece)))
+            read_or_raise(self.path, partial(self._data.__getitem__, (slice(None), piece)))
             for piece in slices
         ]
         if len(parts) == 1:
             return np.asarray(parts[0], np.float32)
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
-    def adopt_geometry(self, other: Any) -> bool:
+    def share_geometry(self, other: Any) -> bool:
         """Tell whether another run has the same cortical vertices in the same columns.
 
         If so, its copy of them is kept instead, so that a hundred open runs cost little memory.
@@ -186,8 +188,8 @@ class VolumeRun:
             )
         if shape[3] < 1:
             raise UserError(f"{path} holds {shape[3]} volumes: copy or download it again")
-        unit = guarded(path, lambda: image.header.get_xyzt_units()[1])
-        zooms = guarded(path, image.header.get_zooms)
+        unit = read_or_raise(path, lambda: image.header.get_xyzt_units()[1])
+        zooms = read_or_raise(path, image.header.get_zooms)
         self.step_s = stated_step(float(zooms[3]), UNIT_SECONDS.get(unit))
         self.path, self.volumes = path, int(shape[3])
         self.columns = np.flatnonzero(mask.inside)
@@ -199,7 +201,7 @@ class VolumeRun:
         """Return the time series inside the mask, float32 (volumes, voxels)."""
         series = np.empty((self.volumes, len(self.columns)), np.float32)
         for volume in range(self.volumes):
-            picture = guarded(self.path, partial(self._data.__getitem__, (..., volume)))
+            picture = read_or_raise(self.path, partial(self._data.__getitem__, (..., volume)))
             series[volume] = picture[self._mask]
         return series
 
@@ -212,7 +214,7 @@ class VolumeRun:
         for piece in _pieces(len(self.columns), size, needed):
             yield piece, series[:, piece]
 
-    def adopt_geometry(self, other: Any) -> bool:
+    def share_geometry(self, other: Any) -> bool:
         """Tell whether another run has the same voxels; if so, keep its copy of them."""
         same = isinstance(other, VolumeRun) and np.array_equal(self.columns, other.columns)
         if same:
@@ -250,7 +252,7 @@ def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None
     return CiftiRun(path, like if isinstance(like, CiftiRun) else None)
 
 
-def check_values(path: Path, series: NDArray[np.float32]) -> Findings:
+def check_values(path: Path, series: NDArray[np.float32]) -> RunQuality:
     """Look through a run's values; refuse one that holds no measurement at all.
 
     Raises
@@ -261,11 +263,11 @@ def check_values(path: Path, series: NDArray[np.float32]) -> Findings:
     if not series.size:
         raise UserError(f"{path} holds no values: copy or download it again")
     found = inspect(series)
-    refuse_nonsense(path, found, series.shape[1])
+    require_valid_run(path, found, series.shape[1])
     return found
 
 
-def refuse_nonsense(path: Path, found: Findings, voxels: int) -> None:
+def require_valid_run(path: Path, found: RunQuality, voxels: int) -> None:
     """Refuse a run that holds no measurement at all.
 
     Parameters

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation
+from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation
 
 HUGE, TINY = 1e20, 1e-20
 """No scanner writes larger or smaller numbers; bytes in the wrong order or a wrong type do."""
@@ -16,12 +16,12 @@ FEWEST_CLIPS = 12
 """Below, a correlation over the clips says too little to call a run swapped."""
 CLEAR_Z = 0.1
 """Typical repeat correlation (Fisher z) from which a missing one is conspicuous."""
-LONELY = 0.2
+MIN_RELATIVE_CORRELATION = 0.2
 """Share of the typical repeat correlation below which two runs are no repetitions."""
 
 
 @dataclass(frozen=True)
-class Findings:
+class RunQuality:
     """Columns of one run that carry no measurement.
 
     Attributes
@@ -102,7 +102,7 @@ def _count(true: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class Glance:
+class BlockQuality:
     """What :func:`look` saw in some neighbouring columns of a run, one entry per column.
 
     Attributes
@@ -126,7 +126,7 @@ class Glance:
     volumes: int
 
 
-def look(series: NDArray[np.floating]) -> Glance:
+def look(series: NDArray[np.floating]) -> BlockQuality:
     """Look through some columns of a run for what is no measurement.
 
     Parameters
@@ -146,7 +146,7 @@ def look(series: NDArray[np.floating]) -> Glance:
     first_bad = np.full(len(rows), -1)
     columns = np.flatnonzero(~finite)
     first_bad[columns] = (~np.isfinite(rows[columns])).argmax(axis=1)
-    return Glance(
+    return BlockQuality(
         finite=finite,
         constant=finite & (high == low),
         saturated=_saturated(rows, low, high),
@@ -166,12 +166,12 @@ def _deviation(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.sqrt(square)
 
 
-def summarise(glances: Sequence[Glance]) -> Findings:
+def summarise(glances: Sequence[BlockQuality]) -> RunQuality:
     """Put together what was seen in the columns of one run."""
     lively = [g.deviation[g.finite & ~g.constant] for g in glances]
     deviation = np.concatenate(lively) if lively else np.empty(0)
     size = sum(g.volumes * len(g.finite) for g in glances)
-    return Findings(
+    return RunQuality(
         finite=np.concatenate([g.finite for g in glances]),
         constant=np.concatenate([g.constant for g in glances]),
         saturated=np.concatenate([g.saturated for g in glances]),
@@ -181,7 +181,7 @@ def summarise(glances: Sequence[Glance]) -> Findings:
     )
 
 
-def inspect(series: NDArray[np.floating]) -> Findings:
+def inspect(series: NDArray[np.floating]) -> RunQuality:
     """Look for what is no measurement.
 
     Parameters
@@ -200,7 +200,7 @@ def odd_scales(scales: Mapping[str, float], factor: float = 10.0) -> dict[str, f
     return {name: r for name, r in ratios.items() if not 1 / factor < r < factor}
 
 
-def lonely_segments(
+def inconsistent_segments(
     z: NDArray[np.floating], usable: NDArray[np.bool_]
 ) -> tuple[list[int], NDArray[np.int64]]:
     """Find segments whose repetitions correlate nowhere while those of the others do.
@@ -237,7 +237,7 @@ def lonely_segments(
     return _lonely(level), columns[best(scores)]
 
 
-def lonely_repetitions(responses: NDArray[np.floating]) -> list[int]:
+def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
     """Find repetitions of a segment that do not go with the mean of the others.
 
     Parameters
@@ -257,7 +257,7 @@ def lonely_repetitions(responses: NDArray[np.floating]) -> list[int]:
     total = data.sum(axis=1)
     level = np.array(
         [
-            fisher_z(repeat_correlation(data[:, i], total - data[:, i])).mean()
+            fisher_z(interrun_correlation(data[:, i], total - data[:, i])).mean()
             for i in range(len(there))
         ]
     )
@@ -275,7 +275,7 @@ def matches(runs: Mapping[str, NDArray[np.floating]]) -> dict[str, str]:
     found = {}
     for name, series in runs.items():
         scores = {
-            other: float(fisher_z(repeat_correlation(series, theirs)).mean())
+            other: float(fisher_z(interrun_correlation(series, theirs)).mean())
             for other, theirs in runs.items()
             if other != name and theirs.shape == series.shape
         }
@@ -290,4 +290,4 @@ def _lonely(level: NDArray[np.float64]) -> list[int]:
     typical = float(np.median(level))
     if typical < CLEAR_Z:
         return []
-    return [int(i) for i in np.flatnonzero(level < LONELY * typical)]
+    return [int(i) for i in np.flatnonzero(level < MIN_RELATIVE_CORRELATION * typical)]

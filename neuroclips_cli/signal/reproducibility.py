@@ -14,7 +14,7 @@ from neuroclips_cli.signal.detrend import polynomial_basis, standardise
 LARGEST_R = 1.0 - 1e-12
 
 
-def repeat_correlation(
+def interrun_correlation(
     first: NDArray[np.floating], second: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Pearson correlation of two repetitions, column by column.
@@ -42,12 +42,12 @@ def fisher_z(r: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -LARGEST_R, LARGEST_R))
 
 
-def repeat_scores(
+def voxel_reproducibility(
     repetitions: Sequence[NDArray[np.float32]], order: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Fisher z of the correlation between repetitions of a film, detrended and standardised.
 
-    Equal to :func:`detrend.standardise`, :func:`repeat_correlation` and :func:`fisher_z` up to
+    Equal to :func:`detrend.standardise`, :func:`interrun_correlation` and :func:`fisher_z` up to
     rounding, at a quarter of the work: the polynomials are taken off the products of two series
     instead of off the series. Where little else than polynomials is left, that would lose digits;
     these columns are done the long way.
@@ -99,9 +99,9 @@ def repeat_scores(
 def _scores_the_long_way(
     repetitions: Sequence[NDArray[np.float32]], order: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return what :func:`repeat_scores` does, step by step."""
+    """Return what :func:`voxel_reproducibility` does, step by step."""
     done = [standardise(series, order) for series in repetitions]
-    pairs = [repeat_correlation(a, b) for i, (a, _) in enumerate(done) for b, _ in done[i + 1 :]]
+    pairs = [interrun_correlation(a, b) for i, (a, _) in enumerate(done) for b, _ in done[i + 1 :]]
     return _mean_of_pairs(pairs), np.all([good for _, good in done], axis=0)
 
 
@@ -122,7 +122,7 @@ class Selection:
         One-sample t-test of z against 0 over segments, two-sided p; 0 and 1 where excluded.
     selected : bool (voxels,)
         p < level / comparisons and t > 0 (and inside the region mask, if one was given).
-    needed_p : float
+    p_threshold : float
         The Bonferroni-corrected threshold.
     tested : int
         Number of comparisons that it is corrected for.
@@ -132,7 +132,7 @@ class Selection:
     t: NDArray[np.float64]
     p: NDArray[np.float64]
     selected: NDArray[np.bool_]
-    needed_p: float
+    p_threshold: float
     tested: int
 
 
@@ -180,11 +180,11 @@ def select_voxels(
         mean_z[usable] = scores[:, usable].mean(axis=0)
         t[usable], p[usable] = test.statistic, test.pvalue
     comparisons = voxels if tested is None else int(tested.sum())
-    needed_p = level / max(comparisons, 1)
-    selected = usable & (p < needed_p) & (t > 0)
+    p_threshold = level / max(comparisons, 1)
+    selected = usable & (p < p_threshold) & (t > 0)
     if region is not None:
         selected &= region
-    return Selection(mean_z, t, p, selected, needed_p, comparisons)
+    return Selection(mean_z, t, p, selected, p_threshold, comparisons)
 
 
 def mean_over_repetitions(

@@ -31,7 +31,7 @@ from neuroclips_cli.simulation.provenance import shows_practice_world
 
 if TYPE_CHECKING:
     from neuroclips_cli.data.runs import Run
-    from neuroclips_cli.signal.quality import Findings, Glance
+    from neuroclips_cli.signal.quality import BlockQuality, RunQuality
     from neuroclips_cli.signal.reproducibility import Selection
 
 SPLITS = ("train", "test")
@@ -201,7 +201,7 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
 
 def _score(
     source: _Source, delay: int, segment: Segment
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, Findings]]:
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, RunQuality]]:
     """Read a segment's runs once, side by side and a block of voxels at a time.
 
     Returns the voxels' scores, which of them carry a signal in all repetitions, both while the
@@ -209,12 +209,12 @@ def _score(
     """
     from neuroclips_cli.signal.detrend import usable_columns
     from neuroclips_cli.signal.quality import look, summarise
-    from neuroclips_cli.signal.reproducibility import repeat_scores
+    from neuroclips_cli.signal.reproducibility import voxel_reproducibility
     from neuroclips_cli.signal.windows import film_window, response_window
 
     order, clips = source.data.detrend_order, source.clips[segment.name]
     runs = {r: source.open(segment, r) for r in sorted(segment.runs)}
-    glances: dict[int, list[Glance]] = {repetition: [] for repetition in runs}
+    glances: dict[int, list[BlockQuality]] = {repetition: [] for repetition in runs}
     scores, usable = [], []
     for blocks in zip(*(opened.blocks(BLOCK) for opened, _ in runs.values()), strict=True):
         windows, good = [], np.ones(blocks[0][1].shape[1], bool)
@@ -228,7 +228,7 @@ def _score(
             doubtful = ~glance.finite | (response[0] == response[-1])
             good[doubtful] &= usable_columns(response[:, doubtful])
             good &= ~glance.saturated
-        z, lively = repeat_scores(windows, order)
+        z, lively = voxel_reproducibility(windows, order)
         scores.append(z)
         usable.append(good & lively)
     found = {repetition: summarise(seen) for repetition, seen in glances.items()}
@@ -264,10 +264,10 @@ def _report_selection(
             f"no voxel of {selection.tested}{where} answers reproducibly: the best one has a mean "
             f"correlation of {np.tanh(selection.mean_z[best]):.3f} between repetitions, "
             f"t = {selection.t[best]:.2f} over {len(source.layout.train)} segments and "
-            f"p = {selection.p[best]:.2g} where p < {selection.needed_p:.2g} is needed; "
+            f"p = {selection.p[best]:.2g} where p < {selection.p_threshold:.2g} is needed; "
             f"check the order of films and runs, or raise data.selection_p"
         )
-    console.info(f"{count} of {selection.tested} voxels selected (p < {selection.needed_p:.2g})")
+    console.info(f"{count} of {selection.tested} voxels selected (p < {selection.p_threshold:.2g})")
 
 
 def _write_selection(
@@ -301,7 +301,7 @@ def _write_selection(
 
 def _responses(
     source: _Source, selected: NDArray[np.bool_], delay: int, of: tuple[Segment, int]
-) -> tuple[NDArray[np.float32], int, Findings | None]:
+) -> tuple[NDArray[np.float32], int, RunQuality | None]:
     """Standardised responses to a segment's clips, (clips, voxels), and how many voxels lack one.
 
     The standardising window moves with the delay (paper 4.1): clip k goes with volume k + delay.

@@ -174,12 +174,12 @@ def _write_selection(
     stage: Stage, train: ReleasedSplit, level: float, usable: NDArray[np.bool_]
 ) -> None:
     """Measure how well the given voxels repeat; which grayordinates they are is not published."""
-    from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
+    from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation, select_voxels
 
     scores = []
     for rows in train.films():
         scans = np.where(usable, train.scans(rows), 0)
-        scores.append(fisher_z(repeat_correlation(scans[:, 0], scans[:, 1])))
+        scores.append(fisher_z(interrun_correlation(scans[:, 0], scans[:, 1])))
     found = select_voxels(np.array(scores), level, usable=usable)
     count = int(found.selected.sum())
     voxels = len(found.selected)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import stats
 
 from neuroclips_cli.signal.detrend import detrend, standardise
-from neuroclips_cli.signal.reproducibility import fisher_z, repeat_correlation, select_voxels
+from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation, select_voxels
 from neuroclips_cli.signal.windows import film_window, leading_volumes
 from parity.records import FIXTURES, Comparison
 
@@ -57,10 +57,10 @@ def _run(run: str, data: dict[str, np.ndarray], found: Comparison) -> None:
         found.add(f"{run}_z{i}", z[:, :stored].T, 1e-10)
         found.add(f"{run}_z{i}_dot_cos", digest @ z, 1e-8)
         scores.append(z)
-    r = repeat_correlation(*scores)
+    r = interrun_correlation(*scores)
     found.add(f"{run}_r", r, 1e-11)
     found.add(f"{run}_fisher_z", fisher_z(r), 1e-11)
-    single = repeat_correlation(*(z.astype(np.float32) for z in scores))
+    single = interrun_correlation(*(z.astype(np.float32) for z in scores))
     found.add(f"{run}_r_from_single", single, 1e-6)
     freedom = volumes - 2
     t = r * np.sqrt(freedom / (1 - r**2))
@@ -97,7 +97,7 @@ def _end_to_end(data: dict[str, np.ndarray], r: np.ndarray) -> np.ndarray:
             standardise(data[f"seg_raw_x{i}"][:, :, segment].T[film_window(leading, volumes)])[0]
             for i in (1, 2)
         ]
-        made[data["seg_raw_voxels"], segment] = repeat_correlation(*pair)
+        made[data["seg_raw_voxels"], segment] = interrun_correlation(*pair)
     return made
 
 
