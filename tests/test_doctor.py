@@ -10,7 +10,7 @@ import torch
 from neuroclips_cli.backbones.catalog import REPOSITORIES
 from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.memory_estimate.live import DevicePrecision, LiveBytes, bytes_of
+from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, bytes_of
 from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.settings.load import load_settings
@@ -108,7 +108,7 @@ def test_what_lives_on_the_meta_device_is_what_a_real_step_allocates():
             torch.nn.Linear(50, 70), torch.nn.GELU(), torch.nn.Linear(70, 30)
         )
     weights = bytes_of(model.parameters())
-    with DevicePrecision(mixed=False), LiveBytes() as live:
+    with DevicePrecision(mixed=False), MemoryTracker() as live:
         x = torch.empty(10, 50, device="meta")
         assert live.now == 4 * 10 * 50
         y = model(x)
@@ -127,7 +127,7 @@ def test_bfloat16_halves_what_matrix_products_keep():
         layer = torch.nn.Linear(64, 64, bias=False)
     kept = {}
     for mixed in (False, True):
-        with DevicePrecision(mixed), LiveBytes() as live:
+        with DevicePrecision(mixed), MemoryTracker() as live:
             x = torch.empty(1000, 64, device="meta")
             y = layer(x)
             kept[mixed] = y.dtype, live.now
@@ -136,7 +136,7 @@ def test_bfloat16_halves_what_matrix_products_keep():
 
 
 def test_fused_attention_keeps_no_matrix_of_scores():
-    with DevicePrecision(mixed=False), LiveBytes() as live:
+    with DevicePrecision(mixed=False), MemoryTracker() as live:
         q = torch.empty(1, 1, 1000, 8, device="meta", requires_grad=True)
         torch.nn.functional.scaled_dot_product_attention(q, q, value=q).sum().backward()
     assert live.peak < 4 * 1000 * 1000

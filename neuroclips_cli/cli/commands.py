@@ -11,7 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 
 
 @dataclass(frozen=True)
-class Listed:
+class CommandInfo:
     """What ``neuroclips --help`` says of a command.
 
     Attributes
@@ -29,32 +29,38 @@ class Listed:
 START, SET_UP, PIPELINE = "Start here", "Set up", "Pipeline"
 
 COMMANDS = {
-    "demo": Listed(
+    "demo": CommandInfo(
         START, "Simulate a brain watching films, decode it, and show how well that worked."
     ),
-    "init": Listed(SET_UP, "Write neuroclips.toml here, so that later commands need no flags."),
-    "config": Listed(SET_UP, "Show the settings in force and where each comes from."),
-    "status": Listed(SET_UP, "Show for each subject what is done, stale, interrupted or missing."),
-    "doctor": Listed(
+    "init": CommandInfo(
+        SET_UP, "Write neuroclips.toml here, so that later commands need no flags."
+    ),
+    "config": CommandInfo(SET_UP, "Show the settings in force and where each comes from."),
+    "status": CommandInfo(
+        SET_UP, "Show for each subject what is done, stale, interrupted or missing."
+    ),
+    "doctor": CommandInfo(
         SET_UP, "Check machine, data set, model files, and that every stage connects and fits."
     ),
-    "models": Listed(SET_UP, "Backbones: what a profile needs; fetch and convert them."),
-    "simulate": Listed(PIPELINE, "Write a data set of cc2017's shape with known ground truth."),
-    "preprocess": Listed(
+    "models": CommandInfo(SET_UP, "Backbones: what a profile needs; fetch and convert them."),
+    "simulate": CommandInfo(
+        PIPELINE, "Write a data set of cc2017's shape with known ground truth."
+    ),
+    "preprocess": CommandInfo(
         PIPELINE, "Select voxels, shift by the hemodynamic delay, cut clips and frames."
     ),
-    "train-pr": Listed(PIPELINE, "Train the Perception Reconstructor: scans to blurry clips."),
-    "train-projector": Listed(
+    "train-pr": CommandInfo(PIPELINE, "Train the Perception Reconstructor: scans to blurry clips."),
+    "train-projector": CommandInfo(
         PIPELINE, "Train Reftm's projector on captioned images; train-sr then uses it."
     ),
-    "train-sr": Listed(PIPELINE, "Train the Semantics Reconstructor: scans to image tokens."),
-    "reconstruct": Listed(PIPELINE, "Reconstruct the test clips from scans."),
-    "fuse": Listed(PIPELINE, "Chain neighbouring clips of one scene, up to 6 s."),
-    "evaluate": Listed(PIPELINE, "Measure a run's reconstructions, or any two sets of clips."),
-    "controls": Listed(PIPELINE, "Measure controls, and test the run against each of them."),
-    "compare": Listed(PIPELINE, "Compare runs clip by clip, and with the paper's tables."),
-    "interpret": Listed(PIPELINE, "Map what the reconstructors' ridge layers listen to."),
-    "report": Listed(
+    "train-sr": CommandInfo(PIPELINE, "Train the Semantics Reconstructor: scans to image tokens."),
+    "reconstruct": CommandInfo(PIPELINE, "Reconstruct the test clips from scans."),
+    "fuse": CommandInfo(PIPELINE, "Chain neighbouring clips of one scene, up to 6 s."),
+    "evaluate": CommandInfo(PIPELINE, "Measure a run's reconstructions, or any two sets of clips."),
+    "controls": CommandInfo(PIPELINE, "Measure controls, and test the run against each of them."),
+    "compare": CommandInfo(PIPELINE, "Compare runs clip by clip, and with the paper's tables."),
+    "interpret": CommandInfo(PIPELINE, "Map what the reconstructors' ridge layers listen to."),
+    "report": CommandInfo(
         PIPELINE, "Write one HTML file with clips, captions and metrics side by side."
     ),
 }

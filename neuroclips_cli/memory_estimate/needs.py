@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.memory_estimate.live import DevicePrecision, LiveBytes, bytes_of
+from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, bytes_of
 from neuroclips_cli.training.batch_sharding import BatchShard
 from neuroclips_cli.training.grad_cache import MicroBatchShard, grad_cache_backward
 from neuroclips_cli.training.objectives import Objective
@@ -111,7 +111,7 @@ def inference(networks: Iterable[nn.Module], run: Callable[[], T]) -> tuple[Need
         Memory, and what ``run`` returned.
     """
     parameters, weights = size_of(networks)
-    with torch.no_grad(), DevicePrecision(mixed=False), LiveBytes() as live:
+    with torch.no_grad(), DevicePrecision(mixed=False), MemoryTracker() as live:
         result = run()
     return Need("", parameters, weights, activations=live.peak), result
 
@@ -151,7 +151,7 @@ def training_step(
     share = MicroBatchShard(pieces)
     # One process stands for each of several: there is nobody to exchange meta tensors with.
     objective.share = share if pieces > 1 else BatchShard(0, 1)
-    with DevicePrecision(mixed), LiveBytes() as live:
+    with DevicePrecision(mixed), MemoryTracker() as live:
         given = batch()
         if pieces > 1:
             grad_cache_backward(partial(objective, given), Tensor.backward, share)

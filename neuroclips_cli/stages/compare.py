@@ -22,7 +22,7 @@ from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.settings.parse import parse_subject
 
 FORMATS = {"terminal": "", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
-NO_MATTER = (
+IGNORED_KEYS = (
     "n",
     "pred",
     "gt",
@@ -328,7 +328,7 @@ def _check(runs: Sequence[_Run]) -> None:
             raise UserError(f"{other.name} is named twice: compare different runs")
         ours, theirs = (item.result["protocol"] for item in (first, other))
         for key in dict.fromkeys([*ours, *theirs]):
-            if key not in NO_MATTER and ours.get(key) != theirs.get(key):
+            if key not in IGNORED_KEYS and ours.get(key) != theirs.get(key):
                 raise UserError(
                     f"{first.folder} and {other.folder} were measured by different protocols "
                     f"({key}: {ours.get(key)!r} and {theirs.get(key)!r}): evaluate both alike"

@@ -190,7 +190,7 @@ def _counted(phase: str) -> Rows:
         "text": blank(many, backbones.embed_dim),
     }
     # MixCo leaves half of a batch unmixed on average; the estimate of memory counts more.
-    with mock.patch.object(training, "UNMIXED", 0.5), live.LiveBytes():
+    with mock.patch.object(training, "UNMIXED", 0.5), live.MemoryTracker():
         learned = _operations(lambda: objective(batch)["loss"].backward()) / many
     frozen = _frozen_operations(settings, phase)
     return [

@@ -57,7 +57,7 @@ def count(case: Case, place: Place) -> dict[str, Any]:
     with (
         FlopCounterMode(display=False) as counter,
         mock.patch.object(training, "UNMIXED", 0.5),
-        live.LiveBytes(),
+        live.MemoryTracker(),
     ):
         work.count()
     return {
