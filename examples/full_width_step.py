@@ -83,17 +83,17 @@ def step(settings: Settings, phase: str) -> None:
     base = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     options = settings.train_pr if phase == "perception" else settings.train_sr
     objective, batch = build(settings, phase)
-    optimiser = make_optimiser(
+    optimizer = make_optimiser(
         objective,
         options.learning_rate,
         options.weight_decay,
         options.ridge_weight_decay,
-        options.optimiser,
+        options.optimizer,
     )
     began = time.monotonic()
     loss = objective(batch)["loss"]
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     seconds = time.monotonic() - began
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(

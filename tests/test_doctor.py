@@ -116,9 +116,9 @@ def test_what_lives_on_the_meta_device_is_what_a_real_step_allocates():
         y.square().sum().backward()
         del x, y
         assert live.now == weights  # the gradients
-        optimiser = torch.optim.AdamW(model.parameters(), foreach=True)
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
         live.restart()
-        optimiser.step()
+        optimizer.step()
         assert live.now == 3 * weights and live.peak == 4 * weights
 
 

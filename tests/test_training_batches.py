@@ -61,7 +61,7 @@ def _step(kind, extra=lambda batch: None):
     objective = kind(settings, model, TokenProjector(weight))
     if hasattr(objective, "draw_mix"):
         objective.draw_mix = draw_mix  # the real one, not the estimate's
-    optimiser = make_optimiser(objective, 1e-3, 0.0, 0.0)
+    optimizer = make_optimiser(objective, 1e-3, 0.0, 0.0)
     shapes = {
         "fmri": (24, width),
         "tokens": (24, backbones.tokens, backbones.token_dim),
@@ -72,8 +72,8 @@ def _step(kind, extra=lambda batch: None):
         extra(batch)
         objective(batch)["loss"].backward()
         loop._gradient_size(objective)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
     return waits.found
 
 

@@ -197,19 +197,19 @@ def test_all_targets_of_a_sample_are_of_the_same_frame():
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 2), (2, 6), (3, 1)])
 def test_short_trainings_have_a_schedule(epochs, steps):
-    optimiser = make_optimiser(torch.nn.Linear(2, 2), 1e-3, 0.0, 0.0)
-    schedule = make_schedule(optimiser, 1e-3, epochs, steps)
+    optimizer = make_optimiser(torch.nn.Linear(2, 2), 1e-3, 0.0, 0.0)
+    schedule = make_schedule(optimizer, 1e-3, epochs, steps)
     for _ in range(epochs * steps):
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     assert 0 <= schedule.get_last_lr()[0] <= 1e-3
 
 
 def test_ridge_weights_and_biases_have_their_own_decay():
     model = Perception(10, 3, SIZES, (4, 2, 2))
-    optimiser = make_optimiser(model, 1e-3, 0.02, 0.3)
+    optimizer = make_optimiser(model, 1e-3, 0.02, 0.3)
     decays = {
-        id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]
+        id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
     }
     for name, parameter in model.named_parameters():
         expected = 0.0 if parameter.ndim < 2 else 0.3 if name.startswith("ridge.") else 0.02

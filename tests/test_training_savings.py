@@ -104,36 +104,36 @@ def test_adafactor_learns_and_keeps_next_to_nothing(tmp_path):
     torch.manual_seed(0)
     model, target = torch.nn.Linear(40, 30), torch.randn(64, 30)
     x = torch.randn(64, 40)
-    optimiser = make_optimiser(model, 1e-2, 0.0, 0.0, "adafactor")
-    schedule = make_schedule(optimiser, 1e-2, 10, 10)
+    optimizer = make_optimiser(model, 1e-2, 0.0, 0.0, "adafactor")
+    schedule = make_schedule(optimizer, 1e-2, 10, 10)
     losses = []
     for _ in range(100):
         loss = (model(x) - target).square().mean()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
-    states = [v for s in optimiser.state.values() for v in s.values() if torch.is_tensor(v)]
+    states = [v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]
     assert sum(v.numel() for v in states) <= 40 + 30 + 2 * 30
 
 
 def test_a_training_with_adafactor_goes_on_from_its_checkpoint_as_if_undisturbed(tmp_path):
     x, target = torch.randn(64, 40), torch.randn(64, 30)
 
-    def steps(model, optimiser, schedule, count):
+    def steps(model, optimizer, schedule, count):
         for _ in range(count):
             (model(x) - target).square().mean().backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
-            optimiser.zero_grad()
+            optimizer.zero_grad()
 
     def fresh():
         torch.manual_seed(0)
         model = torch.nn.Linear(40, 30)
-        optimiser = make_optimiser(model, 1e-2, 0.01, 0.01, "adafactor")
-        return model, optimiser, make_schedule(optimiser, 1e-2, 2, 10)
+        optimizer = make_optimiser(model, 1e-2, 0.01, 0.01, "adafactor")
+        return model, optimizer, make_schedule(optimizer, 1e-2, 2, 10)
 
     whole = fresh()
     steps(*whole, 20)
@@ -151,12 +151,12 @@ def test_loaded_moments_lie_in_memory_as_their_parameters(tmp_path, fused):
     model = torch.nn.Conv2d(8, 4, 3).to(memory_format=torch.channels_last)
     states = []
     for folder in ("written", "read"):
-        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
-        schedule = make_schedule(optimiser, 1e-3, 2, 2)
-        states.append((model, optimiser, schedule))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
+        schedule = make_schedule(optimizer, 1e-3, 2, 2)
+        states.append((model, optimizer, schedule))
         if folder == "written":
             model(torch.ones(1, 8, 5, 5)).sum().backward()
-            optimiser.step()
+            optimizer.step()
             CheckpointManager(tmp_path, "p").save_last(*states[0], Progress(epoch=1))
     assert CheckpointManager(tmp_path, "p").load_last(*states[1]).epoch == 1
     for name in ("exp_avg", "exp_avg_sq"):

@@ -34,7 +34,7 @@ class Need:
     parameters : int
         Of all networks that the stage loads at the same time.
     weights, gradients, states, activations : int
-        Bytes. ``weights`` include buffers, ``states`` are the optimiser's, ``activations`` all
+        Bytes. ``weights`` include buffers, ``states`` are the optimizer's, ``activations`` all
         that else lives at the largest moment: what autograd keeps, inputs, temporaries.
     """
 
@@ -125,10 +125,10 @@ def training_step(
     mixed: bool,
     pieces: int = 1,
 ) -> Need:
-    """Take one optimiser step on the meta device.
+    """Take one optimizer step on the meta device.
 
     The peak is the larger of two moments: forward and backward pass, with weights and the
-    optimiser's states of earlier steps; and the optimiser's step, with weights, gradients, states
+    optimizer's states of earlier steps; and the optimizer's step, with weights, gradients, states
     and its temporaries.
 
     Parameters
@@ -140,7 +140,7 @@ def training_step(
     batch : callable
         Makes a batch of true size.
     make_optimiser : callable
-        Objective to an optimiser that can step on the meta device.
+        Objective to an optimizer that can step on the meta device.
     mixed : bool
         Whether the device computes in bfloat16 under autocast.
     pieces : int
@@ -162,12 +162,12 @@ def training_step(
         del given
         learned = [p for p in objective.parameters() if p.grad is not None]
         gradients = bytes_of(p.grad for p in learned)
-        optimiser = make_optimiser(objective)
+        optimizer = make_optimiser(objective)
         live.restart()
         before = live.now
-        optimiser.step()
+        optimizer.step()
         states, step = live.now - before, live.peak - live.now
-        optimiser.zero_grad()
+        optimizer.zero_grad()
     peak = weights + states + max(passes, gradients + step)
     rest = peak - weights - states - gradients
     return Need(stage, parameters, weights, gradients, states, rest)

@@ -62,13 +62,13 @@ def train_perception(
     Parameters
     ----------
     settings : Settings
-        Sizes, batch and optimiser.
+        Sizes, batch and optimizer.
     voxels : int
         Length of a scan.
     latent_shape : tuple of int
         ``(channels, height, width)`` of one frame's VAE latents.
     device : str
-        Whose optimiser is counted: on CUDA it steps through all weights at once.
+        Whose optimizer is counted: on CUDA it steps through all weights at once.
     mixed : bool
         Whether the device computes in bfloat16 under autocast.
 
@@ -198,18 +198,18 @@ def _largest_mix(batch: int, beta: float, device: torch.device, *, share: float 
 
 
 def _optimiser(options: Any, device: str) -> Callable[[nn.Module], Optimizer]:
-    """Return what makes the optimiser of ``options`` as it steps on ``device``."""
+    """Return what makes the optimizer of ``options`` as it steps on ``device``."""
 
     def make(objective: nn.Module) -> Optimizer:
-        optimiser = make_optimiser(
+        optimizer = make_optimiser(
             objective,
             options.learning_rate,
             options.weight_decay,
             options.ridge_weight_decay,
-            options.optimiser,
+            options.optimizer,
         )
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["foreach"] = device.startswith("cuda")
-        return optimiser
+        return optimizer
 
     return make

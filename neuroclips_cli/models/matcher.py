@@ -154,15 +154,15 @@ def _train(
     table = torch.from_numpy(np.asarray(embeddings, dtype=np.float32))
     first, second = torch.from_numpy(pairs.first), torch.from_numpy(pairs.second)
     same = torch.from_numpy(pairs.same)
-    optimiser = torch.optim.AdamW(matcher.parameters(), lr=learning_rate, weight_decay=0.01)
+    optimizer = torch.optim.AdamW(matcher.parameters(), lr=learning_rate, weight_decay=0.01)
     matcher.train()
     for _ in range(epochs):
         for rows in torch.randperm(len(same)).split(256):
             logits = matcher(table[first[rows]], table[second[rows]])
             loss = matching_loss(logits, same[rows])
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
 
 
 def _accuracy(matcher: Matcher, embeddings: np.ndarray, pairs: Pairs) -> float:

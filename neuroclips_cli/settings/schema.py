@@ -116,7 +116,7 @@ class TrainPRSettings:
     validation_segments: tuple[int, ...]
     checkpoint_every: int
     contrast: str = "frames"
-    optimiser: str = "adamw"
+    optimizer: str = "adamw"
     recompute: bool = False
     micro_batch_size: int = 0
 
@@ -180,7 +180,7 @@ class TrainSRSettings:
     reftm_temperature: float = 0.0
     prior_contrast: str = "bimixco"
     prior_trains: str = "all"
-    optimiser: str = "adamw"
+    optimizer: str = "adamw"
     recompute: bool = False
     micro_batch_size: int = 0
 
@@ -259,8 +259,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "perception.backbone": ("mixing", "released"),
     "perception.attention": ("clip", "batch"),
     "train_pr.contrast": ("frames", "convnext"),
-    "train_pr.optimiser": ("adamw", "adafactor"),
-    "train_sr.optimiser": ("adamw", "adafactor"),
+    "train_pr.optimizer": ("adamw", "adafactor"),
+    "train_sr.optimizer": ("adamw", "adafactor"),
     "train_sr.prior_contrast": ("bimixco", "softclip"),
     "train_sr.prior_trains": ("all", "prior"),
     "semantics.backbone": ("mixing", "released"),

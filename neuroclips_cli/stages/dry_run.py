@@ -17,7 +17,7 @@ from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.memory import device_memory, require_peak
 
 STAGES = 13
-HEADER = ("stage", "parameters", "weights", "gradients", "optimiser", "activations", "peak", "fits")
+HEADER = ("stage", "parameters", "weights", "gradients", "optimizer", "activations", "peak", "fits")
 
 
 def run(settings: Settings) -> bool:
@@ -95,7 +95,7 @@ def require_training_memory(
         return
     mixed = _mixed(settings, device)
     section = stage.replace("-", "_")
-    advice = f"set {section}.recompute=true, a smaller batch or {section}.optimiser=adafactor"
+    advice = f"set {section}.recompute=true, a smaller batch or {section}.optimizer=adafactor"
     if latent_shape is not None:
         need = train_perception(settings, voxels, latent_shape, device=device, mixed=mixed)
         return require_peak(device, need.peak + _exchanged(need), stage, advice)

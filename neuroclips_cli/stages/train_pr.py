@@ -114,7 +114,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         sizes.hidden,
         "perception.hidden",
         NAME,
-        options.optimiser,
+        options.optimizer,
     )
     require_training_memory(settings, NAME, device, voxels, latent_shape)
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
@@ -155,7 +155,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         ridge_weight_decay=options.ridge_weight_decay,
         checkpoint_every=options.checkpoint_every,
         seed=settings.run.seed,
-        optimiser=options.optimiser,
+        optimizer=options.optimizer,
         micro_batch_size=options.micro_batch_size,
     )
     steps = plan.epochs * plan.steps(len(samples))

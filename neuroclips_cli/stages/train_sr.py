@@ -172,7 +172,7 @@ class _Training:
             sizes.hidden,
             "semantics.hidden",
             NAME,
-            self.options.optimiser,
+            self.options.optimizer,
         )
         require_training_memory(self.settings, NAME, self.device, voxels)
 
@@ -314,7 +314,7 @@ class _Training:
             ridge_weight_decay=options.ridge_weight_decay,
             checkpoint_every=options.checkpoint_every,
             seed=self.settings.run.seed,
-            optimiser=options.optimiser,
+            optimizer=options.optimizer,
             micro_batch_size=options.micro_batch_size,
         )
         steps = plan.epochs * plan.steps(len(samples))

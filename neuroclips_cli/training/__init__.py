@@ -1,1 +1,1 @@
-"""Training of the two reconstructors: samples, targets, objectives, optimiser, loop."""
+"""Training of the two reconstructors: samples, targets, objectives, optimizer, loop."""

@@ -1,6 +1,6 @@
 """Checkpoints of one training phase: the last state to go on from, and the best weights.
 
-A checkpoint is one safetensors file, so that it appears whole or not at all: weights, optimiser
+A checkpoint is one safetensors file, so that it appears whole or not at all: weights, optimizer
 moments, and everything else as JSON in the file's metadata. No pickle is involved.
 """
 
@@ -75,17 +75,17 @@ class CheckpointManager:
         load_state_dict_checked(model, read_tensors(self.best), self.best)
 
     def save_last(
-        self, model: nn.Module, optimiser: Any, schedule: Any, progress: Progress
+        self, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress
     ) -> None:
         """Write everything that training needs to go on."""
-        state = optimiser.state_dict()
+        state = optimizer.state_dict()
         tensors = {f"model.{name}": tensor for name, tensor in plain_state(model).items()}
         for index, moments in state["state"].items():
             for name, tensor in moments.items():
                 if tensor is None:  # of the moments, Adafactor keeps those that it uses
                     continue
                 copy = torch.as_tensor(tensor).detach().to("cpu", copy=True).contiguous()
-                tensors[f"optimiser.{index}.{name}"] = copy
+                tensors[f"optimizer.{index}.{name}"] = copy
         cycle = schedule.state_dict()
         record = {
             "progress": asdict(progress),
@@ -95,7 +95,7 @@ class CheckpointManager:
         with atomic.atomic_path(self.last) as temporary:
             save_file(tensors, temporary, metadata={"state": json.dumps(record)})
 
-    def load_last(self, model: nn.Module, optimiser: Any, schedule: Any) -> Progress:
+    def load_last(self, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:
         """Restore the last state; a fresh :class:`Progress` where there is none."""
         if not self.last.exists():
             return Progress()
@@ -105,14 +105,14 @@ class CheckpointManager:
         load_state_dict_checked(model, weights, self.last)
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
-            if key.startswith("optimiser."):
+            if key.startswith("optimizer."):
                 _, index, name = key.split(".", 2)
                 moments.setdefault(int(index), {})[name] = tensor
         for group in record["groups"]:
             if "betas" in group:
                 group["betas"] = tuple(group["betas"])
-        optimiser.load_state_dict({"state": moments, "param_groups": record["groups"]})
-        _match_strides(optimiser)
+        optimizer.load_state_dict({"state": moments, "param_groups": record["groups"]})
+        _match_strides(optimizer)
         schedule.load_state_dict(record["schedule"])
         return Progress(**record["progress"])
 
@@ -129,12 +129,12 @@ class CheckpointManager:
         return record
 
 
-def _match_strides(optimiser: Any) -> None:
+def _match_strides(optimizer: Any) -> None:
     """Lay the loaded moments out in memory as their parameters: AdamW's one kernel insists on it.
 
     A file holds rows in order, a convolution's weights on a GPU may lie channels last.
     """
-    for parameter, moments in optimiser.state.items():
+    for parameter, moments in optimizer.state.items():
         for name, tensor in moments.items():
             if torch.is_tensor(tensor) and tensor.shape == parameter.shape:
                 like = torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device)

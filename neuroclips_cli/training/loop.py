@@ -1,6 +1,6 @@
 """The training loop of one phase, on Accelerate.
 
-Read from top to bottom: samples in this epoch's order, one optimiser step per batch, validation,
+Read from top to bottom: samples in this epoch's order, one optimizer step per batch, validation,
 best and last checkpoint, one line of figures. Everything random in an epoch follows from
 ``(seed, phase, epoch, step)``; a run that was killed goes on from its last checkpoint and ends, on
 the CPU, with the weights of an undisturbed one (on CUDA sums are not taken in one order). Several
@@ -58,7 +58,7 @@ class Plan:
         Of AdamW; the rate is the peak of the cycle.
     seed : int
         Of the run.
-    optimiser : str
+    optimizer : str
         See :func:`make_optimiser`.
     micro_batch_size : int
         Rows of a batch that go through the network together, 0 for all; the step is the same.
@@ -72,11 +72,11 @@ class Plan:
     ridge_weight_decay: float
     checkpoint_every: int
     seed: int
-    optimiser: str = "adamw"
+    optimizer: str = "adamw"
     micro_batch_size: int = 0
 
     def steps(self, samples: int) -> int:
-        """Return the optimiser steps of one epoch; an incomplete last batch is left out."""
+        """Return the optimizer steps of one epoch; an incomplete last batch is left out."""
         return max(samples // self.batch_size, 1)
 
 
@@ -144,23 +144,23 @@ def train_phase(
     size = min(plan.batch_size, len(samples))
     _require_rows(size, plan)
     loader = _whole_batches(samples, size, order, accelerator)
-    optimiser: Any = make_optimiser(
+    optimizer: Any = make_optimiser(
         objective,
         plan.learning_rate,
         plan.weight_decay,
         plan.ridge_weight_decay,
-        plan.optimiser,
+        plan.optimizer,
         fused=accelerator.device.type == "cuda",
     )
     objective.seed = derived_seed(plan.seed, plan.phase)
-    schedule: Any = make_schedule(optimiser, plan.learning_rate, plan.epochs, len(loader))
+    schedule: Any = make_schedule(optimizer, plan.learning_rate, plan.epochs, len(loader))
     steps = len(loader)
     pieces = num_micro_batches(size, plan.micro_batch_size)
     if pieces > 1:
         objective.share = MicroBatchShard(pieces)
     share_dropout(objective, objective.share)
-    prepared, optimiser, schedule = accelerator.prepare(objective, optimiser, schedule)
-    progress = checkpoints.load_last(model, optimiser, schedule)
+    prepared, optimizer, schedule = accelerator.prepare(objective, optimizer, schedule)
+    progress = checkpoints.load_last(model, optimizer, schedule)
     if accelerator.is_main_process:
         journal.rewind(plan.phase, progress.epoch)
     if advance is not None and progress.epoch:
@@ -172,7 +172,7 @@ def train_phase(
         check = partial(_refuse_nan, plan=plan, epoch=epoch)
         take = partial(_gradients, prepared, objective.share, accelerator)
         batches = _numbered(objective, loader)
-        figures = _one_epoch(prepared, take, batches, optimiser, schedule, check, advance)
+        figures = _one_epoch(prepared, take, batches, optimizer, schedule, check, advance)
         prepared.eval()
         with accelerator.autocast():  # the function that is trained, not another one
             held_out = validate()
@@ -184,7 +184,7 @@ def train_phase(
         if accelerator.is_main_process:
             journal.write(plan.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()})
             if (epoch + 1) % plan.checkpoint_every == 0 or epoch + 1 == plan.epochs:
-                checkpoints.save_last(model, optimiser, schedule, progress)
+                checkpoints.save_last(model, optimizer, schedule, progress)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     checkpoints.load_best(model)
@@ -246,7 +246,7 @@ def _one_epoch(
     objective: nn.Module,
     take: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
     loader: Any,
-    optimiser: Any,
+    optimizer: Any,
     schedule: Any,
     check: Callable[[dict[str, float]], None],
     advance: Advance | None,
@@ -265,9 +265,9 @@ def _one_epoch(
         losses = take(batch)
         size = _gradient_size(objective).to(losses["loss"].device)
         late.add(torch.stack([losses["loss"].detach().float(), size.float()]))
-        optimiser.step()
+        optimizer.step()
         schedule.step()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         batches += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, torch.zeros_like(value.detach())) + value.detach()

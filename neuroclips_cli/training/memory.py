@@ -33,7 +33,7 @@ def device_memory(device: str) -> int | None:
         return None
 
 
-def training_bytes(build: Callable[[int], nn.Module], hidden: int, optimiser: str = "adamw") -> int:
+def training_bytes(build: Callable[[int], nn.Module], hidden: int, optimizer: str = "adamw") -> int:
     """Return the memory that training needs for its parameters alone; nothing is allocated.
 
     Parameters
@@ -42,12 +42,12 @@ def training_bytes(build: Callable[[int], nn.Module], hidden: int, optimiser: st
         Width after the ridge layer to the network.
     hidden : int
         The width.
-    optimiser : str
+    optimizer : str
         A key of :data:`BYTES_PER_PARAMETER`.
     """
     with torch.device("meta"):
         network = build(hidden)
-    return BYTES_PER_PARAMETER[optimiser] * sum(p.numel() for p in network.parameters())
+    return BYTES_PER_PARAMETER[optimizer] * sum(p.numel() for p in network.parameters())
 
 
 def require_gpu_memory(
@@ -56,7 +56,7 @@ def require_gpu_memory(
     hidden: int,
     setting: str,
     stage: str,
-    optimiser: str = "adamw",
+    optimizer: str = "adamw",
 ) -> None:
     """Refuse to begin a training that cannot fit the GPU.
 
@@ -70,7 +70,7 @@ def require_gpu_memory(
         Name of the width in the settings, for the message.
     stage : str
         Who asks.
-    optimiser : str
+    optimizer : str
         As in :func:`training_bytes`.
 
     Raises
@@ -81,16 +81,16 @@ def require_gpu_memory(
     if not device.startswith("cuda"):
         return
     free = device_memory(device) or 0
-    needed = training_bytes(build, hidden, optimiser)
+    needed = training_bytes(build, hidden, optimizer)
     if needed <= free:
         return
     fits = hidden
-    while fits > 64 and training_bytes(build, fits, optimiser) > free:
+    while fits > 64 and training_bytes(build, fits, optimizer) > free:
         fits //= 2
     raise UserError(
         f"{stage} needs at least {human_size(needed)} of GPU memory for weights, gradients and "
-        f"optimiser, and {human_size(free)} is free: {setting}={fits} would need "
-        f"{human_size(training_bytes(build, fits, optimiser))}, as profile compact does it with "
+        f"optimizer, and {human_size(free)} is free: {setting}={fits} would need "
+        f"{human_size(training_bytes(build, fits, optimizer))}, as profile compact does it with "
         "a narrower network"
     )
 

@@ -64,13 +64,13 @@ def make_optimiser(
 
 
 def make_schedule(
-    optimiser: Optimizer, learning_rate: float, epochs: int, steps_per_epoch: int
+    optimizer: Optimizer, learning_rate: float, epochs: int, steps_per_epoch: int
 ) -> OneCycleLR:
     """One cycle over all steps: rise in the first two epochs, end at 1/1000 of the start.
 
     Parameters
     ----------
-    optimiser : Optimizer
+    optimizer : Optimizer
         Whose learning rate and first momentum are moved.
     learning_rate : float
         Peak.
@@ -80,10 +80,10 @@ def make_schedule(
     # torch divides by the length of either half: very short trainings need one step in each.
     total = max(epochs * steps_per_epoch, 3)
     return OneCycleLR(
-        optimiser,
+        optimizer,
         max_lr=learning_rate,
         total_steps=total,
         pct_start=min(2 / epochs, 1 - 1 / total),
         final_div_factor=1000,
-        cycle_momentum="betas" in optimiser.param_groups[0],
+        cycle_momentum="betas" in optimizer.param_groups[0],
     )

@@ -78,8 +78,8 @@ def train_projector(
     size = min(options.batch_size, len(means))
     steps = max(len(means) // size, 1)
     rate = options.learning_rate
-    optimiser = make_optimiser(network, rate, options.weight_decay, 0.0)
-    schedule = make_schedule(optimiser, rate, options.epochs, steps)
+    optimizer = make_optimiser(network, rate, options.weight_decay, 0.0)
+    schedule = make_schedule(optimizer, rate, options.epochs, steps)
     for epoch in range(options.epochs):
         rng = np.random.default_rng(derived_seed(seed, "train-projector", epoch))
         order = rng.permutation(len(means))
@@ -89,9 +89,9 @@ def train_projector(
             image = torch.from_numpy(means[rows].astype(np.float32)).to(device)
             words = torch.from_numpy(text[chosen].astype(np.float32)).to(device)
             loss = reftm_loss(network(image), words, options.temperature)
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             schedule.step()
             if advance is not None:
                 advance(1, loss=loss.item())

@@ -107,7 +107,7 @@ def _measured(phase: str) -> Rows:
     scans = draw.standard_normal((CLIPS, 2, width), np.float32)
     encode = _encoder(settings, phase)
     objective = _objective(settings, phase, voxels, meta=False)
-    optimiser = make_optimiser(objective, 1e-4, 0.01, 0.01)
+    optimizer = make_optimiser(objective, 1e-4, 0.01, 0.01)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "targets.npy"
         np.save(path, np.stack([encode(clip) for clip in frames]).astype(np.float16))
@@ -129,8 +129,8 @@ def _measured(phase: str) -> Rows:
                 batch[name] = _again(encode, shown, phase)
             loss: Tensor = objective(batch)["loss"]
             loss.backward()
-            optimiser.step()
-            optimiser.zero_grad()
+            optimizer.step()
+            optimizer.zero_grad()
 
         times: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(STEPS):

@@ -279,7 +279,7 @@ def _write_tensors(folder: Path) -> list[Path]:
     import torch
     from safetensors.torch import save_file
 
-    tensors = {"model.w": torch.zeros(3, 2), "optimiser.0.step": torch.ones(1)}
+    tensors = {"model.w": torch.zeros(3, 2), "optimizer.0.step": torch.ones(1)}
     save_file(tensors, folder / "last.safetensors", metadata={"state": '{"progress": {}}'})
     return [folder / "last.safetensors"]
 

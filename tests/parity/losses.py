@@ -106,13 +106,13 @@ def _schedules(arrays: Mapping[str, Tensor], found: Comparison) -> None:
         found.add(array, ours, 1e-8)
     config = record("models/losses.json")["config"]
     epochs, steps = config["sched_epochs"], config["sched_iters"]
-    optimiser = make_optimiser(torch.nn.Linear(2, 2), 3e-4, 0.01, 0.01)
-    schedule = make_schedule(optimiser, 3e-4, epochs, steps)
+    optimizer = make_optimiser(torch.nn.Linear(2, 2), 3e-4, 0.01, 0.01)
+    schedule = make_schedule(optimizer, 3e-4, epochs, steps)
     rates, momenta = [], []
     for _ in range(epochs * steps):
-        rates.append(optimiser.param_groups[0]["lr"])
-        momenta.append(optimiser.param_groups[0]["betas"][0])
-        optimiser.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+        momenta.append(optimizer.param_groups[0]["betas"][0])
+        optimizer.step()
         schedule.step()
     found.add("onecycle.lr", rates, 1e-9)
     found.add("onecycle.beta1", momenta, 1e-9)

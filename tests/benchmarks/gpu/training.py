@@ -115,7 +115,7 @@ class Trainer:
         self.size, self.shapes = size, shapes
         self.batch = {name: place.normal(size, *shape) for name, shape in shapes.items()}
         self.fused = on_gpu(place.device)
-        self.optimiser = self._optimizer(fused=self.fused)
+        self.optimizer = self._optimizer(fused=self.fused)
 
     def _optimizer(self, *, fused: bool) -> Any:
         options = self.options
@@ -124,7 +124,7 @@ class Trainer:
             options.learning_rate,
             options.weight_decay,
             options.ridge_weight_decay,
-            options.optimiser,
+            options.optimizer,
             fused=fused,
         )
 
@@ -143,8 +143,8 @@ class Trainer:
         if self.place.device == "meta":
             return
         loop._gradient_size(self.objective)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def loop(self, epochs: int) -> int:
         """Train with the package's own loop and data path, in its own precision."""
@@ -153,11 +153,11 @@ class Trainer:
         samples = self._samples
         order = SeededOrder(len(samples), 0, "benchmark")
         loader = loop._whole_batches(samples, self.size, order, accelerator)
-        schedule = make_schedule(self.optimiser, self.options.learning_rate, 1000, BATCHES)
+        schedule = make_schedule(self.optimizer, self.options.learning_rate, 1000, BATCHES)
         take = partial(loop._gradients, self.objective, self.objective.share, accelerator)
         for _ in range(epochs):
             loop._one_epoch(
-                self.objective, take, loader, self.optimiser, schedule, lambda figures: None, None
+                self.objective, take, loader, self.optimizer, schedule, lambda figures: None, None
             )
         return epochs * BATCHES
 
@@ -202,7 +202,7 @@ class Trainer:
 
         def step(mode: Mode) -> None:
             if self.fused:  # the scaler would leave its work to a fused kernel
-                self.fused, self.optimiser = False, self._optimizer(fused=False)
+                self.fused, self.optimizer = False, self._optimizer(fused=False)
             with autocast(mode, device):
                 with torch.no_grad():
                     targets = again(host.to(device))
@@ -210,9 +210,9 @@ class Trainer:
                 with written_out_attention():
                     losses = self.objective(batch)
             scaler.scale(losses["loss"]).backward()
-            scaler.step(self.optimiser)
+            scaler.step(self.optimizer)
             scaler.update()
-            self.optimiser.zero_grad()
+            self.optimizer.zero_grad()
             for value in (*losses.values(), losses["loss"]):
                 value.item()
 
