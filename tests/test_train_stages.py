@@ -56,7 +56,7 @@ def calls(monkeypatch, tmp_path):
     monkeypatch.setattr(base + "clip.load_clip", lambda *_: clip)
     monkeypatch.setattr(base + "clip.load_projector", lambda *_: torch.ones(DIM, 6))
     monkeypatch.setattr(
-        base + "captioner.load_captioner", lambda *_: SimpleNamespace(caption=caption)
+        base + "captioner_blip2.load_captioner", lambda *_: SimpleNamespace(caption=caption)
     )
     return seen
 

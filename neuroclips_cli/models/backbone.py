@@ -34,8 +34,8 @@ class RidgeRegression(nn.Module):
 class ResidualMLP(nn.Module):
     """Pre-norm residual MLP blocks over the channels.
 
-    The released trunk (:class:`~neuroclips_cli.models.released.mixer.PublishedMixer`) adds a constant
-    only; here every block mixes all channels.
+    The released trunk (:class:`~neuroclips_cli.models.released.mixer.PublishedMixer`) adds a
+    constant only; here every block mixes all channels.
 
     Parameters
     ----------

@@ -50,8 +50,8 @@ def require_single_process(command: str) -> None:
     """
     if world_size() > 1:
         raise UserError(
-            f"neuroclips was started as {world_size()} processes (WORLD_SIZE), but {command} runs in "
-            "one: start it without accelerate launch or torchrun (docs/how-to/cluster.md)"
+            f"neuroclips was started as {world_size()} processes (WORLD_SIZE), but {command} runs "
+            "in one: start it without accelerate launch or torchrun (docs/how-to/cluster.md)"
         )
 
 

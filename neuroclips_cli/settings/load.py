@@ -1,7 +1,8 @@
 """Settings: flags > environment > ``neuroclips.toml`` > variant > profile > default, with origins.
 
-The keys and their types are the dataclasses of :mod:`neuroclips_cli.settings.schema`; the values are in
-``profiles/*.toml``. Everything a user can get wrong here is one sentence with the nearest match.
+The keys and their types are the dataclasses of :mod:`neuroclips_cli.settings.schema`; the values
+are in ``profiles/*.toml``. Everything a user can get wrong here is one sentence with the nearest
+match.
 """
 
 from __future__ import annotations

@@ -97,8 +97,8 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     if parts and settings.perception.attention == "batch":
         raise UserError(
             'perception.attention = "batch" compares the rows of a whole batch inside the network, '
-            "so that it cannot be cut: start one process with train_pr.micro_batch_size=0, or set it "
-            "to clip"
+            "so that it cannot be cut: start one process with train_pr.micro_batch_size=0, or set "
+            "it to clip"
         )
     device = choose_device(settings.run.device)
     precision = choose_precision(settings.run.precision, device)

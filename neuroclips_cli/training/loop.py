@@ -4,8 +4,8 @@ Read from top to bottom: samples in this epoch's order, one optimizer step per b
 best and last checkpoint, one line of figures. Everything random in an epoch follows from
 ``(seed, phase, epoch, step)``; a run that was killed goes on from its last checkpoint and ends, on
 the CPU, with the weights of an undisturbed one (on CUDA sums are not taken in one order). Several
-processes take every step together (see :mod:`neuroclips_cli.training.batch_sharding`); the first one
-writes.
+processes take every step together (see :mod:`neuroclips_cli.training.batch_sharding`); the first
+one writes.
 """
 
 from __future__ import annotations
@@ -195,13 +195,13 @@ def _require_rows(size: int, plan: Plan) -> None:
     """Refuse more processes than rows in a batch."""
     if size < distributed.world_size():
         raise UserError(
-            f"{distributed.world_size()} processes cannot share batches of {size} clips in the {plan.phase} "
-            "phase: start fewer, or raise its batch size"
+            f"{distributed.world_size()} processes cannot share batches of {size} clips in the "
+            f"{plan.phase} phase: start fewer, or raise its batch size"
         )
     if distributed.world_size() > 1 and plan.micro_batch_size:
         raise UserError(
-            "micro_batch_size cuts the batches of one process, and several share them already: set it "
-            "to 0, or start one process"
+            "micro_batch_size cuts the batches of one process, and several share them already: set "
+            "it to 0, or start one process"
         )
 
 
