@@ -1,9 +1,9 @@
 """Forty films and forty clips through ``neuroclips preprocess`` and ``evaluate``: frames by number.
 
-    python tests/fuzz/films_in_commands.py [FOLDER]
+    PYTHONPATH=tests python tests/fuzz/films_in_commands.py [FOLDER]
 
-Containers, codecs, rates and cuts of :mod:`variants_time`, here with the whole commands. What is right
-is known from when each picture was written; the values of ``evaluate`` are compared with those of
+Containers, codecs, rates and cuts of :mod:`variants_time`, here with the whole commands. What is
+right is known from when each picture was written; the values of ``evaluate`` are compared with those of
 lossless clips that hold the pictures which PyAV, frame by frame, decodes at those times.
 """
 
@@ -17,9 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
 import tiny_subject
 from numbered_films import copied, number, picture, write_film
 from variants_time import B_FRAMES, PIXELS, RATES, WRITTEN
@@ -105,7 +102,7 @@ def decoded(path: Path, wanted: list[int], first: int) -> list[np.ndarray]:
 
 
 def through_evaluate(root: Path) -> int:
-    """Measure forty clips against a constant; return how many have other values than they should."""
+    """Measure forty clips against a constant; return how many have wrong values."""
     values = {}
     clips = list(recipes(CLIP_S, root / "clips"))
     for path, rate, first in clips:
