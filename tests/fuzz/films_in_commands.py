@@ -3,8 +3,8 @@
     PYTHONPATH=tests python tests/fuzz/films_in_commands.py [FOLDER]
 
 Containers, codecs, rates and cuts of :mod:`variants_time`, here with the whole commands. What is
-right is known from when each picture was written; the values of ``evaluate`` are compared with those of
-lossless clips that hold the pictures which PyAV, frame by frame, decodes at those times.
+right is known from when each picture was written; the values of ``evaluate`` are compared
+with those of lossless clips that hold the pictures which PyAV, frame by frame, decodes then.
 """
 
 from __future__ import annotations
