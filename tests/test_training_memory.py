@@ -37,17 +37,21 @@ def test_activations_are_counted_before_a_training_starts(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (45 * 10**9, 80 * 10**9))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     paper = load_settings({"run.profile": "paper"}, environ={})
-    with pytest.raises(UserError, match="prior phase would need 5.*recompute=true") as problem:
+    with pytest.raises(
+        UserError, match="prior phase would need 5.*activation_checkpointing=true"
+    ) as problem:
         dry_run.require_training_memory(paper, "train-sr", "cuda", 13447)
     assert "\n" not in str(problem.value)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (54 * 10**9, 80 * 10**9))
     dry_run.require_training_memory(paper, "train-sr", "cuda", 13447)
     with monkeypatch.context() as several:  # they exchange one more copy of the gradients
-        several.setattr(dry_run.company, "size", lambda: 2)
+        several.setattr(dry_run.distributed, "world_size", lambda: 2)
         with pytest.raises(UserError, match="would need 6"):
             dry_run.require_training_memory(paper, "train-sr", "cuda", 13447)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (45 * 10**9, 80 * 10**9))
-    smaller = load_settings({"run.profile": "paper", "train_sr.recompute": "true"}, environ={})
+    smaller = load_settings(
+        {"run.profile": "paper", "train_sr.activation_checkpointing": "true"}, environ={}
+    )
     dry_run.require_training_memory(smaller, "train-sr", "cuda", 13447)
     dry_run.require_training_memory(paper, "train-pr", "cuda", 13447, (4, 32, 32))
     dry_run.require_training_memory(paper, "train-sr", "cpu", 13447)

@@ -79,7 +79,7 @@ def test_dropout_follows_the_share_of_the_next_phase():
 
 def test_the_dry_run_counts_the_memory_of_a_piece():
     settings = load_settings({"run.profile": "compact"}, environ={})
-    options = {"train_sr.recompute": False, "train_sr.micro_batch_size": 16}
+    options = {"train_sr.activation_checkpointing": False, "train_sr.micro_batch_size": 16}
     peaks = [
         [need.peak for need in train_semantics(chosen, 2000, device="cpu", mixed=False)]
         for chosen in (settings, replace_settings(settings, options))

@@ -11,7 +11,7 @@ from neuroclips_cli.models.head import FactorisedHead, begin_as_linear, make_hea
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings
-from neuroclips_cli.training.activation_checkpointing import recompute_activations
+from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import CheckpointManager, Progress
 from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
 
@@ -63,7 +63,7 @@ def test_computing_blocks_twice_gives_identical_gradients(build, loss):
         model = build().train()
         names = list(model.state_dict())
         if twice:
-            assert recompute_activations(model) >= 2
+            assert apply_activation_checkpointing(model) >= 2
             assert list(model.state_dict()) == names
         torch.manual_seed(1)
         loss(model).backward()
@@ -75,7 +75,7 @@ def test_computing_blocks_twice_gives_identical_gradients(build, loss):
 
 def test_a_network_without_known_blocks_is_not_trained_at_full_memory_in_silence():
     with pytest.raises(ValueError, match="no block of Linear is known"):
-        recompute_activations(torch.nn.Linear(2, 2))
+        apply_activation_checkpointing(torch.nn.Linear(2, 2))
 
 
 def test_a_factorised_head_gives_the_same_shapes_from_fewer_weights():

@@ -18,7 +18,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import AUXILIARY_CHANNELS
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.training.activation_checkpointing import recompute_activations
+from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.grad_cache import num_micro_batches
 from neuroclips_cli.training.objectives import (
     AuxiliaryObjective,
@@ -81,8 +81,8 @@ def train_perception(
     batch, frames = options.batch_size, settings.data.frames_per_clip
     with at(stage, "the Perception Reconstructor"):
         model = build_perception(settings, voxels, latent_shape)
-        if options.recompute:
-            recompute_activations(model, context_fn=twice(mixed))
+        if options.activation_checkpointing:
+            apply_activation_checkpointing(model, context_fn=twice(mixed))
         released = options.contrast == "convnext"
         kind = AuxiliaryObjective if released else PerceptionObjective
         objective = kind(model, options.temperature, options.contrast_weight)
@@ -136,8 +136,8 @@ def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool
     ):
         with at(stage, "the Semantics Reconstructor"):
             model = build_semantics(settings, voxels)
-            if options.recompute:
-                recompute_activations(model, context_fn=twice(mixed))
+            if options.activation_checkpointing:
+                apply_activation_checkpointing(model, context_fn=twice(mixed))
             objective = build(settings, model, projector)
             yield training_step(
                 stage,

@@ -117,7 +117,7 @@ class TrainPRSettings:
     checkpoint_every: int
     contrast: str = "frames"
     optimizer: str = "adamw"
-    recompute: bool = False
+    activation_checkpointing: bool = False
     micro_batch_size: int = 0
 
 
@@ -181,7 +181,7 @@ class TrainSRSettings:
     prior_contrast: str = "bimixco"
     prior_trains: str = "all"
     optimizer: str = "adamw"
-    recompute: bool = False
+    activation_checkpointing: bool = False
     micro_batch_size: int = 0
 
 

@@ -95,7 +95,10 @@ def require_training_memory(
         return
     mixed = _mixed(settings, device)
     section = stage.replace("-", "_")
-    advice = f"set {section}.recompute=true, a smaller batch or {section}.optimizer=adafactor"
+    advice = (
+        f"set {section}.activation_checkpointing=true, a smaller batch or "
+        f"{section}.optimizer=adafactor"
+    )
     if latent_shape is not None:
         need = train_perception(settings, voxels, latent_shape, device=device, mixed=mixed)
         return require_peak(device, need.peak + _exchanged(need), stage, advice)

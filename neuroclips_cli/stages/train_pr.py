@@ -77,7 +77,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
         training_clips,
     )
     from neuroclips_cli.stages.dry_run import require_training_memory
-    from neuroclips_cli.training.activation_checkpointing import recompute_activations
+    from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
     from neuroclips_cli.training.checkpoints import CheckpointManager, plain_state, seed_torch
     from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
     from neuroclips_cli.training.memory import require_gpu_memory
@@ -119,8 +119,8 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     require_training_memory(settings, NAME, device, voxels, latent_shape)
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape)
-    if options.recompute:
-        recompute_activations(model)
+    if options.activation_checkpointing:
+        apply_activation_checkpointing(model)
     stage.need_space(disk_usage.of_training(model))
     if checkpoint:
         load_pretrained_weights(model, checkpoint, settings)

@@ -106,7 +106,7 @@ class _Training:
         from neuroclips_cli.stages import _training_data as inputs
         from neuroclips_cli.stages._released_weights import load_pretrained_weights
         from neuroclips_cli.stages.train_projector import projector_reference
-        from neuroclips_cli.training.activation_checkpointing import recompute_activations
+        from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
         from neuroclips_cli.training.checkpoints import seed_torch
         from neuroclips_cli.training.loop import make_accelerator
         from neuroclips_cli.training.samples import derived_seed, repetition_mean
@@ -131,8 +131,8 @@ class _Training:
             self.sizes["tokens"],
             self.sizes["token_dim"],
         )
-        if self.options.recompute:
-            recompute_activations(self.model)
+        if self.options.activation_checkpointing:
+            apply_activation_checkpointing(self.model)
         stage.need_space(disk_usage.of_training(self.model))
         if checkpoint:
             load_pretrained_weights(self.model, checkpoint, settings)

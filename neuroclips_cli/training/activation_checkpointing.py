@@ -16,7 +16,7 @@ from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, Semantic
 from neuroclips_cli.models.temporal_upsampling import TemporalUpsampling
 
 
-def recompute_activations(model: nn.Module, **options: Any) -> int:
+def apply_activation_checkpointing(model: nn.Module, **options: Any) -> int:
     """Let the blocks with most activations be computed twice instead of kept.
 
     Those are each attention and feed-forward part of the diffusion prior, the contrastive
@@ -43,7 +43,7 @@ def recompute_activations(model: nn.Module, **options: Any) -> int:
     """
     blocks = list(_blocks(model))
     if not blocks:
-        raise ValueError(f"no block of {type(model).__name__} is known to recompute")
+        raise ValueError(f"no block of {type(model).__name__} is known to checkpoint")
     for block in blocks:
         again = partial(checkpoint, block.forward, use_reentrant=False, **options)
         block.forward = again  # type: ignore[method-assign]

@@ -38,7 +38,7 @@ def test_batches_in_pieces_take_the_step_of_whole_ones(world, device, figures, t
 def test_activations_computed_again_change_nothing(world, device, figures, tmp_path):
     from neuroclips_cli.stages import train_pr
 
-    settings = copied(world.cpu, tmp_path / "runs", device, train_pr__recompute=True)
+    settings = copied(world.cpu, tmp_path / "runs", device, train_pr__activation_checkpointing=True)
     train_pr.run(settings)
     difference = apart(
         training_losses(settings, "train-pr"), training_losses(world.cpu, "train-pr")
