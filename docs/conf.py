@@ -23,7 +23,7 @@ exclude_patterns = ["scripts", "extensions"]
 
 # Anchors for headings, so that links to sections are checked as well as links to pages.
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 
 # Everything that the code documents: public names with a docstring, types in the signature.
 autodoc_default_options = {"members": True, "member-order": "bysource"}

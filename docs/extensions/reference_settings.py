@@ -68,12 +68,12 @@ def _entry(
     if meaning:
         text += f"   {_sentence(key, meaning)}\n\n"
     shown = {name: _value(value) for name, value in values.items()}
-    if len(set(shown.values())) == 1:
-        lines = [f"All profiles: {next(iter(shown.values()))}"]
+    if key == "run.profile" or len(set(shown.values())) == 1:
+        parts = [f"Default: {next(iter(shown.values()))}"]
     else:
-        lines = [f"{name}: {value}" for name, value in shown.items()]
-    lines += [f"variant released: {_value(value)}" for value in released]
-    return text + "".join(f"   - {line}\n" for line in lines) + "\n"
+        parts = [f"{name}: {value}" for name, value in shown.items()]
+    parts += [f"variant released: {_value(value)}" for value in released]
+    return f"{text}   {'; '.join(parts)}\n\n"
 
 
 def _sentence(key: str, meaning: str) -> str:
