@@ -36,6 +36,7 @@ autodoc_mock_imports = [
 ]
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 
 # Types in docstrings are words; several classes may have an attribute of that name.
 suppress_warnings = ["ref.python"]

@@ -59,11 +59,12 @@ def _title(text: str, line: str) -> str:
 
 def _package_page(package: str) -> str:
     """Return the page of a package: its modules as sections."""
+    own, *modules = _modules(package)
     text = _title(package, "=")
-    for name in _modules(package):
-        short = name.removeprefix(f"{PACKAGE}.")
-        text += _title(short, "-") if short != package else ""
-        text += f".. automodule:: {name}\n\n"
+    # What a package takes from its modules is described there.
+    text += f".. automodule:: {own}\n   :{'no-members' if modules else 'members'}:\n\n"
+    for name in modules:
+        text += _title(name.removeprefix(f"{PACKAGE}."), "-") + f".. automodule:: {name}\n\n"
     return text
 
 
