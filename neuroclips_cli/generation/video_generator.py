@@ -84,7 +84,7 @@ class VideoGenerator:
         Returns
         -------
         numpy.ndarray
-            uint8 (clips, *shape).
+            uint8 ``(clips, *shape)``.
         """
         import torch
 
