@@ -102,16 +102,11 @@ class Unconditional(Reconstruction):
 
     def tokens(self) -> np.ndarray:
         """Return unconditioned draws of the prior, float16 (clips, tokens, dim)."""
-        from neuroclips_cli.generation.tokens import sample_without_scans
-        from neuroclips_cli.runtime.seeding import clip_generators
-
-        backbones = self.settings.backbones
-        semantics = self.semantics()
-        shape = (len(self.numbers), backbones.tokens, backbones.token_dim)
+        decoder = self.token_decoder()
+        shape = (len(self.numbers), *decoder.shape)
 
         def compute(piece: slice) -> np.ndarray:
-            generators = clip_generators(self.settings.run.seed, self.numbers[piece], "tokens")
-            return sample_without_scans(semantics, generators).float().cpu().numpy()
+            return decoder.without_scans(self.numbers[piece])
 
         return fill_rows(
             self.stage, "tokens_unguided.npy", shape, "float16", self.batch, compute, "Prior"

@@ -13,7 +13,7 @@ import numpy as np
 
 from neuroclips_cli import console
 from neuroclips_cli.backbones.captioners import load_captioner_fn, require_captioner
-from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
+from neuroclips_cli.backbones.token_space import contrast_for
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.runs import disk_usage
@@ -22,9 +22,7 @@ from neuroclips_cli.runs.stage import Stage, open_stage, read_array, require_sta
 from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
-    import torch
-
-    from neuroclips_cli.models.semantics import Semantics
+    from neuroclips_cli.generation.decoder import TokenDecoder
 
 NAME = "reconstruct"
 WITHOUT = ("keyframe", "blurry")
@@ -158,36 +156,24 @@ class Reconstruction:
     def _video_names(self) -> list[str]:
         return [f"clip-{number:04d}.mp4" for number in self.numbers]
 
-    def _scans(self, piece: slice) -> torch.Tensor:
-        import torch
-
-        return torch.from_numpy(np.array(self.fmri[piece], dtype=np.float32)).to(self.device)
+    def _scans(self, piece: slice) -> np.ndarray:
+        """Return float32 (clips, voxels)."""
+        return self.fmri[piece]
 
     def blurry(self) -> np.ndarray | None:
         """Decode blurry clips, uint8 (clips, Nf, h, w, 3), from scans (alpha guidance)."""
         there = finished(self.stage, "blurry.npy")
         if there is not None:
             return there
-        import torch
+        from neuroclips_cli.generation.decoder import BlurryDecoder
 
-        from neuroclips_cli.backbones.pixels import resize_frames
-        from neuroclips_cli.backbones.vae import decode_latents, load_vae
-        from neuroclips_cli.models.checkpoint import load_perception
-        from neuroclips_cli.runtime.precision import compute_in
+        folder = self.inputs["train-pr"]
+        decoder = BlurryDecoder(self.settings, folder, self.device, self.precision)
 
-        data = self.settings.data
-        frames, size = data.frames_per_clip, data.frame_size
-        perception = load_perception(self.inputs["train-pr"]).to(self.device).eval()
-        compute_in(self.precision, perception, store=False)
-        vae = load_vae(self.settings.backbones.vae, self.device)
-
-        @torch.inference_mode()
         def compute(piece: slice) -> np.ndarray:
-            latents = perception(self._scans(piece)).flatten(0, 1)
-            pixels = resize_frames(decode_latents(vae, latents), size)
-            return pixels.reshape(-1, frames, size, size, 3)
+            return decoder(self._scans(piece))
 
-        shape = (len(self.fmri), frames, size, size, 3)
+        shape = (len(self.fmri), *decoder.shape)
         return fill_rows(
             self.stage, "blurry.npy", shape, "uint8", self.batch, compute, "Blurry clips"
         )
@@ -197,22 +183,14 @@ class Reconstruction:
         there = finished(self.stage, "tokens_prior.npy")
         if there is not None:
             return there
-        import torch
+        decoder = self.token_decoder()
+        shape = (len(self.fmri), *decoder.shape)
 
-        from neuroclips_cli.generation.tokens import sample_tokens
-        from neuroclips_cli.runtime.seeding import clip_generators
-
-        backbones = self.settings.backbones
-        semantics = self.semantics()
-        shape = (len(self.fmri), backbones.tokens, backbones.token_dim)
-
-        @torch.inference_mode()
         def contrastive(piece: slice) -> np.ndarray:
-            return semantics(self._scans(piece))[1].float().cpu().numpy()
+            return decoder.contrastive(self._scans(piece))
 
         def prior(piece: slice) -> np.ndarray:
-            generators = clip_generators(self.settings.run.seed, self.numbers[piece], "tokens")
-            return sample_tokens(semantics, self._scans(piece), generators).float().cpu().numpy()
+            return decoder.prior(self._scans(piece), self.numbers[piece])
 
         fill_rows(
             self.stage, "tokens_brain.npy", shape, "float16", self.batch, contrastive, "Tokens"
@@ -221,69 +199,28 @@ class Reconstruction:
             self.stage, "tokens_prior.npy", shape, "float16", self.batch, prior, "Prior"
         )
 
-    def semantics(self) -> Semantics:
-        """Load the Semantics Reconstructor, to be called by itself or by its prior."""
-        from neuroclips_cli.models.checkpoint import load_semantics
-        from neuroclips_cli.runtime.precision import compute_in
+    def token_decoder(self) -> TokenDecoder:
+        """Load the Semantics Reconstructor."""
+        from neuroclips_cli.generation.decoder import TokenDecoder
 
-        semantics = load_semantics(self.inputs["train-sr"]).to(self.device).eval()
-        compute_in(self.precision, semantics.diffusion_prior.net, store=False)
-        compute_in(self.precision, semantics, store=False)
-        return semantics
+        folder = self.inputs["train-sr"]
+        return TokenDecoder(self.settings, folder, self.device, self.precision)
 
     def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
         """Generate keyframes, uint8 (clips, h, w, 3), from tokens (beta guidance)."""
         there = finished(self.stage, "keyframes.npy")
         if there is not None:
             return there
-        import torch
+        from neuroclips_cli.generation.decoder import KeyframeGenerator
 
-        from neuroclips_cli.backbones.pixels import resize_frames
-        from neuroclips_cli.backbones.schedulers import load_scheduler
-        from neuroclips_cli.backbones.unclip import load_unclip
-        from neuroclips_cli.backbones.vae import encode_frames, load_vae
-        from neuroclips_cli.generation.fast import fewer
-        from neuroclips_cli.generation.keyframe import (
-            KeyframeOptions,
-            keyframe_images,
-            keyframe_scheduler,
-            sample_latents,
-        )
-        from neuroclips_cli.runtime.seeding import clip_generators
-
-        chosen, size = self.settings.reconstruct, self.settings.data.frame_size
-        token_space = self.settings.semantics.token_space
-        options = KeyframeOptions(
-            steps=fewer(chosen.keyframe_steps) if chosen.fast else chosen.keyframe_steps,
-            guidance_scale=chosen.keyframe_guidance_scale,
-            start=chosen.keyframe_start,
-            contrast=contrast_for(token_space, chosen.keyframe_contrast),
-        )
-        self.stage.fact("keyframe_contrast", options.contrast)
-        from_blurry = options.strength() is not None and blurry is not None
-        unet = load_unclip(self.settings.backbones.unclip, self.device, self.precision)
-        scheduler = load_scheduler(self.settings.backbones.unclip, keyframe_scheduler())
-        vae = load_vae(self.settings.backbones.keyframe_vae, self.device)
-        inner = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
+        generate = KeyframeGenerator(self.settings, self.device, self.precision)
+        self.stage.fact("keyframe_contrast", generate.options.contrast)
 
         def compute(piece: slice) -> np.ndarray:
-            first = None
-            if from_blurry and blurry is not None:
-                frames = resize_frames(np.array(blurry[piece][:, 0]), inner)
-                # What unCLIP makes of published tokens decodes to 0..1, not to -1..1.
-                signed = token_space == STANDARD
-                first = torch.from_numpy(encode_frames(vae, frames, signed=signed))
-            latents = sample_latents(
-                unet,
-                torch.from_numpy(tokens[piece].astype(np.float32)).to(self.device),
-                clip_generators(self.settings.run.seed, self.numbers[piece], "keyframe"),
-                options,
-                first,
-                scheduler,
-            )
-            return resize_frames(keyframe_images(vae, latents, options.contrast), size)
+            start = None if blurry is None else blurry[piece]
+            return generate(tokens[piece], self.numbers[piece], start)
 
-        shape = (len(tokens), size, size, 3)
+        shape = (len(tokens), *generate.shape)
         return fill_rows(
             self.stage, "keyframes.npy", shape, "uint8", self.batch, compute, "Keyframes"
         )
