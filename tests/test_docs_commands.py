@@ -130,6 +130,13 @@ def test_files_of_the_repository_that_a_page_names_are_there(page: Path) -> None
     assert not missing
 
 
+def test_the_architecture_page_names_every_package() -> None:
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text("utf-8")
+    packages = [path.parent.name for path in (ROOT / "neuroclips_cli").glob("*/__init__.py")]
+    assert len(packages) > 10
+    assert not [name for name in packages if f"`{name}/`" not in page]
+
+
 @pytest.mark.parametrize("name", RUN)
 def test_the_tutorial_does_what_it_says(name: str) -> None:
     page = ROOT / "docs" / "tutorials" / f"{name}.md"

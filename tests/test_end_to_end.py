@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,25 @@ shuffles = 2
 """
 
 
+FORMATS = Path(__file__).parents[1] / "docs" / "reference" / "file-formats.md"
+
+
+def undescribed(folder: Path) -> set[str]:
+    """Return the names of files that the page of file formats does not list."""
+    page, missing = FORMATS.read_text("utf-8"), set()
+    for path in folder.rglob("*"):
+        if path.is_dir() or any(part.startswith(".") for part in path.parts):
+            continue
+        name = re.sub(r"-[0-9a-f]{16}\.", "-*.", path.name)
+        name = re.sub(r"tfevents\..*", "tfevents.*", name)
+        name = re.sub(r"-\d{4}\.mp4", "-0000.mp4", name)
+        name = re.sub(r"(?:seg|test)\d+_\d+_", "seg1_1_", name)
+        name = re.sub(r"(seg|test)\d+\.", r"\g<1>1.", name)
+        if name not in page:
+            missing.add(name)
+    return missing
+
+
 @pytest.mark.slow
 def test_the_commands_pass_artifacts_from_the_brain_to_the_report(tmp_path: Path):
     Path("neuroclips.toml").write_text(SETTINGS)
@@ -95,3 +115,4 @@ def test_the_commands_pass_artifacts_from_the_brain_to_the_report(tmp_path: Path
     before = (run / "reconstruct" / "manifest.json").read_bytes()
     assert cli.run(["reconstruct"]) == 0
     assert (run / "reconstruct" / "manifest.json").read_bytes() == before
+    assert not undescribed(Path("runs")) | undescribed(Path("dataset"))

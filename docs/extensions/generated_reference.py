@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
@@ -43,6 +44,16 @@ def _api_pages() -> dict[str, str]:
     return {**pages, "api/index.rst": _index_page()}
 
 
+def _interface() -> str:
+    """Return the names that are imported from the package itself, described one by one."""
+    text = ""
+    for name in getattr(neuroclips_cli, "__all__", ()):
+        if not name.startswith("_"):
+            kind = "autoclass" if inspect.isclass(getattr(neuroclips_cli, name)) else "autofunction"
+            text += f".. {kind}:: {PACKAGE}.{name}\n\n"
+    return text
+
+
 def _modules(package: str) -> Iterator[str]:
     """Yield the names of a package and of its modules without an underscore."""
     name = f"{PACKAGE}.{package}"
@@ -74,6 +85,7 @@ def _index_page() -> str:
     return (
         _title("Python API", "=")
         + "Generated from the docstrings. Names that begin with an underscore are left out.\n\n"
+        + _interface()
         + ".. toctree::\n   :maxdepth: 1\n   :titlesonly:\n\n"
         + "\n".join(lines)
         + "\n"
