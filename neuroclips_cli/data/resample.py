@@ -26,25 +26,65 @@ class ClipSource(Protocol):
 
 
 def frame_count(frames: int, fps: float, target_fps: float) -> int:
-    """Frames that cover the same duration at another rate: 16 at 8 fps make 6 at 3 fps."""
-    return max(1, int(np.floor(frames / fps * target_fps + 1e-6)))
-
-
-def frame_indices(frames: int, fps: float, target_fps: float) -> np.ndarray:
-    """Nearest source frame at each target time i / target_fps.
+    """Return how many frames cover the same duration at another rate.
 
     Parameters
     ----------
     frames : int
-        Frames of the source.
+        Frames of the source, at least 1.
     fps, target_fps : float
-        Frame rates in Hz.
+        Frame rates in Hz, above 0.
+
+    Returns
+    -------
+    int
+        ``floor(frames / fps * target_fps)``, at least 1.
+
+    See Also
+    --------
+    frame_indices : Which frames they are.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.data.resample import frame_count
+    >>> frame_count(16, 8.0, 3.0), frame_count(1, 8.0, 3.0)
+    (6, 1)
+    """
+    return max(1, int(np.floor(frames / fps * target_fps + 1e-6)))
+
+
+def frame_indices(frames: int, fps: float, target_fps: float) -> np.ndarray:
+    """Return the nearest source frame at each target time i / target_fps.
+
+    Parameters
+    ----------
+    frames : int
+        Frames of the source, at least 1.
+    fps, target_fps : float
+        Frame rates in Hz, above 0.
 
     Returns
     -------
     numpy.ndarray
-        int64 (target frames,). 16 frames at 8 fps to 3 fps: 0, 3, 5, 8, 11, 13; 14 frames over
-        2 s to 3 fps: 0, 2, 5, 7, 9, 12, as the published GIFs are read in fixtures/README.md.
+        int64 (target frames,), 0..frames - 1, not descending.
+
+    See Also
+    --------
+    frame_count : Number of target frames.
+
+    Notes
+    -----
+    ``index_i = floor(i / target_fps * fps + 0.5)``: halves go up.
+
+    Examples
+    --------
+    16 frames at 8 Hz, and 14 frames over 2 s as the authors' GIFs hold them, to 3 Hz:
+
+    >>> from neuroclips_cli.data.resample import frame_indices
+    >>> frame_indices(16, 8.0, 3.0).tolist()
+    [0, 3, 5, 8, 11, 13]
+    >>> frame_indices(14, 7.0, 3.0).tolist()
+    [0, 2, 5, 7, 9, 12]
     """
     times = np.arange(frame_count(frames, fps, target_fps)) / target_fps
     # halves go up, always: numpy's rint would send them to the even neighbour; the small term
@@ -66,6 +106,16 @@ def resize(frames: np.ndarray, size: int) -> np.ndarray:
     -------
     numpy.ndarray
         uint8 (..., size, size, 3); the input itself when it has that size.
+
+    Examples
+    --------
+    Four pixels become their mean:
+
+    >>> import numpy as np
+    >>> from neuroclips_cli.data.resample import resize
+    >>> frames = np.array([[[0] * 3, [100] * 3], [[100] * 3, [200] * 3]], dtype=np.uint8)
+    >>> resize(frames[None], 1).tolist()
+    [[[[100, 100, 100]]]]
     """
     height, width = frames.shape[-3:-1]
     if (height, width) == (size, size):

@@ -1,4 +1,4 @@
-"""What is minimised: the reconstructors' losses (paper equations 1, 8, 9, 10), the matcher's."""
+"""Training losses: of the reconstructors (paper equations 1, 4, 8, 9, 10) and of the matcher."""
 
 from neuroclips_cli.losses.contrastive import (
     frame_info_nce,

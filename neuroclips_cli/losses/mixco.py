@@ -35,9 +35,24 @@ class Mix:
         return Mix(*(to_device(part, device) for part in parts))
 
     def unmixed(self) -> Tensor:
-        """Return the numbers of the rows that are not mixed, int64; of all where all are.
+        """Return the numbers of the rows that are not mixed; of all rows where every row is mixed.
 
-        On the CPU, before the draw is moved: a GPU would have to be waited for to count them.
+        Returns
+        -------
+        Tensor
+            int64 ``(rows,)``.
+
+        Notes
+        -----
+        Call it on the CPU, before the draw is moved: counting on a GPU would wait for the GPU.
+
+        Examples
+        --------
+        >>> import torch
+        >>> from neuroclips_cli.losses import Mix
+        >>> selected = torch.tensor([True, False, False])
+        >>> Mix(torch.tensor([1, 2, 0]), torch.ones(3), selected).unmixed().tolist()
+        [1, 2]
         """
         rows = torch.arange(len(self.selected))
         return rows if bool(self.selected.all()) else rows[~self.selected]
@@ -56,6 +71,23 @@ def draw_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.
         Where the rows lie.
     share : float
         Probability that a row is mixed.
+
+    Returns
+    -------
+    Mix
+        On ``device``; the numbers are drawn on the CPU, so that they do not depend on it.
+
+    Notes
+    -----
+    Coefficients follow Beta(beta, beta) (Kim et al. 2020, MixCo; paper Eq. 7).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.losses import draw_mix
+    >>> mix = draw_mix(4, 0.15, torch.device("cpu"), share=0.0)
+    >>> mix.coefficient.tolist(), mix.selected.any().item()
+    ([1.0, 1.0, 1.0, 1.0], False)
     """
     partner = torch.randperm(batch)
     coefficient = torch.distributions.Beta(beta, beta).sample((batch,))
@@ -65,14 +97,33 @@ def draw_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.
 
 
 def mix_rows(rows: Tensor, mix: Mix) -> Tensor:
-    """Eq. 7: ``coefficient * own + (1 - coefficient) * partner`` where selected.
+    """Mix rows with their partners (paper Eq. 7).
 
     Parameters
     ----------
     rows : Tensor
-        ``(batch, ...)``; returned as a new tensor of the same shape.
+        ``(batch, ...)``.
     mix : Mix
         The draw to apply.
+
+    Returns
+    -------
+    Tensor
+        New tensor of the shape of ``rows``: ``lambda_i x[i] + (1 - lambda_i) x[partner(i)]``
+        where selected, else ``x[i]``.
+
+    See Also
+    --------
+    mix_targets : The targets of mixed rows.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.losses import Mix, mix_rows
+    >>> partner, selected = torch.tensor([1, 0]), torch.tensor([True, False])
+    >>> mix = Mix(partner, torch.tensor([0.75, 1.0]), selected)
+    >>> mix_rows(torch.tensor([[0.0], [8.0]]), mix).tolist()
+    [[2.0], [8.0]]
     """
     weight = mix.coefficient.to(rows.dtype).view(-1, *[1] * (rows.ndim - 1))
     mixed = weight * rows + (1 - weight) * rows[mix.partner]
@@ -80,10 +131,30 @@ def mix_rows(rows: Tensor, mix: Mix) -> Tensor:
 
 
 def mix_targets(mix: Mix) -> Tensor:
-    """Target matrix ``(batch, batch)`` of the mixed cross-entropy.
+    """Return the target matrix of the mixed cross-entropy.
 
-    Entries are written, not added, as in the original: a selected row that is its own partner
+    Parameters
+    ----------
+    mix : Mix
+        How the batch was mixed.
+
+    Returns
+    -------
+    Tensor
+        float32 ``(batch, batch)``: lambda_i on the diagonal, 1 - lambda_i at (i, partner(i)).
+
+    Notes
+    -----
+    Entries are written, not added, as in MindEye's code: a selected row that is its own partner
     keeps only ``1 - coefficient``, an unselected one nothing at all.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.losses.mixco import Mix, mix_targets
+    >>> partner, selected = torch.tensor([1, 0]), torch.tensor([True, False])
+    >>> mix_targets(Mix(partner, torch.tensor([0.75, 1.0]), selected)).tolist()
+    [[0.75, 0.25], [0.0, 1.0]]
     """
     matrix = torch.diag(mix.coefficient)
     rows = torch.arange(len(mix.partner), device=matrix.device)
@@ -100,7 +171,7 @@ def bimixco_loss(
     *,
     bidirectional: bool = True,
 ) -> Tensor:
-    """Eq. 8: InfoNCE in which a mixed row belongs to two targets, in proportion.
+    """Compute BiMixCo (paper Eq. 8): InfoNCE with two targets for a mixed row, in proportion.
 
     Parameters
     ----------
@@ -119,6 +190,25 @@ def bimixco_loss(
     -------
     Tensor
         Scalar, in nats.
+
+    See Also
+    --------
+    neuroclips_cli.losses.contrastive.info_nce : Its value where nothing is mixed.
+    draw_mix : Draws ``mix``.
+
+    Notes
+    -----
+    ``-(1 / B) sum_i (lambda_i log q[i, i] + (1 - lambda_i) log q[i, partner(i)])``, where q is the
+    row-wise softmax of ``p . t / tau``; with ``bidirectional`` the mean with the same over columns.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.losses import Mix, bimixco_loss, info_nce
+    >>> rows, others = torch.eye(2), torch.tensor([1, 0])
+    >>> unmixed = Mix(others, torch.ones(2), torch.zeros(2, dtype=torch.bool))
+    >>> torch.equal(bimixco_loss(rows, rows, 0.5, unmixed), info_nce(rows, rows, 0.5))
+    True
     """
     logits = predictions @ targets.T / temperature
     weights = mix_targets(mix).to(logits.dtype)

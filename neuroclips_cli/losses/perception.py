@@ -11,7 +11,25 @@ from neuroclips_cli.runtime.precision import in_float32
 
 @in_float32
 def latent_error(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Mean absolute error of latents of any equal shape, a scalar: the first half of Eq. 1."""
+    """Compute the mean absolute error of latents, the first half of Eq. 1.
+
+    Parameters
+    ----------
+    predictions, targets : Tensor
+        Latents of any equal shape, after the scaling factor.
+
+    Returns
+    -------
+    Tensor
+        Scalar, at least 0, in latent units.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.losses import latent_error
+    >>> latent_error(torch.zeros(4), torch.tensor([1.0, -1.0, 2.0, 0.0])).item()
+    1.0
+    """
     return (predictions - targets).abs().mean()
 
 
@@ -19,7 +37,7 @@ def latent_error(predictions: Tensor, targets: Tensor) -> Tensor:
 def perception_loss(
     predictions: Tensor, targets: Tensor, temperature: float, contrast_weight: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean absolute error of the latents plus InfoNCE among the frames of each clip.
+    """Compute Eq. 1: mean absolute error of the latents plus InfoNCE among the frames of each clip.
 
     Parameters
     ----------
@@ -34,6 +52,24 @@ def perception_loss(
     -------
     tuple of Tensor
         Total, mean absolute error, contrastive term; scalars.
+
+    See Also
+    --------
+    auxiliary_loss : The loss of the released code.
+    neuroclips_cli.losses.contrastive.frame_info_nce : The contrastive term.
+
+    Notes
+    -----
+    ``L_PR = mean(abs(x - y)) + contrast_weight frame_info_nce(y, x)`` (paper 3.1).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.losses import perception_loss
+    >>> latents = torch.eye(4).reshape(1, 4, 1, 2, 2)
+    >>> total, error, contrast = perception_loss(latents + 0.5, latents, 0.05)
+    >>> error.item(), torch.equal(total, error + contrast)
+    (0.5, True)
     """
     error = latent_error(predictions, targets)
     contrast = frame_info_nce(predictions, targets, temperature)
@@ -49,11 +85,7 @@ def auxiliary_loss(
     temperature: float,
     contrast_weight: float = 1.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean absolute error of the latents, and the auxiliary map against ConvNeXt maps.
-
-    The contrast runs over all positions of all frames of the batch; its teacher is how similar
-    the maps of the frames are to those of an augmented view. The released code halves the sum,
-    which AdamW does not notice.
+    """Compute the released loss: latent error, and the auxiliary map against ConvNeXt maps.
 
     Parameters
     ----------
@@ -70,6 +102,11 @@ def auxiliary_loss(
     -------
     tuple of Tensor
         Total, mean absolute error, contrastive term; scalars.
+
+    See Also
+    --------
+    perception_loss : The paper's Eq. 1.
+    neuroclips_cli.losses.contrastive.soft_contrastive_loss : The contrastive term.
     """
     error = latent_error(predictions, targets)
     plain, view = maps.unbind(2)

@@ -1,1 +1,1 @@
-"""How good are the clips: the paper's seven metrics, retrieval, intervals and controls."""
+"""Evaluation metrics: the paper's seven (Table 1), retrieval, intervals and controls."""

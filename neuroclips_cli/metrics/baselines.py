@@ -1,4 +1,4 @@
-"""Predictions that decode nothing, or as little as can be: what a decoder has to beat."""
+"""Reference predictions that a decoder has to beat: nearest scan, mean frame, noise scans."""
 
 from __future__ import annotations
 
@@ -14,16 +14,34 @@ def nearest_scans(
     Parameters
     ----------
     scans : numpy.ndarray
-        float (scans, voxels).
+        float (scans, voxels), any scale.
     library : numpy.ndarray
         float (entries, voxels), may be memory-mapped; ``block`` entries are read at a time.
     block : int
-        Entries per step.
+        Entries per step, at least 1.
 
     Returns
     -------
     numpy.ndarray
-        int64 (scans,), rows of the library; the first of equals.
+        int64 (scans,), rows of the library; the first of equals. A constant scan correlates 0 with
+        every entry.
+
+    See Also
+    --------
+    mean_frame : The prediction that ignores the scan.
+
+    Notes
+    -----
+    Pearson correlation over voxels, ``r(a, b) = a' . b' / (norm(a') norm(b'))`` with
+    ``a' = a - mean(a)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.baselines import nearest_scans
+    >>> library = np.array([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]], dtype=np.float32)
+    >>> nearest_scans(np.array([[9.0, 2.0, 5.0]], dtype=np.float32), library).tolist()
+    [1]
     """
     wanted = _unit(scans)
     best = np.full(len(scans), -np.inf)
@@ -43,14 +61,23 @@ def mean_frame(clips: NDArray[np.uint8], block: int = 64) -> NDArray[np.uint8]:
     Parameters
     ----------
     clips : numpy.ndarray
-        uint8 (clips, frames, h, w, 3), may be memory-mapped.
+        uint8 (clips, frames, height, width, 3), may be memory-mapped; at least one clip.
     block : int
-        Clips per step.
+        Clips per step, at least 1.
 
     Returns
     -------
     numpy.ndarray
-        uint8 (h, w, 3).
+        uint8 (height, width, 3), rounded half to even.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.baselines import mean_frame
+    >>> clips = np.zeros((2, 2, 1, 1, 3), dtype=np.uint8)
+    >>> clips[0] = 100
+    >>> mean_frame(clips).tolist()
+    [[[50, 50, 50]]]
     """
     total = np.zeros(clips.shape[2:])
     for start in range(0, len(clips), block):
@@ -60,7 +87,30 @@ def mean_frame(clips: NDArray[np.uint8], block: int = 64) -> NDArray[np.uint8]:
 
 
 def noise_scans(scans: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Return Gaussian noise with the mean and the deviation that every voxel has over the scans."""
+    """Draw Gaussian noise with each voxel's mean and standard deviation over the scans.
+
+    Parameters
+    ----------
+    scans : numpy.ndarray
+        float32 (scans, voxels).
+    seed : int
+        Seed of the draws; the same seed gives the same noise.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (scans, voxels): ``mean_v + std_v N(0, 1)``, standard deviation with ddof 0.
+
+    Examples
+    --------
+    A voxel that never changes stays as it is:
+
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.baselines import noise_scans
+    >>> scans = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
+    >>> noise_scans(scans, seed=0)[:, 1].tolist()
+    [5.0, 5.0]
+    """
     # a stream of its own: a simulated scan may be drawn from the same seed
     rng = np.random.default_rng([seed, *b"noise"])
     noise = rng.normal(size=scans.shape) * scans.std(axis=0) + scans.mean(axis=0)

@@ -13,20 +13,37 @@ NAME = "caption_similarity"
 def similarity(
     made: np.ndarray, true: np.ndarray, *, shuffles: int, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Cosine similarity of the text embeddings of each clip's captions, and its control.
+    """Cosine similarity of the text embeddings of each clip's captions, and its shuffled control.
 
     Parameters
     ----------
     made, true : numpy.ndarray
-        float (clips, dim), text embeddings of the decoded and of the true captions.
-    shuffles, seed
-        Of the control, in which decoded captions are given to other clips.
+        float (clips, dim), text embeddings of the decoded and of the ground-truth captions.
+    shuffles : int
+        Re-pairings of the control, in which decoded captions are given to other clips; 0 for none.
+    seed : int
+        Seed of the re-pairings.
 
     Returns
     -------
-    tuple of dict
-        ``caption_similarity`` -> float64 (clips,), -1..1; and the same shuffled, empty without
-        shuffles or with a single clip.
+    values : dict
+        ``caption_similarity`` -> float64 (clips,), -1..1.
+    shuffled : dict
+        The same, mean over the re-pairings; empty without shuffles or with a single clip.
+
+    See Also
+    --------
+    neuroclips_cli.metrics.consistency.paired_cosine : The similarity itself.
+    neuroclips_cli.metrics.controls.derangements : The re-pairings.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.captions import similarity
+    >>> embeddings = np.eye(3)
+    >>> values, shuffled = similarity(embeddings, embeddings, shuffles=2, seed=0)
+    >>> values["caption_similarity"].tolist(), shuffled["caption_similarity"].tolist()
+    ([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])
     """
     values = {NAME: paired_cosine(made, true)}
     if not shuffles or len(made) < 2:

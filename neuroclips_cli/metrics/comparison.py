@@ -60,6 +60,32 @@ def paired_differences(
     dict
         Metric -> ``ours - theirs``, for the metrics that both have on some clip; Holm's
         correction is over these.
+
+    See Also
+    --------
+    neuroclips_cli.metrics.permutation.sign_flip_p : The test.
+    neuroclips_cli.metrics.permutation.holm : The correction for the number of metrics.
+    neuroclips_cli.metrics.statistics.bootstrap_interval : The intervals.
+
+    Notes
+    -----
+    Order of operations:
+
+    1. differences clip by clip;
+    2. clips without a value (NaN) are left out, metric by metric;
+    3. sign-flip test over scenes;
+    4. Holm's correction over the metrics;
+    5. bootstrap intervals over clips and over scenes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.comparison import paired_differences
+    >>> ours = {"ssim": np.array([0.5, 0.5, 0.75])}
+    >>> theirs = {"ssim": np.array([0.25, 0.25, 0.5])}
+    >>> difference = paired_differences(ours, theirs, samples=100)["ssim"]
+    >>> difference.summary.mean, difference.p, difference.units
+    (0.25, 0.25, 3)
     """
     values = {name: ours[name] - theirs[name] for name in ours if name in theirs}
     values = {name: column for name, column in values.items() if not np.isnan(column).all()}
@@ -72,7 +98,23 @@ def paired_differences(
 
 
 def shared_clips(runs: Sequence[Sequence[str]]) -> list[str]:
-    """Return the clips that all runs have, in the order of the first."""
+    """Return the clips that all runs have, in the order of the first run.
+
+    Parameters
+    ----------
+    runs : sequence of sequence of str
+        Clip names of each run, at least one run.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.comparison import shared_clips
+    >>> shared_clips([["c", "a", "b"], ["a", "c", "d"]])
+    ['c', 'a']
+    """
     common = set(runs[0]).intersection(*runs[1:])
     return [clip for clip in runs[0] if clip in common]
 

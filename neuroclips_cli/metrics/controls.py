@@ -1,4 +1,4 @@
-"""Controls: what the metrics say when nothing was decoded, and how well the scan repeats."""
+"""Controls: chance levels of the metrics by re-pairing, and the reliability of the scans."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ def derangement(count: int, rng: np.random.Generator) -> np.ndarray:
     ------
     ValueError
         If ``count`` is below 2.
+
+    See Also
+    --------
+    derangements : Several at once, from a seed.
+    scene_derangement : The same for whole scenes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.controls import derangement
+    >>> order = derangement(5, np.random.default_rng(0))
+    >>> sorted(order.tolist()), bool((order == np.arange(5)).any())
+    ([0, 1, 2, 3, 4], False)
     """
     if count < 2:
         raise ValueError("a shuffled control needs at least two clips")
@@ -33,13 +46,35 @@ def derangement(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def derangements(count: int, shuffles: int, seed: int) -> np.ndarray:
-    """Pairings of the ``shuffled_fmri`` control.
+    """Draw the re-pairings of the ``shuffled_fmri`` control.
+
+    Parameters
+    ----------
+    count : int
+        Number of clips, at least 2.
+    shuffles : int
+        Number of re-pairings, at least 1.
+    seed : int
+        Seed of the draws.
 
     Returns
     -------
     numpy.ndarray
         int64 (shuffles, count): in shuffle s, ground-truth clip i is compared with the
         reconstruction of clip ``[s, i]``, never its own.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is below 2.
+
+    Examples
+    --------
+    With two clips there is one derangement only:
+
+    >>> from neuroclips_cli.metrics.controls import derangements
+    >>> derangements(2, shuffles=3, seed=0).tolist()
+    [[1, 0], [1, 0], [1, 0]]
     """
     rng = np.random.default_rng(seed)
     return np.stack([derangement(count, rng) for _ in range(shuffles)])
@@ -61,6 +96,17 @@ def scene_derangement(scenes: np.ndarray, rng: np.random.Generator) -> np.ndarra
     -------
     numpy.ndarray or None
         int64 (clips,), a permutation; None where one scene holds more than half of the clips.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.controls import scene_derangement
+    >>> scenes = np.array(["a", "a", "b", "b", "c", "c"])
+    >>> order = scene_derangement(scenes, np.random.default_rng(0))
+    >>> bool((scenes[order] == scenes).any())
+    False
+    >>> scene_derangement(np.array(["a", "a", "b"]), np.random.default_rng(0)) is None
+    True
     """
     labels, counts = np.unique(scenes, return_counts=True)
     longest, clips = int(counts.max()), len(scenes)
@@ -74,7 +120,7 @@ def scene_derangement(scenes: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
 
 def split_half_reliability(repetitions: np.ndarray, block: int = 512) -> dict[str, float]:
-    """How well the test scans repeat: the ceiling of what can be decoded.
+    """Estimate how well the test scans repeat, the ceiling of what can be decoded.
 
     Parameters
     ----------
@@ -91,6 +137,21 @@ def split_half_reliability(repetitions: np.ndarray, block: int = 512) -> dict[st
         of the even and of the odd repetitions. ``spearman_brown_r``: the same stepped up to all
         repetitions, 2 r / (1 + r). ``voxels`` and ``repetitions``: their numbers. Correlations
         are NaN with fewer than two repetitions or three clips.
+
+    Notes
+    -----
+    Spearman-Brown for doubled length: ``r_full = 2 r_half / (1 + r_half)``.
+
+    Examples
+    --------
+    Two equal repetitions are perfectly reliable:
+
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.controls import split_half_reliability
+    >>> scan = np.array([[1.0], [2.0], [4.0]], dtype=np.float32)
+    >>> facts = split_half_reliability(np.stack([scan, scan], axis=1))
+    >>> round(facts["split_half_r"], 6), facts["repetitions"]
+    (1.0, 2.0)
     """
     clips, count, voxels = repetitions.shape
     facts = {"voxels": float(voxels), "repetitions": float(count)}

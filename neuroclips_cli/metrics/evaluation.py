@@ -96,18 +96,72 @@ class Scores:
 
 
 def pixel_shuffles(clips: int, shuffles: int) -> int:
-    """How many of the shuffles the pixel metrics take part in."""
+    """Return how many of the shuffles the pixel metrics take part in.
+
+    Parameters
+    ----------
+    clips : int
+        Number of clips, at least 1.
+    shuffles : int
+        Re-pairings of the control.
+
+    Returns
+    -------
+    int
+        Enough for `PIXEL_CONTROL_PAIRS` pairs of clips, at most ``shuffles``.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.evaluation import pixel_shuffles
+    >>> pixel_shuffles(1200, 10), pixel_shuffles(100, 10)
+    (2, 10)
+    """
     return min(shuffles, max(1, -(-PIXEL_CONTROL_PAIRS // clips)))
 
 
 def steps(clips: int, plan: Plan) -> int:
-    """Total that `measure` reports through ``advance``."""
+    """Return the total that `measure` reports through ``advance``.
+
+    Parameters
+    ----------
+    clips : int
+        Number of pairs of clips.
+    plan : Plan
+        How to measure.
+
+    Returns
+    -------
+    int
+        Clips of the main pass and of every pass of the shuffled pixel control.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.evaluation import Plan, steps
+    >>> steps(5, Plan(shuffles=2)), steps(5, Plan(shuffles=0))
+    (15, 5)
+    """
     by_scene = int(plan.shuffles > 0 and clips > 1 and scene_orders(plan) is not None)
     return clips * (1 + pixel_shuffles(clips, plan.shuffles) + by_scene)
 
 
 def scene_orders(plan: Plan) -> np.ndarray | None:
-    """Re-pairings of the control that exchanges scenes, int64 (shuffles, clips), or None."""
+    """Draw the re-pairings of the control that exchanges whole scenes.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its scenes, shuffles and seed are used.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        int64 (shuffles, clips); None where no scenes are known, or one holds more than half of the
+        clips.
+
+    See Also
+    --------
+    neuroclips_cli.metrics.controls.scene_derangement : One re-pairing.
+    """
     if plan.scenes is None:
         return None
     rng = np.random.default_rng([plan.seed, 1])
@@ -147,12 +201,25 @@ def measure(
     ValueError
         If the two sets differ in length.
 
+    See Also
+    --------
+    steps : The total of ``advance``.
+    neuroclips_cli.metrics.statistics.summarise : Mean and interval over clips.
+
     Notes
     -----
     Ground-truth classes: the most probable ones of the image classifier on the ground-truth frame
     of the same time, and of the video classifier on the ground-truth clip; the rules say how many.
     Frame metrics are means over the frames of a clip. Where clips of different length are paired
     anew, the shuffled control compares as many frames as both have.
+
+    Order of operations:
+
+    1. the evaluation networks and the pixel metrics, batch by batch;
+    2. accuracies and CLIP metrics of the pairs from the networks' outputs;
+    3. the shuffled control: the outputs paired anew, the pixel metrics computed again;
+    4. the same with whole scenes exchanged;
+    5. CLIP-pcc of the ground truth and of the frozen first frame, for reference.
     """
     if len(pred) != len(gt):
         raise ValueError(f"{len(pred)} reconstructions, but {len(gt)} ground-truth clips")
@@ -192,7 +259,23 @@ def measure(
 
 
 def metric_names(ways: Sequence[int]) -> list[str]:
-    """Names in the order of the paper's Table 1."""
+    """Return the names of the metrics in the order of the paper's Table 1.
+
+    Parameters
+    ----------
+    ways : sequence of int
+        N of the N-way accuracies.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.evaluation import metric_names
+    >>> metric_names([2, 50])
+    ['video_2way', 'video_50way', 'clip_pcc', 'frame_2way', 'frame_50way', 'ssim', 'psnr']
+    """
     return [
         *(f"video_{n}way" for n in ways),
         "clip_pcc",
@@ -203,7 +286,23 @@ def metric_names(ways: Sequence[int]) -> list[str]:
 
 
 def further(also: Mapping[str, PairMetric] | Sequence[str] = ()) -> list[str]:
-    """Names of the metrics beyond Table 1."""
+    """Return the names of the metrics beyond Table 1.
+
+    Parameters
+    ----------
+    also : mapping or sequence of str
+        Names of the metrics asked for in addition, such as ``epe``.
+
+    Returns
+    -------
+    list of str
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.evaluation import further
+    >>> further(["epe"])
+    ['clip_similarity', 'pixel_pearson', 'hue_similarity', 'epe']
+    """
     return ["clip_similarity", "pixel_pearson", "hue_similarity", *also]
 
 

@@ -36,6 +36,11 @@ def end_point_error(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     ------
     UserError
         If OpenCV is not installed.
+
+    Notes
+    -----
+    ``EPE = mean(norm(f_pred - f_gt))`` over pixels and adjacent frames, f the flow of Farneback
+    (2003) in pixels per frame; as Mind-Animator (Lu et al. 2024) reports it.
     """
     pixel.check_pair(pred, gt)
     cv2 = load_opencv()
@@ -44,7 +49,18 @@ def end_point_error(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def load_opencv() -> Any:
-    """Return the module ``cv2``, or say in one sentence how to get it."""
+    """Import OpenCV.
+
+    Returns
+    -------
+    module
+        ``cv2``.
+
+    Raises
+    ------
+    UserError
+        If OpenCV is not installed.
+    """
     try:
         import cv2
     except ImportError as problem:

@@ -73,7 +73,7 @@ def retrieve(
     seed: int,
     block: int = 64,
 ) -> Retrieval:
-    """Retrieve both ways within random parts of the test set, and do so with wrong brains.
+    """Retrieve in both directions within random parts of the test set, with a shuffled control.
 
     Parameters
     ----------
@@ -93,6 +93,27 @@ def retrieve(
     -------
     Retrieval
         Cosine similarity of flattened, normalised tokens; chance of top-1 is 1 / part.
+
+    Notes
+    -----
+    Order of operations (paper C.6):
+
+    1. cosine similarity of all flattened tokens;
+    2. division of the clips into random parts;
+    3. rank of the right candidate in its part, both directions;
+    4. top-1 and top-5 hits;
+    5. the same with brain activity of other clips, mean over ``shuffles``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.identification import retrieve
+    >>> tokens = np.eye(4).reshape(4, 2, 2)
+    >>> found = retrieve(tokens, tokens, part=4, shuffles=1, seed=0)
+    >>> found.metrics["retrieval_fmri_to_image"].tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    >>> found.shuffled["retrieval_fmri_to_image"].tolist()
+    [0.0, 0.0, 0.0, 0.0]
     """
     similarity = cosine_matrix(brain, images, block)  # type: ignore[arg-type]
     parts = random_parts(len(brain), part, np.random.default_rng(seed))

@@ -42,6 +42,25 @@ def win_probability(others: int, above: int, tied: int, ways: int, best: int = 1
     ------
     ValueError
         If fewer than N - 1 other classes exist.
+
+    See Also
+    --------
+    nway_accuracy : The same for rows of class scores.
+    chance : Its value for a constant prediction.
+
+    Notes
+    -----
+    Without ties it is ``C(M - g, N - 1) / C(M, N - 1)``, with g = ``above``.
+
+    Examples
+    --------
+    One of three other classes scores higher; a 2-way draw avoids it two times in three:
+
+    >>> from neuroclips_cli.metrics.nway import win_probability
+    >>> round(win_probability(others=3, above=1, tied=0, ways=2), 4)
+    0.6667
+    >>> win_probability(others=3, above=0, tied=3, ways=2)
+    0.5
     """
     drawn = ways - 1
     if drawn > others:
@@ -71,6 +90,24 @@ def nway_accuracy(scores: np.ndarray, classes: np.ndarray, ways: int) -> np.ndar
     -------
     numpy.ndarray
         float64 (rows,), 0..1.
+
+    Raises
+    ------
+    ValueError
+        If ``scores`` and ``classes`` do not fit together, or there are fewer than N classes.
+
+    See Also
+    --------
+    sampled_accuracy : The Monte Carlo estimate that papers report.
+    chance : The value of a prediction that knows nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.nway import nway_accuracy
+    >>> scores = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]])
+    >>> nway_accuracy(scores, np.array([0, 1]), ways=2).tolist()
+    [1.0, 0.5]
     """
     others, rows = _standing(scores, classes)
     return np.array(
@@ -103,6 +140,15 @@ def sampled_accuracy(
     -----
     Who wins depends only on how many of the N - 1 distractors score above the ground truth and
     how many tie with it, so these numbers are drawn instead of the classes (hypergeometric).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.nway import sampled_accuracy
+    >>> scores = np.array([[0.7, 0.2, 0.1]])
+    >>> won, error = sampled_accuracy(scores, np.array([0]), 2, 100, np.random.default_rng(0))
+    >>> won.tolist(), error.tolist()
+    ([1.0], [0.0])
     """
     others, rows = _standing(scores, classes)
     if ways - 1 > others:
@@ -136,9 +182,25 @@ def _standing(scores: np.ndarray, classes: np.ndarray) -> tuple[int, list[tuple[
 
 
 def chance(ways: int, classes: int = 1) -> float:
-    """N-way accuracy of a prediction that knows nothing: K / (K + N - 1).
+    """Return the N-way accuracy of a prediction that knows nothing.
 
-    With one ground-truth class that is 1 / N; with the public code's three it is 3 / (N + 2),
-    that is 0.75 for 2-way and 0.058 for 50-way.
+    Parameters
+    ----------
+    ways : int
+        N, at least 1.
+    classes : int
+        K, ground-truth classes per row.
+
+    Returns
+    -------
+    float
+        ``K / (K + N - 1)``, 0..1. With one ground-truth class that is 1 / N; with the public code's
+        three it is 3 / (N + 2).
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.nway import chance
+    >>> chance(50), chance(2, classes=3), round(chance(50, classes=3), 3)
+    (0.02, 0.75, 0.058)
     """
     return classes / (classes + ways - 1)

@@ -1,4 +1,4 @@
-"""The metrics that look at the pixels of a reconstruction and of its ground truth together."""
+"""Pixel metrics of pairs of clips, by the names under which they are reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,29 @@ SLOW = ("epe", "lpips")
 
 
 def pair_metrics(rules: ProtocolRules) -> dict[str, PairMetric]:
-    """Return the pixel metrics that are always computed, by name; frame metrics as clip means."""
+    """Return the pixel metrics that are always computed.
+
+    Parameters
+    ----------
+    rules : ProtocolRules
+        The protocol; it chooses the variant of SSIM.
+
+    Returns
+    -------
+    dict
+        Name -> function of two uint8 arrays (clips, frames, height, width, 3) that returns float64
+        (clips,), the mean over the frames of each clip; PSNR in dB.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.pairwise import pair_metrics
+    >>> from neuroclips_cli.metrics.rules import ProtocolRules
+    >>> metrics = pair_metrics(ProtocolRules())
+    >>> black = np.zeros((1, 2, 8, 8, 3), dtype=np.uint8)
+    >>> metrics["psnr"](black, black).tolist(), metrics["ssim"](black, black).tolist()
+    ([100.0], [1.0])
+    """
     return {
         "ssim": lambda made, true: ssim_variants.ssim(made, true, rules.ssim).mean(axis=1),
         "psnr": lambda made, true: pixel.psnr(made, true).mean(axis=1),

@@ -16,7 +16,7 @@ def sign_flip_p(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> float:
-    """Two-sided P that paired differences have no preferred sign.
+    """Test that paired differences have no preferred sign; two-sided.
 
     If the two members of a pair were exchangeable, each difference could as well have the other
     sign. Clips of one scene are not independent, so the sign is changed of whole scenes.
@@ -37,6 +37,23 @@ def sign_flip_p(
     float
         0 < p <= 1; the share of patterns whose mean difference is at least as far from zero. Drawn
         patterns count the observed one with them (Phipson & Smyth 2010), so p is never 0.
+
+    See Also
+    --------
+    holm : Correction for several metrics.
+
+    Notes
+    -----
+    With a sign s_i of -1 or 1 per scene: ``p = P(abs(sum_i s_i d_i) >= abs(sum_i d_i))``.
+
+    Examples
+    --------
+    Three equal differences: two of the eight sign patterns are as far from zero.
+
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.permutation import sign_flip_p
+    >>> sign_flip_p(np.array([1.0, 1.0, 1.0]))
+    0.25
     """
     sums = _sums(np.asarray(differences, dtype=float), groups)
     observed = abs(sums.sum())
@@ -54,7 +71,7 @@ def sign_flip_p(
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Correct P values for their number by Holm's step-down method (Holm 1979).
+    """Correct p-values for their number by Holm's step-down method (Holm 1979).
 
     Parameters
     ----------
@@ -65,6 +82,17 @@ def holm(p: Sequence[float]) -> list[float]:
     -------
     list of float
         In the order given; controls the chance of a single false alarm among all tests.
+
+    Notes
+    -----
+    For ascending ``p[1] .. p[m]``, the corrected ``p[k]`` is the maximum over j <= k of
+    ``min(1, (m - j + 1) p[j])``.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.permutation import holm
+    >>> holm([0.25, 0.125, 0.5])
+    [0.5, 0.375, 0.5]
     """
     order = np.argsort(p, kind="stable")
     factors = np.arange(len(p), 0, -1)

@@ -19,7 +19,27 @@ PSNR_CAP_DB = 100.0
 
 
 def check_pair(pred: np.ndarray, gt: np.ndarray) -> None:
-    """Raise ValueError unless both are uint8 (clips, frames, h, w, 3) of one shape."""
+    """Check that two arrays are pairs of clips.
+
+    Parameters
+    ----------
+    pred, gt : numpy.ndarray
+        Expected to be uint8 (clips, frames, height, width, 3) of one shape.
+
+    Raises
+    ------
+    ValueError
+        If they are anything else.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.pixel import check_pair
+    >>> check_pair(np.zeros((1, 2, 8, 8, 3)), np.zeros((1, 2, 8, 8, 3)))
+    Traceback (most recent call last):
+        ...
+    ValueError: expected uint8 frames, got float64 and float64
+    """
     if pred.shape != gt.shape or pred.ndim != 5 or pred.shape[-1] != 3:
         raise ValueError(
             f"expected two arrays (clips, frames, h, w, 3), got {pred.shape} and {gt.shape}"
@@ -46,6 +66,11 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     ValueError
         If the arrays differ in shape, are no uint8 frames, or are smaller than the window.
 
+    See Also
+    --------
+    neuroclips_cli.metrics.ssim_variants.ssim : The other published forms.
+    psnr : Pixel error on a logarithmic scale.
+
     Notes
     -----
     scikit-image's default 7 x 7 uniform window on RGB, as MinD-Video and Mind-Animator use it
@@ -53,6 +78,23 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     SSIMs of grey image columns, which gives higher numbers. Sums over a window of uint8 pixels and
     of their products are exact in int32, and clips are shared out between threads; scikit-image's
     float64 gives the same to 1e-6 and takes ten times as long.
+
+    Per window, with means m, variances s, covariance c and L = 255, averaged over whole windows and
+    channels::
+
+        (2 m_x m_y + (0.01 L)^2) (2 c + (0.03 L)^2)
+        -------------------------------------------------------
+        (m_x^2 + m_y^2 + (0.01 L)^2) (s_x + s_y + (0.03 L)^2)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.pixel import ssim
+    >>> gt = np.arange(192, dtype=np.uint8).reshape(1, 1, 8, 8, 3)
+    >>> ssim(gt, gt).tolist()
+    [[1.0]]
+    >>> ssim(255 - gt, gt).round(3).tolist()
+    [[-0.848]]
     """
     check_pair(pred, gt)
     if min(pred.shape[2:4]) < WINDOW:
@@ -139,6 +181,29 @@ def psnr(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     -------
     numpy.ndarray
         float64 (clips, frames), decibels, data range 255, at most ``PSNR_CAP_DB``.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in shape or are no uint8 frames.
+
+    See Also
+    --------
+    ssim : Structural similarity.
+
+    Notes
+    -----
+    ``PSNR = 10 log10(255^2 / MSE)``, MSE over all pixels and channels of the frame.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.pixel import psnr
+    >>> gt = np.zeros((1, 2, 8, 8, 3), dtype=np.uint8)
+    >>> pred = gt.copy()
+    >>> pred[0, 1] = 255
+    >>> psnr(pred, gt).tolist()
+    [[100.0, 0.0]]
     """
     check_pair(pred, gt)
     values = np.empty(pred.shape[:2])
@@ -165,6 +230,19 @@ def pearson(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     numpy.ndarray
         float64 (clips, frames), -1..1; 0 where a frame has one value only, which correlates with
         nothing.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in shape or are no uint8 frames.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.pixel import pearson
+    >>> gt = np.arange(192, dtype=np.uint8).reshape(1, 1, 8, 8, 3)
+    >>> pearson(255 - gt, gt).round(6).tolist()
+    [[-1.0]]
     """
     check_pair(pred, gt)
     return _framewise(_pearson_of_frame, pred, gt)
@@ -191,11 +269,26 @@ def hue_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     numpy.ndarray
         float64 (clips, frames), 0..1; 0 where a frame has no hue above 0, such as a grey one.
 
+    Raises
+    ------
+    ValueError
+        If the arrays differ in shape or are no uint8 frames.
+
     Notes
     -----
     The published name says correlation, but no mean is taken out: all hues are positive, and
     frames that share nothing score high. Red and blue are exchanged, since RGB frames are
     converted as BGR, and hue is not treated as a circle. Read it next to its shuffled control.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.pixel import hue_similarity
+    >>> grey = np.full((1, 1, 8, 8, 3), 99, dtype=np.uint8)
+    >>> red = np.zeros((1, 1, 8, 8, 3), dtype=np.uint8)
+    >>> red[..., 0] = 200
+    >>> hue_similarity(grey, red).tolist(), hue_similarity(red, red).round(6).tolist()
+    ([[0.0]], [[1.0]])
     """
     check_pair(pred, gt)
     return _framewise(_hue_similarity_of_frame, pred, gt)

@@ -26,6 +26,15 @@ def random_parts(count: int, part: int, rng: np.random.Generator) -> np.ndarray:
     -------
     numpy.ndarray
         int64 (parts, rows of a part). Rows that fill no whole part are left out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.retrieval import random_parts
+    >>> random_parts(1200, 300, np.random.default_rng(0)).shape
+    (4, 300)
+    >>> random_parts(7, 3, np.random.default_rng(0)).shape
+    (2, 3)
     """
     part = min(part, count)
     parts = count // part
@@ -61,6 +70,13 @@ def cosine_matrix(left: np.ndarray, right: np.ndarray, block: int = 64) -> np.nd
     ------
     NotFinite
         If a value is NaN or infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.retrieval import cosine_matrix
+    >>> cosine_matrix(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[3.0, 0.0]])).tolist()
+    [[1.0], [0.0]]
     """
     similarity = np.empty((len(left), len(right)), dtype=np.float32)
     for columns, unit_right in _unit_blocks(right, block):
@@ -70,7 +86,7 @@ def cosine_matrix(left: np.ndarray, right: np.ndarray, block: int = 64) -> np.nd
 
 
 def ranks(similarity: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many wrong candidates of its part score at least as well as the right one.
+    """Count the wrong candidates of a part that score at least as well as the right one.
 
     Parameters
     ----------
@@ -86,6 +102,19 @@ def ranks(similarity: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.nda
         float64 (rows,) each, fMRI to image and image to fMRI: 0 when the right candidate wins,
         below k when it is among the top k, NaN for rows outside the parts. A tie counts
         against the right candidate, so constant embeddings score nothing.
+
+    See Also
+    --------
+    hits : Top-k success from a rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.retrieval import ranks
+    >>> similarity = np.array([[0.9, 0.1], [0.8, 0.7]])
+    >>> forward, backward = ranks(similarity, np.array([[0, 1]]))
+    >>> forward.tolist(), backward.tolist()
+    ([0.0, 1.0], [0.0, 0.0])
     """
     forward = np.full(len(similarity), np.nan)
     backward = np.full(len(similarity), np.nan)
@@ -98,5 +127,25 @@ def ranks(similarity: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def hits(rank: np.ndarray, top: int) -> np.ndarray:
-    """1.0 where the rank is among the first ``top``, else 0.0; NaN stays NaN."""
+    """Tell which ranks are among the first ``top``.
+
+    Parameters
+    ----------
+    rank : numpy.ndarray
+        float (rows,) from `ranks`, 0 is best.
+    top : int
+        k of top-k retrieval, at least 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (rows,): 1 where the rank is below ``top``, else 0; NaN stays NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.retrieval import hits
+    >>> hits(np.array([0.0, 4.0, 5.0, np.nan]), top=5).tolist()
+    [1.0, 1.0, 0.0, nan]
+    """
     return np.where(np.isnan(rank), np.nan, (rank < top).astype(float))

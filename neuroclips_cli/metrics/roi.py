@@ -29,19 +29,27 @@ class RegionMean:
 def region_means(
     labels: NDArray[np.str_], maps: Mapping[str, NDArray[np.float64]]
 ) -> list[RegionMean]:
-    """Average maps over the voxels of each label.
+    """Average voxel maps over the voxels of each region.
 
     Parameters
     ----------
-    labels
-        (voxels,) the region of each voxel; empty where it is in none.
-    maps
-        Name -> (voxels,).
+    labels : numpy.ndarray
+        str (voxels,), the region of each voxel; empty where it is in none.
+    maps : mapping
+        Name -> float64 (voxels,), any unit.
 
     Returns
     -------
     list of RegionMean
         In the order of the labels' names; regions without a voxel do not occur.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.roi import region_means
+    >>> labels = np.array(["V1", "V1", "", "MT"])
+    >>> [(m.region, m.voxels, m.means) for m in region_means(labels, {"w": np.arange(4.0)})]
+    [('MT', 1, {'w': 3.0}), ('V1', 2, {'w': 0.5})]
     """
     found = []
     for region in np.unique(labels[labels != ""]):
@@ -52,7 +60,24 @@ def region_means(
 
 
 def ratio(first: RegionMean, second: RegionMean) -> dict[str, float]:
-    """Return map -> mean weight of the first region over that of the second."""
+    """Divide the mean weights of one region by those of another.
+
+    Parameters
+    ----------
+    first, second : RegionMean
+        Means of the same maps.
+
+    Returns
+    -------
+    dict
+        Map -> mean of ``first`` over mean of ``second``; NaN where the latter is 0.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.metrics.roi import RegionMean, ratio
+    >>> ratio(RegionMean("low", 2, {"w": 3.0}), RegionMean("high", 2, {"w": 2.0}))
+    {'w': 1.5}
+    """
     return {
         name: value / second.means[name] if second.means[name] else float("nan")
         for name, value in first.means.items()
@@ -62,16 +87,28 @@ def ratio(first: RegionMean, second: RegionMean) -> dict[str, float]:
 def grouped(
     labels: NDArray[np.str_], groups: Mapping[str, Sequence[str]], plain: Sequence[str]
 ) -> NDArray[np.str_]:
-    """Return the group of each voxel, empty where its region belongs to none.
+    """Return the group of each voxel.
 
     Parameters
     ----------
-    labels
-        (voxels,) full names, such as ``L_V1_ROI``.
-    groups
+    labels : numpy.ndarray
+        str (voxels,), full names of regions, such as ``L_V1_ROI``.
+    groups : mapping
         Group -> plain names of its regions, such as ``V1``.
-    plain
-        (voxels,) the plain name of each label.
+    plain : sequence of str
+        (voxels,), the plain name of each label.
+
+    Returns
+    -------
+    numpy.ndarray
+        str (voxels,), empty where the region belongs to no group.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.roi import grouped
+    >>> grouped(np.array(["L_V1_ROI", "L_MT_ROI"]), {"lower": ["V1"]}, ["V1", "MT"]).tolist()
+    ['lower', '']
     """
     of_region = {region: name for name, regions in groups.items() for region in regions}
     names = [

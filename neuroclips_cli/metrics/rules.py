@@ -1,4 +1,4 @@
-"""What a protocol decides about the metrics: a plain record, filled from ``protocols/*.toml``."""
+"""Choices of an evaluation protocol, filled from ``protocols/*.toml``."""
 
 from __future__ import annotations
 

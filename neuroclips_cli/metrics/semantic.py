@@ -1,4 +1,4 @@
-"""What one pass over the clips leaves behind of the networks' judgements."""
+"""Outputs of the evaluation networks for all clips."""
 
 from __future__ import annotations
 
@@ -77,7 +77,20 @@ class EvaluatorOutputs:
     true: np.ndarray | None = None
 
     def accuracies(self, order: np.ndarray, ways: Sequence[int]) -> dict[str, np.ndarray]:
-        """N-way accuracies with ground-truth clip i judged by the reconstruction ``order[i]``."""
+        """Compute the N-way accuracies under a pairing.
+
+        Parameters
+        ----------
+        order : numpy.ndarray
+            int64 (clips,): ground-truth clip i is compared with reconstruction ``order[i]``.
+        ways : sequence of int
+            N of the accuracies.
+
+        Returns
+        -------
+        dict
+            ``video_<N>way`` and ``frame_<N>way`` -> float64 (clips,), 0..1; frames are averaged.
+        """
         values = {}
         video, frame = self._videos(order), self._frames(order)
         for n in ways:
@@ -89,7 +102,22 @@ class EvaluatorOutputs:
         return values
 
     def sampled(self, ways: Sequence[int], trials: int, seed: int) -> Estimates:
-        """Return the same of the true pairs, estimated from ``trials`` draws each."""
+        """Estimate the N-way accuracies of the true pairs by drawing distractors.
+
+        Parameters
+        ----------
+        ways : sequence of int
+            N of the accuracies.
+        trials : int
+            Draws per row (the paper: 100).
+        seed : int
+            Seed of the draws.
+
+        Returns
+        -------
+        dict
+            Accuracy -> estimate and its standard error, float64 (clips,) each.
+        """
         rng = np.random.default_rng(seed)
         own = np.arange(len(self.lengths))
         video, frame = self._videos(own), self._frames(own)
@@ -104,7 +132,20 @@ class EvaluatorOutputs:
         return values
 
     def consistency(self, order: np.ndarray, rules: ProtocolRules) -> np.ndarray | None:
-        """CLIP-pcc of reconstruction ``order[i]``, gated by ground-truth clip i where asked."""
+        """Compute CLIP-pcc under a pairing, gated by similarity where the protocol asks for it.
+
+        Parameters
+        ----------
+        order : numpy.ndarray
+            int64 (clips,): ground-truth clip i is compared with reconstruction ``order[i]``.
+        rules : ProtocolRules
+            Frames to compare and the gate.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            float64 (clips,), -1..1, 0 where the gate is not passed; None without CLIP.
+        """
         if self.made is None or self.true is None:
             return None
         values = self.smoothness(self.made, rules)[order]
@@ -114,7 +155,20 @@ class EvaluatorOutputs:
         return values
 
     def smoothness(self, embeddings: np.ndarray, rules: ProtocolRules) -> np.ndarray:
-        """CLIP-pcc, float64 (clips,), of embeddings (clips, frames, dim); NaN of one frame."""
+        """Compute CLIP-pcc of clips that may differ in length.
+
+        Parameters
+        ----------
+        embeddings : numpy.ndarray
+            float32 (clips, frames, dim).
+        rules : ProtocolRules
+            Frames to compare.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (clips,), -1..1; NaN for a clip of one frame.
+        """
         values = np.full(len(self.lengths), np.nan)
         for length in np.unique(self.lengths[self.lengths > 1]):
             rows = self.lengths == length
@@ -122,7 +176,18 @@ class EvaluatorOutputs:
         return values
 
     def similarity(self, order: np.ndarray) -> np.ndarray | None:
-        """CLIP similarity of every frame with the ground truth's of the same time, mean."""
+        """Compute the mean CLIP similarity of simultaneous frames under a pairing.
+
+        Parameters
+        ----------
+        order : numpy.ndarray
+            int64 (clips,): ground-truth clip i is compared with reconstruction ``order[i]``.
+
+        Returns
+        -------
+        numpy.ndarray or None
+            float64 (clips,), -1..1; None without CLIP.
+        """
         if self.made is None or self.true is None:
             return None
         cosines = consistency.paired_cosine(self.made[order], self.true)
@@ -161,7 +226,22 @@ class EvaluatorOutputs:
 def judge(
     made: np.ndarray, true: np.ndarray, judges: Evaluators, truth_classes: int
 ) -> dict[str, np.ndarray]:
-    """Return what `EvaluatorOutputs` keeps of one batch; both uint8 (clips, frames, h, w, 3)."""
+    """Run the evaluation networks on one batch.
+
+    Parameters
+    ----------
+    made, true : numpy.ndarray
+        uint8 (clips, frames, height, width, 3), reconstructions and ground truth.
+    judges : Evaluators
+        The networks; the outputs of missing ones are left out.
+    truth_classes : int
+        K, the most probable classes that count as ground truth.
+
+    Returns
+    -------
+    dict
+        Attribute of `EvaluatorOutputs` -> its rows for this batch.
+    """
     count, frames = made.shape[:2]
 
     def per_frame(function: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> np.ndarray:

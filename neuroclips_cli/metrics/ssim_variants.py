@@ -1,4 +1,4 @@
-"""The forms of SSIM that papers report, under their own names: "SSIM" is not one metric."""
+"""Published variants of SSIM under names of their own."""
 
 from __future__ import annotations
 
@@ -45,11 +45,23 @@ def ssim(pred: np.ndarray, gt: np.ndarray, variant: str = "rgb-uniform7") -> np.
     ValueError
         If the arrays do not fit together or are smaller than the window.
 
+    See Also
+    --------
+    neuroclips_cli.metrics.pixel.ssim : The variant ``rgb-uniform7`` and the equation.
+
     Notes
     -----
     ``rgb-uniform7`` is `pixel.ssim` (MinD-Video, Mind-Animator). NEURONS turns frames to grey and
     still passes ``channel_axis=-1`` to scikit-image, which then takes image columns for channels:
     ``grey-columns``; ``grey-gaussian`` is what was presumably meant.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.ssim_variants import ssim
+    >>> frames = np.zeros((1, 2, 11, 11, 3), dtype=np.uint8)
+    >>> ssim(frames, frames, "grey-gaussian").tolist()
+    [[1.0, 1.0]]
     """
     if variant == "rgb-uniform7":
         return pixel.ssim(pred, gt)

@@ -1,4 +1,4 @@
-"""A metric over clips: mean, spread and a bootstrap interval."""
+"""Summary of a metric over clips: mean, standard deviation and a bootstrap interval."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Summary:
 def bootstrap_interval(
     values: np.ndarray, samples: int, seed: int, groups: np.ndarray | None = None
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean.
+    """Return the 95 % percentile bootstrap interval of the mean.
 
     Parameters
     ----------
@@ -63,6 +63,20 @@ def bootstrap_interval(
     -------
     tuple of float
         Lower and upper bound (Efron & Tibshirani 1993, chapter 13).
+
+    See Also
+    --------
+    neuroclips_cli.metrics.permutation.sign_flip_p : A test of paired differences.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics.statistics import bootstrap_interval
+    >>> bootstrap_interval(np.array([0.5, 0.5, 0.5]), samples=100, seed=0)
+    (0.5, 0.5)
+    >>> low, high = bootstrap_interval(np.array([0.0, 1.0]), samples=1000, seed=0)
+    >>> low, high
+    (0.0, 1.0)
     """
     rng = np.random.default_rng(seed)
     if groups is None:

@@ -1,1 +1,1 @@
-"""fMRI time series: trimming, detrending, standardising, reproducibility, selection."""
+"""fMRI time series: trimming, detrending, standardizing, reproducibility, voxel selection."""

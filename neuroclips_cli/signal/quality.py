@@ -1,4 +1,4 @@
-"""What is wrong with scans: values that are no measurement, runs that are nobody's twin."""
+"""Detect invalid values and runs that do not correlate with their repetition."""
 
 from __future__ import annotations
 
@@ -53,8 +53,12 @@ class RunQuality:
 
         Parameters
         ----------
-        known
+        known : numpy.ndarray, optional
             bool (voxels,): columns that are told of elsewhere.
+
+        Returns
+        -------
+        str
         """
         told = np.ones(len(self.finite), bool) if known is None else ~known
         parts = []
@@ -76,12 +80,21 @@ def saturated_columns(series: NDArray[np.floating]) -> NDArray[np.bool_]:
 
     Parameters
     ----------
-    series
-        (volumes, voxels); constant columns do not count.
+    series : numpy.ndarray
+        float (volumes, voxels), arbitrary units; constant columns do not count.
 
     Returns
     -------
-    bool (voxels,)
+    numpy.ndarray
+        bool (voxels,). At least 6 volumes must be at the limit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.quality import saturated_columns
+    >>> ramp = np.arange(20.0)
+    >>> saturated_columns(np.stack([ramp, np.minimum(ramp, 10)], axis=1)).tolist()
+    [False, True]
     """
     rows = series.T
     return _saturated(rows, rows.min(axis=1), rows.max(axis=1))
@@ -193,7 +206,26 @@ def inspect(series: NDArray[np.floating]) -> RunQuality:
 
 
 def odd_scales(scales: Mapping[str, float], factor: float = 10.0) -> dict[str, float]:
-    """Return the runs whose scale is ``factor`` times above or below the median, with the ratio."""
+    """Find the runs whose scale is far from that of the others.
+
+    Parameters
+    ----------
+    scales : mapping
+        Name of a run -> its scale (`RunQuality.scale`), arbitrary units; 0 is left out.
+    factor : float
+        Ratio to the median, above 1, from which a scale is reported.
+
+    Returns
+    -------
+    dict
+        Name -> ratio to the median, for ratios outside 1 / factor .. factor.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.signal.quality import odd_scales
+    >>> odd_scales({"run1": 1.0, "run2": 2.0, "run3": 100.0})
+    {'run3': 50.0}
+    """
     known = {name: scale for name, scale in scales.items() if scale > 0}
     typical = float(np.median(list(known.values()))) if known else 1.0
     ratios = {name: scale / typical for name, scale in known.items()}
@@ -210,17 +242,31 @@ def inconsistent_segments(
 
     Parameters
     ----------
-    z
-        (segments, voxels) Fisher z of the repeat correlation.
-    usable
+    z : numpy.ndarray
+        float (segments, voxels), Fisher z of the inter-run correlation.
+    usable : numpy.ndarray
         bool (voxels,).
 
     Returns
     -------
     segments : list of int
         Rows of ``z``; empty where there are fewer than 3 segments or no clear signal at all.
-    best : int64 (voxels,)
-        The voxels that answer best to all segments.
+    best : numpy.ndarray
+        int64 (voxels,), the voxels that answer best to all segments.
+
+    See Also
+    --------
+    inconsistent_repetitions : The same among the repetitions of one segment.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.quality import inconsistent_segments
+    >>> z = np.full((4, 30), 0.5)
+    >>> z[2] = 0.0
+    >>> segments, best = inconsistent_segments(z, np.ones(30, dtype=bool))
+    >>> segments, len(best)
+    ([2], 20)
     """
     columns = np.flatnonzero(usable)
     count = min(len(columns), max(20, len(columns) // 100))
@@ -238,17 +284,27 @@ def inconsistent_segments(
 
 
 def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
-    """Find repetitions of a segment that do not go with the mean of the others.
+    """Find repetitions of a segment that do not correlate with the mean of the others.
 
     Parameters
     ----------
-    responses
-        (clips, repetitions, voxels); a missing repetition is NaN throughout.
+    responses : numpy.ndarray
+        float (clips, repetitions, voxels); a missing repetition is NaN throughout.
 
     Returns
     -------
     list of int
-        Positions along the second axis; empty where there are fewer than 3 repetitions.
+        Positions along the second axis; empty where there are fewer than 3 repetitions or 12 clips.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.quality import inconsistent_repetitions
+    >>> rng = np.random.default_rng(0)
+    >>> responses = np.repeat(rng.normal(size=(20, 1, 8)), 4, axis=1)
+    >>> responses[:, 3] = rng.normal(size=(20, 8))
+    >>> inconsistent_repetitions(responses)
+    [3]
     """
     there = [r for r in range(responses.shape[1]) if np.isfinite(responses[:, r]).any()]
     if len(there) < 3 or len(responses) < FEWEST_CLIPS:

@@ -1,4 +1,13 @@
-"""Which voxels answer to a film the same way twice (paper 4.1; Wen et al. 2017)."""
+"""Reproducibility of voxels across repetitions of a movie (paper 4.1; Wen et al. 2017).
+
+Order of operations (paper 4.1):
+
+1. detrend and standardize every repetition (`neuroclips_cli.signal.detrend`);
+2. Pearson correlation of the repetitions, voxel by voxel;
+3. Fisher z-transformation;
+4. one-sample t-test of z over the training segments;
+5. Bonferroni correction, positive t only.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +26,33 @@ LARGEST_R = 1.0 - 1e-12
 def interrun_correlation(
     first: NDArray[np.floating], second: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Pearson correlation of two repetitions, column by column.
+    """Compute the Pearson correlation of two repetitions, column by column.
 
     Parameters
     ----------
-    first, second
-        (volumes, voxels), any scale.
+    first, second : numpy.ndarray
+        float (volumes, voxels), any scale, the same shape.
 
     Returns
     -------
-    float64 (voxels,) in [-1, 1]; 0 where a column is constant.
+    numpy.ndarray
+        float64 (voxels,), -1..1; 0 where a column is constant.
+
+    See Also
+    --------
+    voxel_reproducibility : The same of detrended repetitions, as Fisher z.
+
+    Notes
+    -----
+    ``r_v = a_v . b_v / (norm(a_v) norm(b_v))`` with centered series a, b.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.reproducibility import interrun_correlation
+    >>> first = np.array([[0.0, 1.0], [1.0, 1.0]])
+    >>> interrun_correlation(first, 3 * first + 2).tolist()
+    [1.0, 0.0]
     """
     a = np.asarray(first, dtype=np.float64)
     b = np.asarray(second, dtype=np.float64)
@@ -38,14 +64,32 @@ def interrun_correlation(
 
 
 def fisher_z(r: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Fisher's variance-stabilising transform, artanh of `r` (any shape)."""
+    """Apply Fisher's variance-stabilizing transform.
+
+    Parameters
+    ----------
+    r : numpy.ndarray
+        float, any shape, correlations in -1..1; kept 1e-12 away from both ends.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, the shape of ``r``: ``z = artanh(r) = log((1 + r) / (1 - r)) / 2``, always finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.reproducibility import fisher_z
+    >>> fisher_z(np.array([-0.5, 0.0, 0.5, 1.0])).round(3).tolist()
+    [-0.549, 0.0, 0.549, 14.162]
+    """
     return np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -LARGEST_R, LARGEST_R))
 
 
 def voxel_reproducibility(
     repetitions: Sequence[NDArray[np.float32]], order: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Fisher z of the correlation between repetitions of a film, detrended and standardised.
+    """Compute Fisher z of the correlation between repetitions, detrended and standardized.
 
     Equal to :func:`detrend.standardise`, :func:`interrun_correlation` and :func:`fisher_z` up to
     rounding, at a quarter of the work: the polynomials are taken off the products of two series
@@ -54,17 +98,39 @@ def voxel_reproducibility(
 
     Parameters
     ----------
-    repetitions
-        Two or more of (volumes, voxels), arbitrary units.
-    order
+    repetitions : sequence of numpy.ndarray
+        Two or more of float32 (volumes, voxels), arbitrary units.
+    order : int
         Degree of the polynomial to remove.
 
     Returns
     -------
-    z : float64 (voxels,)
-        Mean over all pairs of repetitions; 0 where there is no signal in both of a pair.
-    usable : bool (voxels,)
-        False where any repetition is not finite or constant.
+    z : numpy.ndarray
+        float64 (voxels,), mean over all pairs of repetitions; 0 where there is no signal in both of
+        a pair.
+    usable : numpy.ndarray
+        bool (voxels,), False where any repetition is not finite or constant.
+
+    See Also
+    --------
+    select_voxels : The test on z over segments.
+
+    Examples
+    --------
+    One voxel repeats, one does not, one is constant:
+
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.reproducibility import voxel_reproducibility
+    >>> rng = np.random.default_rng(0)
+    >>> signal, first, second = rng.normal(size=(3, 50, 1))
+    >>> flat = np.ones((50, 1))
+    >>> repetitions = [
+    ...     np.hstack([signal + 0.1 * noise, noise, flat]).astype(np.float32)
+    ...     for noise in (first, second)
+    ... ]
+    >>> z, usable = voxel_reproducibility(repetitions, order=1)
+    >>> (z > 1).tolist(), usable.tolist()
+    ([True, False, False], [True, True, False])
     """
     basis = polynomial_basis(len(repetitions[0]), order)
     voxels = repetitions[0].shape[1]
@@ -144,28 +210,51 @@ def select_voxels(
     region: NDArray[np.bool_] | None = None,
     tested: NDArray[np.bool_] | None = None,
 ) -> Selection:
-    """Select the voxels whose repeat correlation is above zero in segment after segment.
+    """Select the voxels whose inter-run correlation is above zero in segment after segment.
 
     One-sample t-test over segments, two-sided, Bonferroni over all voxels, positive t
     (paper 4.1). A region mask limits what is selected, not the number of comparisons.
 
     Parameters
     ----------
-    z
-        (segments, voxels) Fisher z of the repeat correlation; at least 2 segments.
-    level
-        Family-wise error rate.
-    usable
+    z : numpy.ndarray
+        float (segments, voxels), Fisher z of the inter-run correlation; at least 2 segments.
+    level : float
+        Family-wise error rate, 0..1 (paper: 0.05).
+    usable : numpy.ndarray, optional
         bool (voxels,): False for voxels that must be left out (NaN or constant in some run).
-    region
+    region : numpy.ndarray, optional
         bool (voxels,): True inside the region of interest.
-    tested
+    tested : numpy.ndarray, optional
         bool (voxels,): False for what is no measurement in any run, such as the medial wall; it
         does not count as a comparison.
 
     Returns
     -------
     Selection
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two segments.
+
+    See Also
+    --------
+    voxel_reproducibility : Computes a segment's row of ``z``.
+
+    Notes
+    -----
+    ``t_v = mean(z_v) / (std(z_v) / sqrt(S))`` over S segments; selected where ``p_v < level /
+    comparisons`` and ``t_v > 0``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.reproducibility import select_voxels
+    >>> z = np.array([[0.5, 0.1, -0.5], [0.51, -0.1, -0.51], [0.49, 0.05, -0.49]])
+    >>> selection = select_voxels(z)
+    >>> selection.selected.tolist(), round(selection.p_threshold, 4)
+    ([True, False, False], 0.0167)
     """
     from scipy import stats
 
@@ -190,19 +279,28 @@ def select_voxels(
 def mean_over_repetitions(
     repetitions: NDArray[np.float32], block: int = 256
 ) -> NDArray[np.float32]:
-    """Plain mean over the repetitions that exist (no rescaling); 0 where there is none.
+    """Average over the repetitions that exist (no rescaling).
 
     Parameters
     ----------
-    repetitions
+    repetitions : numpy.ndarray
         float32 (clips, repetitions, voxels), NaN where one is missing; may be memory-mapped,
         ``block`` clips are read at a time.
-    block
-        Clips per step.
+    block : int
+        Clips per step, at least 1.
 
     Returns
     -------
-    float32 (clips, voxels)
+    numpy.ndarray
+        float32 (clips, voxels), the units of ``repetitions``; 0 where there is no repetition.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.reproducibility import mean_over_repetitions
+    >>> scans = np.array([[[1.0, np.nan], [3.0, np.nan]]], dtype=np.float32)
+    >>> mean_over_repetitions(scans).tolist()
+    [[2.0, 0.0]]
     """
     means = np.empty((len(repetitions), repetitions.shape[2]), np.float32)
     for start in range(0, len(repetitions), block):

@@ -1,4 +1,4 @@
-"""Which volumes of a run belong to the film, and which answer to it (paper 4.1)."""
+"""Windows of volumes: those acquired during the movie and those that answer to it (paper 4.1)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,12 @@ def leading_volumes(volumes: int, clips: int, trailing: int, *, run: str, film: 
     ------
     UserError
         If any other number remains: the run is cut short, or the film is.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.signal.windows import leading_volumes
+    >>> leading_volumes(245, 240, 4, run="seg1.nii", film="seg1.mp4")
+    1
     """
     leading = volumes - clips - trailing
     if leading in POSSIBLE_LEADING:
@@ -50,15 +56,62 @@ def leading_volumes(volumes: int, clips: int, trailing: int, *, run: str, film: 
 
 
 def film_window(leading: int, clips: int) -> slice:
-    """Volumes acquired while the film ran, one per clip (no shift)."""
+    """Return the volumes acquired while the movie ran, one per clip (no shift).
+
+    Parameters
+    ----------
+    leading : int
+        Volumes before the movie starts.
+    clips : int
+        Whole clips in the movie.
+
+    Returns
+    -------
+    slice
+        ``clips`` volumes.
+
+    See Also
+    --------
+    response_window : The same, moved by the hemodynamic delay.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.signal.windows import film_window
+    >>> film_window(1, 240)
+    slice(1, 241, None)
+    """
     return slice(leading, leading + clips)
 
 
 def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
-    """Volumes that answer to the clips: the film's window moved by the hemodynamic delay.
+    """Return the volumes that answer to the clips: the movie's window plus the hemodynamic delay.
 
     Clip ``k`` goes with volume ``k + delay_volumes`` of the trimmed run; the window reaches into
     the trailing volumes, so that no clip loses its response.
+
+    Parameters
+    ----------
+    leading : int
+        Volumes before the movie starts.
+    clips : int
+        Whole clips in the movie.
+    delay_volumes : int
+        Hemodynamic delay in volumes, see `delay_in_volumes`.
+
+    Returns
+    -------
+    slice
+        ``clips`` volumes.
+
+    See Also
+    --------
+    film_window : Without the delay.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.signal.windows import response_window
+    >>> response_window(1, 240, delay_volumes=2)
+    slice(3, 243, None)
     """
     return slice(leading + delay_volumes, leading + delay_volumes + clips)
 
@@ -66,10 +119,30 @@ def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
 def delay_in_volumes(delay_s: float, tr_s: float, trailing: int) -> int:
     """Convert the hemodynamic delay from seconds to volumes.
 
+    Parameters
+    ----------
+    delay_s : float
+        Delay in seconds (paper 4.1: 4).
+    tr_s : float
+        Repetition time (TR) in seconds (cc2017: 2).
+    trailing : int
+        Volumes recorded after the movie.
+
+    Returns
+    -------
+    int
+        delay_s / tr_s, at least 0.
+
     Raises
     ------
     UserError
         If the delay is no whole number of volumes or exceeds the trailing volumes.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.signal.windows import delay_in_volumes
+    >>> delay_in_volumes(4.0, 2.0, trailing=4)
+    2
     """
     volumes = round(delay_s / tr_s)
     if volumes < 0 or abs(volumes * tr_s - delay_s) > 1e-6:
