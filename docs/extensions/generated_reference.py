@@ -10,6 +10,7 @@ from pathlib import Path
 
 import reference_commands
 import reference_settings
+import reference_stages
 
 import neuroclips_cli
 
@@ -26,6 +27,7 @@ def write(folder: Path) -> None:
     pages = {
         "command-line.rst": reference_commands.page(),
         "settings.rst": reference_settings.page(),
+        "stages.rst": reference_stages.page(),
         **_api_pages(),
     }
     for path in folder.rglob("*.rst"):

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from neuroclips_cli.runs.pipeline import PIPELINE
+
 
 @dataclass(frozen=True)
 class CommandInfo:
@@ -26,7 +28,7 @@ class CommandInfo:
     help: str
 
 
-START, SET_UP, PIPELINE = "Start here", "Set up", "Pipeline"
+START, SET_UP, PIPELINE_PANEL = "Start here", "Set up", "Pipeline"
 
 COMMANDS = {
     "demo": CommandInfo(
@@ -43,26 +45,7 @@ COMMANDS = {
         SET_UP, "Check machine, data set, model files, and that every stage connects and fits."
     ),
     "models": CommandInfo(SET_UP, "Backbones: what a profile needs; fetch and convert them."),
-    "simulate": CommandInfo(
-        PIPELINE, "Write a data set of cc2017's shape with known ground truth."
-    ),
-    "preprocess": CommandInfo(
-        PIPELINE, "Select voxels, shift by the hemodynamic delay, cut clips and frames."
-    ),
-    "train-pr": CommandInfo(PIPELINE, "Train the Perception Reconstructor: scans to blurry clips."),
-    "train-projector": CommandInfo(
-        PIPELINE, "Train Reftm's projector on captioned images; train-sr then uses it."
-    ),
-    "train-sr": CommandInfo(PIPELINE, "Train the Semantics Reconstructor: scans to image tokens."),
-    "reconstruct": CommandInfo(PIPELINE, "Reconstruct the test clips from scans."),
-    "fuse": CommandInfo(PIPELINE, "Chain neighbouring clips of one scene, up to 6 s."),
-    "evaluate": CommandInfo(PIPELINE, "Measure a run's reconstructions, or any two sets of clips."),
-    "controls": CommandInfo(PIPELINE, "Measure controls, and test the run against each of them."),
-    "compare": CommandInfo(PIPELINE, "Compare runs clip by clip, and with the paper's tables."),
-    "interpret": CommandInfo(PIPELINE, "Map what the reconstructors' ridge layers listen to."),
-    "report": CommandInfo(
-        PIPELINE, "Write one HTML file with clips, captions and metrics side by side."
-    ),
+    **{spec.name: CommandInfo(PIPELINE_PANEL, spec.help) for spec in PIPELINE},
 }
 """Every command in the order of the help; ``train-pr`` is made by the module ``train_pr``."""
 

@@ -14,7 +14,7 @@ from neuroclips_cli.settings.load import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "compare", upstream=("evaluate",))
+    @command(app, "compare")
     def compare(
         settings: Settings,
         runs: Annotated[

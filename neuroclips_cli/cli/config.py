@@ -14,7 +14,7 @@ from neuroclips_cli.settings.load import Settings, keys, sections
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "config", stage="preprocess")
+    @command(app, "config", like="preprocess")
     def config(
         settings: Settings,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

@@ -9,13 +9,11 @@ import typer
 from neuroclips_cli.cli.options import command
 from neuroclips_cli.settings.load import Settings
 
-NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct", "evaluate")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "controls", upstream=NEEDS)
+    @command(app, "controls")
     def controls(
         settings: Settings,
         only: Annotated[

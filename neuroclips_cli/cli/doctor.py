@@ -13,7 +13,7 @@ from neuroclips_cli.settings.load import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "doctor", stage="preprocess")
+    @command(app, "doctor", like="preprocess")
     def doctor(
         settings: Settings,
         dry_run: Annotated[

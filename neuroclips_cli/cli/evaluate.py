@@ -11,13 +11,11 @@ from neuroclips_cli.cli.options import Key, command, setting
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings
 
-NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "evaluate", stage="evaluate", upstream=NEEDS)
+    @command(app, "evaluate")
     def evaluate(
         settings: Settings,
         run: Annotated[

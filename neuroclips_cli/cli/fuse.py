@@ -9,13 +9,11 @@ import typer
 from neuroclips_cli.cli.options import Key, command, setting
 from neuroclips_cli.settings.load import Settings
 
-NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "fuse", stage="fuse", upstream=NEEDS)
+    @command(app, "fuse")
     def fuse(
         settings: Settings,
         clips: Annotated[

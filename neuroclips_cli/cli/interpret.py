@@ -11,13 +11,11 @@ from neuroclips_cli.cli.options import command
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings
 
-NEEDS = ("preprocess", "train-pr", "train-sr")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "interpret", stage="interpret", upstream=NEEDS)
+    @command(app, "interpret")
     def interpret(
         settings: Settings,
         labels: Annotated[

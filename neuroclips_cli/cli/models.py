@@ -55,7 +55,7 @@ def register(app: typer.Typer) -> None:
 
         stage.pull(settings, names or (), update=update)
 
-    @command(models, "import", upstream=("preprocess",))
+    @command(models, "import", like="train-sr")
     def import_(
         settings: Settings,
         stage: Trained,
@@ -68,7 +68,7 @@ def register(app: typer.Typer) -> None:
 
         _released_weights.import_run(settings, stage.value, file, entry=entry, overwrite=overwrite)
 
-    @command(models, "export", upstream=("preprocess", "train-pr", "train-sr"))
+    @command(models, "export", like="reconstruct")
     def export(
         settings: Settings,
         stage: Trained,

@@ -12,6 +12,7 @@ import typer
 from neuroclips_cli import console
 from neuroclips_cli.cli.commands import COMMANDS
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runs.pipeline import BY_NAME, upstream
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.settings.load import Settings
 
@@ -85,28 +86,24 @@ def _shared_parameters() -> list[inspect.Parameter]:
 
 
 def command(
-    app: typer.Typer,
-    name: str,
-    stage: str = "",
-    upstream: Sequence[str] = (),
-    *,
-    shared: bool = False,
+    app: typer.Typer, name: str, *, like: str = ""
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command that gets the settings in force as its first argument.
 
-    Its help stands in ``registry.COMMANDS``; a sub-command's is its docstring.
+    Its help stands in ``commands.COMMANDS``; a sub-command's is its docstring.
     The decorated function takes ``settings``, then its own parameters, and ``overwrite`` if it
     asks for it. A parameter annotated with :class:`Key` sets that setting and is not handed on.
 
+    The table of stages says what settings a stage takes over from the run folder, and whether
+    several processes may work on it together.
+
     Parameters
     ----------
-    stage
-        The stage that the command makes, if any.
-    upstream
-        Stages whose results it uses; their settings are taken over from the run folder.
-    shared
-        Several processes of a launcher may work on it together.
+    like
+        The stage as whose settings those of a command that is none are put together.
     """
+    spec = BY_NAME.get(name)
+    stage = name if spec else like
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
@@ -118,13 +115,13 @@ def command(
         def run(**given: Any) -> None:
             quiet = given["quiet"] or not distributed.is_main_process()
             console.configure(verbose=given["verbose"], quiet=quiet)
-            if shared:
+            if spec and spec.distributed:
                 distributed.reject_sharded_launchers()
             else:
                 distributed.require_single_process(name)
             flags = _flags(parameters, given)
             run_name = str(given.get("run") or "reconstruct")
-            needed = [run_name if name == "reconstruct" else name for name in upstream]
+            needed = upstream(stage, reconstruction=run_name)
             function(_settings(stage, flags, needed), **{n: given[n] for n in handed_on})
 
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -137,11 +134,11 @@ def command(
     return register
 
 
-def _settings(stage: str, flags: Mapping[str, Any], upstream: Sequence[str]) -> Settings:
+def _settings(stage: str, flags: Mapping[str, Any], needed: Sequence[str]) -> Settings:
     """Return the settings in force, with what the run folder already settled."""
     from neuroclips_cli.runs.inherit import settings_for
 
-    return settings_for(stage, flags, upstream=upstream)
+    return settings_for(stage, flags, upstream=needed)
 
 
 def _flags(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from neuroclips_cli.settings.load import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "preprocess", stage="preprocess")
+    @command(app, "preprocess")
     def preprocess(
         settings: Settings,
         mask: Annotated[

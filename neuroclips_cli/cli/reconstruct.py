@@ -10,8 +10,6 @@ import typer
 from neuroclips_cli.cli.options import Key, command, setting
 from neuroclips_cli.settings.load import Settings
 
-NEEDS = ("preprocess", "train-pr", "train-sr")
-
 
 class Guidance(str, Enum):
     """What can be left out."""
@@ -23,7 +21,7 @@ class Guidance(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "reconstruct", stage="reconstruct", upstream=NEEDS, shared=True)
+    @command(app, "reconstruct")
     def reconstruct(
         settings: Settings,
         without: Annotated[

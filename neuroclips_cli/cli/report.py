@@ -7,13 +7,11 @@ import typer
 from neuroclips_cli.cli.options import command
 from neuroclips_cli.settings.load import Settings
 
-NEEDS = ("preprocess", "train-pr", "train-sr", "reconstruct", "fuse", "evaluate")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "report", stage="report", upstream=NEEDS)
+    @command(app, "report")
     def report(settings: Settings, overwrite: bool = False) -> None:
         from neuroclips_cli.stages import report as stage
 

@@ -14,7 +14,7 @@ from neuroclips_cli.settings.load import Settings
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "train-pr", stage="train-pr", upstream=("preprocess",), shared=True)
+    @command(app, "train-pr")
     def train_pr(
         settings: Settings,
         epochs: Annotated[

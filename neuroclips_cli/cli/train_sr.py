@@ -22,7 +22,7 @@ class Phase(str, Enum):
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
 
-    @command(app, "train-sr", stage="train-sr", upstream=("preprocess",), shared=True)
+    @command(app, "train-sr")
     def train_sr(
         settings: Settings,
         phase: Annotated[

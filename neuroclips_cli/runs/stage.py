@@ -22,7 +22,7 @@ from neuroclips_cli.io import atomic, checksums, npy
 from neuroclips_cli.io.atomic import read_json, sha256
 from neuroclips_cli.io.lock import holder, stage_lock
 from neuroclips_cli.io.npy import read_array
-from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs import manifest, pipeline
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.settings.load import Settings
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 __all__ = [
-    "STAGES",
     "Stage",
     "command_for",
     "open_stage",
@@ -40,6 +39,7 @@ __all__ = [
     "read_csv",
     "read_json",
     "require_stage",
+    "require_upstream",
     "run_folder",
     "sha256",
     "stage_folder",
@@ -47,16 +47,6 @@ __all__ = [
     "subject_label",
     "workdir_folder",
 ]
-
-STAGES = (
-    *("preprocess", "train-pr", "train-sr", "reconstruct", "fuse"),
-    *("evaluate", "interpret", "report"),
-)
-"""All stages in working order; each is a command and a folder."""
-
-SHARED_STAGES = ("train-projector",)
-"""Stages whose result belongs to no subject: their folder lies in the work folder itself."""
-
 
 LEAST_SPACE = 4 * atomic.MEBIBYTE
 """No stage begins with less: tables, figures, logs and manifests."""
@@ -84,12 +74,13 @@ def stage_folder(settings: Settings, stage: str) -> Path:
 
 def _home(settings: Settings, stage: str) -> Path:
     """Return the folder that a stage's own folder lies in."""
-    return workdir_folder(settings) if stage in SHARED_STAGES else run_folder(settings)
+    return workdir_folder(settings) if pipeline.is_shared(stage) else run_folder(settings)
 
 
 def command_for(stage: str, settings: Settings) -> str:
     """Return the command line that makes a stage, for messages."""
-    name = next((known for known in ("reconstruct", "evaluate") if stage.startswith(known)), stage)
+    spec = pipeline.spec_of(stage)
+    name = spec.name if spec else stage
     variant = stage.removeprefix(name)
     words = ["neuroclips", name]
     if name == "evaluate" and variant:
@@ -102,7 +93,7 @@ def command_for(stage: str, settings: Settings) -> str:
             words += ["--captioner", "git" if git else "blip2"]
     if "-control-" in stage:
         words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
-    if stage in SHARED_STAGES:
+    if pipeline.is_shared(stage):
         words += ["DIR"]
     else:
         words += ["--subject", str(settings.run.subject)]
@@ -159,13 +150,28 @@ def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
     raise UserError(f"{needed_by} needs {stage} of {label}, {what}")
 
 
+def require_upstream(
+    settings: Settings, stage: str, *, leave_out: Sequence[str] = ()
+) -> dict[str, Path]:
+    """Return name and folder of every stage that a stage needs, as the table of stages says.
+
+    Raises
+    ------
+    UserError
+        As :func:`require_stage`.
+    """
+    spec = pipeline.spec_of(stage)
+    needs = spec.needs if spec else ()
+    return {n: require_stage(settings, n, stage) for n in needs if n not in leave_out}
+
+
 @contextmanager
 def open_stage(
     settings: Settings,
     stage: str,
     *,
-    sections: Sequence[str],
     inputs: Mapping[str, Path | str],
+    sections: Sequence[str] | None = None,
     overwrite: bool = False,
     extra: Mapping[str, Any] | None = None,
 ) -> Iterator[Stage]:
@@ -177,10 +183,11 @@ def open_stage(
         All settings; they are recorded whole.
     stage
         Name of the stage and its folder.
-    sections
-        The setting sections that decide the result. The seed always does.
     inputs
         Name to file or folder. A stage folder counts by its manifest's output hashes.
+    sections
+        The setting sections that decide the result, where they are not those of the table of
+        stages. The seed always does.
     overwrite
         Start afresh even if the result is there.
     extra
@@ -202,6 +209,7 @@ def open_stage(
     successor is done, and comes back if the new run fails before it has written anything.
     """
     _check_name(stage)
+    sections = pipeline.settings_sections(stage) if sections is None else sections
     alone = _open_on_main(settings, stage, sections, inputs, overwrite, extra)
     if distributed.world_size() == 1:
         with alone as opened:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from neuroclips_cli.backbones.conversion.unwrap import Found
 
-STAGES = {"train-sr": ("semantics", "train_sr"), "train-pr": ("perception", "train_pr")}
-"""Stage to the setting sections that decide it."""
+STAGES = ("train-sr", "train-pr")
+"""Stages whose networks the authors publish."""
 
 
 def export_run(settings: Settings, stage: str, path: Path, *, overwrite: bool = False) -> Path:
@@ -100,9 +100,7 @@ def import_run(
     found = find_trained(path, entry)
     if stage == "train-sr":
         require_token_space(settings, found, path)
-    with open_stage(
-        settings, stage, sections=STAGES[stage], inputs=inputs, overwrite=overwrite
-    ) as folder:
+    with open_stage(settings, stage, inputs=inputs, overwrite=overwrite) as folder:
         if not folder.up_to_date:
             model, sizes = _empty(settings, stage, preprocess, found.weights)
             weights = _bare(found, model)

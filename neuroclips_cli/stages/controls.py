@@ -17,7 +17,7 @@ from neuroclips_cli.data.resample import frame_count, frame_indices
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import baselines
 from neuroclips_cli.runs.resumable import fill_rows
-from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require_stage
+from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require_upstream
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.parse import nearest
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
@@ -82,10 +82,7 @@ def run(
                 f"there is no control {name!r}{nearest(name, NAMES)}; choose among "
                 f"{', '.join(NAMES)}"
             )
-    folders = {
-        stage: require_stage(settings, stage, "controls")
-        for stage in ("preprocess", "reconstruct", "evaluate")
-    }
+    folders = require_upstream(settings, "controls")
     evaluated = []
     for name in names:
         console.info(f"{name}: {(QUICK | GENERATED)[name]}")
@@ -107,7 +104,7 @@ def _make(settings: Settings, name: str, folders: dict[str, Path], overwrite: bo
     with open_stage(
         settings,
         f"{reconstruct.NAME}-control-{name}",
-        sections=[],
+        sections=(),
         inputs={"preprocess": data, "reconstruct": made},
         overwrite=overwrite,
         extra=extra,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
+from neuroclips_cli.runs.pipeline import PIPELINE, StageSpec
 from neuroclips_cli.settings.load import FILE_NAME, Settings, replace_settings
 from neuroclips_cli.stages import init
 
@@ -74,55 +78,21 @@ def _place(settings: Settings, folder: Path, overwrite: bool) -> Settings:
 
 def _steps(
     settings: Settings, dataset: Path, overwrite: bool
-) -> list[tuple[str, Callable[[], Path]]]:
-    """Return the parts of the demo in order, each with the command that does the same."""
-    from neuroclips_cli.stages import (
-        controls,
-        evaluate,
-        fuse,
-        preprocess,
-        reconstruct,
-        report,
-        simulate,
-        train_pr,
-        train_sr,
-    )
-
+) -> list[tuple[str, Callable[[], Any]]]:
+    """Return the parts of the demo in the pipeline's order, each named by its command."""
     return [
-        (
-            "simulate: films and scans",
-            lambda: simulate.run(settings, dataset, overwrite=overwrite),
-        ),
-        (
-            "preprocess: voxels, clips, frames",
-            lambda: preprocess.run(settings, overwrite=overwrite),
-        ),
-        (
-            "train-pr: from scans to blurry clips",
-            lambda: train_pr.run(settings, overwrite=overwrite),
-        ),
-        (
-            "train-sr: from scans to image tokens",
-            lambda: train_sr.run(settings, overwrite=overwrite),
-        ),
-        (
-            "reconstruct: the test films",
-            lambda: reconstruct.run(settings, overwrite=overwrite),
-        ),
-        (
-            f"fuse: test clips {FUSED_CLIPS}",
-            lambda: fuse.run(settings, clips=FUSED_CLIPS, overwrite=overwrite),
-        ),
-        (
-            "evaluate: metrics against the shuffled control",
-            lambda: evaluate.run(settings, overwrite=overwrite),
-        ),
-        (
-            f"controls: {' and '.join(CONTROLS)}, paired over scenes",
-            lambda: controls.run(settings, CONTROLS, overwrite=overwrite)[-1],
-        ),
-        (
-            "report",
-            lambda: report.run(settings, overwrite=overwrite),
-        ),
+        (f"{spec.name}: {spec.demo}", partial(_step, settings, spec, dataset, overwrite))
+        for spec in PIPELINE
+        if spec.demo
     ]
+
+
+def _step(settings: Settings, spec: StageSpec, dataset: Path, overwrite: bool) -> Any:
+    """Run one part; its recipe is imported when its turn comes."""
+    positional, named = {
+        "simulate": ((dataset,), {}),
+        "fuse": ((), {"clips": FUSED_CLIPS}),
+        "controls": ((CONTROLS,), {}),
+    }.get(spec.name, ((), {}))
+    recipe = import_module(f"neuroclips_cli.stages.{spec.module}")
+    return recipe.run(settings, *positional, **named, overwrite=overwrite)

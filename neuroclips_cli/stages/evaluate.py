@@ -21,7 +21,14 @@ from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.metrics.common_time import Pairs
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.reporting import results, tables
-from neuroclips_cli.runs.stage import open_stage, read_array, read_csv, read_json, require_stage
+from neuroclips_cli.runs.stage import (
+    open_stage,
+    read_array,
+    read_csv,
+    read_json,
+    require_stage,
+    require_upstream,
+)
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _clip_pairs, judging
 
@@ -64,7 +71,7 @@ def run(
         )
     name = f"evaluate-{FUSED}" if run == FUSED else "evaluate" + run.removeprefix("reconstruct")
     made = require_stage(settings, run, name)
-    data = require_stage(settings, "preprocess", name)
+    data = require_upstream(settings, name, leave_out=("reconstruct",))["preprocess"]
     facts = read_json(data / "manifest.json")["facts"]
     practice_world = bool(facts.get("practice_world"))
     config = evaluation_config(settings, practice_world=practice_world, scans=True)
@@ -72,7 +79,6 @@ def run(
     with open_stage(
         settings,
         name,
-        sections=["evaluate"],
         inputs={run if run == FUSED else "reconstruct": made, "preprocess": data},
         overwrite=overwrite,
         extra={

@@ -20,7 +20,7 @@ from neuroclips_cli.runs.stage import (
     read_array,
     read_csv,
     read_json,
-    require_stage,
+    require_upstream,
 )
 from neuroclips_cli.settings.load import Settings
 
@@ -56,10 +56,7 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
     """
     from neuroclips_cli.data.clip_selection import parse_clips
 
-    inputs = {
-        stage: require_stage(settings, stage, needed_by=NAME)
-        for stage in ("preprocess", "reconstruct")
-    }
+    inputs = require_upstream(settings, NAME)
     index = read_array(inputs["reconstruct"] / "index.npy")
     wanted = parse_clips(clips, int(index.max()) + 1)
     rows = np.flatnonzero(np.isin(index, wanted))
@@ -74,7 +71,6 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
     with open_stage(
         settings,
         NAME,
-        sections=("fuse", "reconstruct", "backbones", "data"),
         inputs=inputs,
         overwrite=overwrite,
         extra={

@@ -18,7 +18,7 @@ from neuroclips_cli.metrics.roi import grouped, ratio, region_means
 from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
 from neuroclips_cli.reporting.flatmap import Panel, draw
 from neuroclips_cli.reporting.weight_panels import hemispheres, practice_world
-from neuroclips_cli.runs.stage import Stage, open_stage, read_csv, require_stage
+from neuroclips_cli.runs.stage import Stage, open_stage, read_csv, require_upstream
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.parse import nearest
 
@@ -96,15 +96,11 @@ def run(settings: Settings, choices: Choices | None = None, *, overwrite: bool =
         chosen = replace(chosen, labels=settings.data.mask)
     if not chosen.labels and (chosen.lower or chosen.higher):
         raise UserError("--lower and --higher name regions of a label file: give --labels too")
-    inputs = {
-        stage: require_stage(settings, stage, "interpret")
-        for stage in ("preprocess", *MODELS.values())
-    }
+    inputs = require_upstream(settings, "interpret")
     truth = Path(settings.run.dataset) / f"subject{settings.run.subject}" / "ground_truth.npz"
     with open_stage(
         settings,
         "interpret",
-        sections=[],
         inputs=inputs | _files(chosen, truth),
         overwrite=overwrite,
         extra={"lower": chosen.lower, "higher": chosen.higher},

@@ -101,9 +101,7 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     volumetric = is_volumetric(regions, dataset, settings.run.subject)
     layout = find_layout(dataset, settings.run.subject, volumetric=volumetric, space=data.space)
     inputs = _inputs(dataset, layout, data)
-    with open_stage(
-        settings, "preprocess", sections=("data",), inputs=inputs, overwrite=overwrite
-    ) as stage:
+    with open_stage(settings, "preprocess", inputs=inputs, overwrite=overwrite) as stage:
         if not stage.up_to_date:
             source = _open_source(layout, settings, regions)
             stage.need_space(

@@ -65,7 +65,6 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
     with open_stage(
         settings,
         "preprocess",
-        sections=("data",),
         inputs=inputs,
         overwrite=overwrite,
         extra={"from_release": True},

@@ -18,7 +18,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.resumable import fill_rows, fill_texts, finished
-from neuroclips_cli.runs.stage import Stage, open_stage, read_array, require_stage
+from neuroclips_cli.runs.stage import Stage, open_stage, read_array, require_upstream
 from neuroclips_cli.settings.load import Settings
 
 if TYPE_CHECKING:
@@ -78,11 +78,8 @@ def run(
     captioned = without != "keyframe" and instead is None and maker is None
     if captioned and settings.reconstruct.captioner != "blip2":
         name += f"-captioner-{settings.reconstruct.captioner}"
-    inputs = {
-        stage: require_stage(settings, stage, needed_by=NAME)
-        for stage in ("preprocess", "train-pr", "train-sr")
-        if not (without == "blurry" and stage == "train-pr")
-    }
+    unread = ("train-pr",) if without == "blurry" else ()
+    inputs = require_upstream(settings, NAME, leave_out=unread)
     fmri = read_array(inputs["preprocess"] / "fmri_test.npy")
     extra = {
         "without": without or "",
@@ -101,7 +98,6 @@ def run(
     with open_stage(
         settings,
         name,
-        sections=("reconstruct", "backbones", "data"),
         inputs=inputs,
         overwrite=overwrite,
         extra=extra,

@@ -14,12 +14,13 @@ from neuroclips_cli.reporting import clips as shown
 from neuroclips_cli.reporting.comparison import ComparedRun
 from neuroclips_cli.reporting.contact_sheet import contact_sheet
 from neuroclips_cli.reporting.html import BrainMaps, ReportContent, render
+from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runs.stage import (
     open_stage,
     read_array,
     read_csv,
     read_json,
-    require_stage,
+    require_upstream,
     run_folder,
     stage_state,
 )
@@ -62,16 +63,13 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
         If preprocess, reconstruct or evaluate is missing or unfinished. Fused chains, ablations,
         controls and brain maps are shown where they are there.
     """
-    inputs = {
-        stage: require_stage(settings, stage, "report")
-        for stage in ("preprocess", "reconstruct", "evaluate")
-    }
+    inputs = require_upstream(settings, "report")
     home = run_folder(settings)
     found = [path.name for kind in (*VARIANTS, CONTROL) for path in home.glob(f"{kind}*")]
-    for stage in ("fuse", "interpret", *sorted(found)):
+    for stage in (*BY_NAME["report"].uses, *sorted(found)):
         if stage_state(settings, stage)[0] == "done":
             inputs[stage] = home / stage
-    with open_stage(settings, "report", sections=[], inputs=inputs, overwrite=overwrite) as stage_:
+    with open_stage(settings, "report", inputs=inputs, overwrite=overwrite) as stage_:
         if not stage_.up_to_date:
             content = _collect(settings, inputs)
             stage_.write_text("index.html", render(content))

@@ -9,10 +9,8 @@ from pathlib import Path
 
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.runs import manifest
+from neuroclips_cli.runs import manifest, pipeline
 from neuroclips_cli.runs.stage import (
-    SHARED_STAGES,
-    STAGES,
     command_for,
     run_folder,
     stage_folder,
@@ -59,7 +57,9 @@ def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> l
         for subject in _subjects(settings)
         for line in _subject(replace_settings(settings, {"run.subject": subject}), verify)
     ]
-    shared = [name for name in SHARED_STAGES if manifest.read(workdir_folder(settings) / name)]
+    shared = [
+        name for name in pipeline.shared_stages() if manifest.read(workdir_folder(settings) / name)
+    ]
     lines += [_stage(settings, name, verify, {}) for name in shared]
     if as_json:
         console.out(json.dumps([asdict(line) for line in lines], indent=2))
@@ -86,9 +86,10 @@ def _subjects(settings: Settings) -> list[int]:
 def _subject(settings: Settings, verify: bool) -> list[StageStatus]:
     """Return the state of every stage of one subject, also of ablations and controls there are."""
     there = sorted(p.parent.name for p in run_folder(settings).glob(f"*/{manifest.NAME}"))
-    more = [name for name in there if name not in STAGES and not name.startswith(".")]
+    stages = pipeline.subject_stages()
+    more = [name for name in there if name not in stages and not name.startswith(".")]
     digests: dict[Path, str] = {}
-    return [_stage(settings, name, verify, digests) for name in (*STAGES, *more)]
+    return [_stage(settings, name, verify, digests) for name in (*stages, *more)]
 
 
 def _stage(settings: Settings, stage: str, verify: bool, digests: dict[Path, str]) -> StageStatus:
@@ -98,7 +99,7 @@ def _stage(settings: Settings, stage: str, verify: bool, digests: dict[Path, str
         wrong = manifest.damaged(stage_folder(settings, stage), record)
         state, reasons = ("damaged", wrong) if wrong else (state, reasons)
     return StageStatus(
-        subject="all" if stage in SHARED_STAGES else subject_label(settings.run.subject),
+        subject="all" if pipeline.is_shared(stage) else subject_label(settings.run.subject),
         stage=stage,
         state=state,
         why="; ".join(reasons[:3]),

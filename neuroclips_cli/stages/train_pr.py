@@ -7,7 +7,7 @@ from pathlib import Path
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.stage import Stage, open_stage, require_stage
+from neuroclips_cli.runs.stage import Stage, open_stage, require_upstream
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.settings.load import Settings
 
@@ -39,24 +39,22 @@ def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool =
     """
     from neuroclips_cli.backbones.loading import resolve
 
-    preprocess = require_stage(settings, "preprocess", needed_by=NAME)
+    upstream = require_upstream(settings, NAME)
     vae = resolve(settings.backbones.vae)
-    inputs: dict[str, Path | str] = {"preprocess": preprocess, "vae": vae}
+    inputs: dict[str, Path | str] = {**upstream, "vae": vae}
     if settings.train_pr.contrast == "convnext" and settings.backbones.convnext:
         inputs["convnext"] = str(Path(settings.backbones.convnext).expanduser())
     if checkpoint:
         inputs["checkpoint"] = checkpoint
-    sections = ("perception", "train_pr")
     with open_stage(
         settings,
         NAME,
-        sections=sections,
         inputs=inputs,
         overwrite=overwrite,
         extra={"precision": settings.run.precision},
     ) as stage:
         if not stage.up_to_date:
-            _train(settings, preprocess, stage, checkpoint)
+            _train(settings, upstream["preprocess"], stage, checkpoint)
         return stage.folder
 
 

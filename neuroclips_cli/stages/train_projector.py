@@ -53,7 +53,6 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
     with open_stage(
         settings,
         NAME,
-        sections=("train_projector",),
         inputs=inputs,
         overwrite=overwrite,
         extra={

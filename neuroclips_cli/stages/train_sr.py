@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.stage import Stage, open_stage, require_stage
+from neuroclips_cli.runs.stage import Stage, open_stage, require_upstream
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.settings.load import Settings
 
@@ -61,14 +61,14 @@ def run(
 
     if phase not in (None, *PHASES):
         raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
-    preprocess = require_stage(settings, "preprocess", needed_by=NAME)
+    upstream = require_upstream(settings, NAME)
     if checkpoint and settings.train_sr.ridge_closed_form:
         raise UserError(
             "train_sr.ridge_closed_form solves the layers that --from-checkpoint brings: add "
             "--set train_sr.ridge_closed_form=false, or leave the checkpoint out"
         )
     given: dict[str, Path | str] = {"checkpoint": checkpoint} if checkpoint else {}
-    inputs = {"preprocess": preprocess, **given} | {
+    inputs = {**upstream, **given} | {
         name: resolve(getattr(settings.backbones, name)) for name in ("clip", "captioner")
     }
     inputs["projector"] = resolve(projector_reference(settings))
@@ -76,13 +76,12 @@ def run(
         with open_stage(
             settings,
             NAME,
-            sections=("semantics", "train_sr"),
             inputs=inputs,
             overwrite=overwrite,
             extra={"precision": settings.run.precision},
         ) as stage:
             if not stage.up_to_date:
-                _Training(settings, preprocess, stage, checkpoint).run(phase)
+                _Training(settings, upstream["preprocess"], stage, checkpoint).run(phase)
             return stage.folder
     except _FirstPhaseDone as stopped:
         console.info("phase 1 is done; `neuroclips train-sr` goes on with phase 2")
