@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
+
+from sphinx.application import Sphinx
 
 FOLDER = Path(__file__).resolve().parent
 sys.path[:0] = [str(FOLDER / "extensions"), str(FOLDER.parent)]
@@ -52,6 +55,18 @@ html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 
 
-def setup(app: object) -> None:
+def _protect_stars(app: object, what: str, name: str, obj: object, of: object, lines: list) -> None:
+    """Keep the star of a shape such as (clips, *shape), which would begin emphasized text."""
+    for number, line in enumerate(lines):
+        if "*" in line and not line.lstrip().startswith((">>>", "...")):
+            parts = re.split(r"(``.*?``)", line)
+            parts[::2] = [
+                re.sub(r"(?<=[(, ])\*(?=[a-z_ ]+\))", r"\\*", part) for part in parts[::2]
+            ]
+            lines[number] = "".join(parts)
+
+
+def setup(app: Sphinx) -> None:
     """Write the pages that are generated from the code before Sphinx looks for pages."""
     generated_reference.write(FOLDER / "reference" / "generated")
+    app.connect("autodoc-process-docstring", _protect_stars, priority=400)  # before Napoleon
