@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from test_doctor import needs
 
 from neuroclips_cli.generation.video_generator import VideoGenerator
+from neuroclips_cli.memory_estimate.walk import generate
 from neuroclips_cli.runtime.offload import ModelOffloader
 from neuroclips_cli.settings.load import load_settings
 
@@ -58,8 +58,11 @@ def test_clips_are_the_same_with_offload_and_the_vae_makes_room():
 
 def test_the_dry_run_counts_what_offload_saves():
     kept, waiting = (
-        {need.stage: need for need in needs(reconstruct__offload=offload)}
-        for offload in ("false", "true")
+        {need.stage: need for need in generate(settings, 300)}
+        for settings in (
+            load_settings({"reconstruct.offload": offload}, environ={})
+            for offload in ("false", "true")
+        )
     )
     assert waiting["fuse"].weights < 0.8 * kept["fuse"].weights
     name = "reconstruct: clips (video)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -49,15 +50,43 @@ def test_a_writer_of_another_machine_that_renews_its_lease_is_left_alone(tmp_pat
     assert "host=elsewhere" in (tmp_path / "a.lease").read_text()
 
 
-def test_a_process_that_lost_its_lease_is_stopped(tmp_path, capsys):
-    guard = file_lock.acquire(tmp_path / "a.lock", 0)
-    lease = tmp_path / "a.lease"
-    with pytest.raises(KeyboardInterrupt):
+@pytest.fixture
+def signals_restored():
+    """Give SIGINT and SIGTERM back the handlers that they had."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def lose_a_lease(folder: Path, exception: type[BaseException]) -> None:
+    guard = file_lock.acquire(folder / "a.lock", 0)
+    lease = folder / "a.lease"
+    with pytest.raises(exception):
         lease.unlink()
         lease.write_text("taken by another process")
-        time.sleep(5)
-    assert "belongs to another process now" in " ".join(capsys.readouterr().err.split())
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            time.sleep(0.05)
     guard.release()
+
+
+def test_a_process_that_lost_its_lease_is_stopped(tmp_path, capsys, signals_restored):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    lose_a_lease(tmp_path, KeyboardInterrupt)
+    assert "belongs to another process now" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_background_command_that_ignores_ctrl_c_is_stopped_too(tmp_path, signals_restored):
+    class Terminated(Exception):
+        pass
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
+    lose_a_lease(tmp_path, Terminated)
 
 
 def test_errors_that_say_nothing_of_locks_are_not_hidden(tmp_path, monkeypatch):

@@ -43,6 +43,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import PublishedPerception
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, Semantics
 from neuroclips_cli.models.token_subspace import TokenSubspace
+from neuroclips_cli.protocols import PRACTICE_WORLD, load
 from neuroclips_cli.runtime.precision import (
     BFLOAT16,
     FLOAT32,
@@ -463,13 +464,15 @@ def _clip(tiny, precision):
     return [clip.tokens(_frames()), clip.image_embeddings(_frames()), clip.text_embeddings(["a"])]
 
 
-def _images(tiny, precision):
-    return [load_image_classifier(tiny.image_classifier, "cpu", precision).probabilities(_frames())]
+def _images(_, precision):
+    name = load(PRACTICE_WORLD).judges.image_classifier
+    return [load_image_classifier(name, "cpu", precision).probabilities(_frames())]
 
 
-def _videos(tiny, precision):
+def _videos(_, precision):
+    name = load(PRACTICE_WORLD).judges.video_classifier
     clips = np.stack([np.resize(_frames(), (16, 64, 64, 3))] * 2)
-    return [load_video_classifier(tiny.video_classifier, "cpu", precision).probabilities(clips)]
+    return [load_video_classifier(name, "cpu", precision).probabilities(clips)]
 
 
 def _keyframes(tiny, precision):
@@ -519,6 +522,7 @@ def test_every_backbone_that_computes_is_in_the_lists():
     with_precision = {n for n, f in found.items() if "precision" in inspect.signature(f).parameters}
     assert with_precision == {*BACKBONES, *SAID, "load_network"}
     without = {"load_projector", "load_converter", "load_pretrained", "load_scheduler"}
+    without |= {"load_captioner_fn"}  # chooses one of `SAID`
     assert set(found) - with_precision == FLOAT32_ALWAYS | without
 
 

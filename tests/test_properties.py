@@ -59,7 +59,9 @@ def test_a_bad_value_costs_its_own_voxel_only(data, bad, draw):
     after = usable_columns(data)
     found = inspect(data)
     assert not after[column] and (np.delete(after, column) == np.delete(before, column)).all()
-    assert found.not_finite == 1 and found.first == (row, column)
+    assert np.flatnonzero(~found.finite).tolist() == [column]
+    assert found.first_bad[column] == row
+    assert (np.delete(found.first_bad, column) == -1).all()
 
 
 @few

@@ -30,13 +30,18 @@ def stoppable() -> Iterator[None]:
     """Turn every signal of :data:`SIGNALS` into :class:`Stopped` while the block runs.
 
     Files appear whole or not at all, so any point at which Python takes the signal is one to go
-    on from. Outside the main thread, where Python allows no handlers, nothing is changed.
+    on from. Outside the main thread, where Python allows no handlers, nothing is changed, and
+    a command started with ``nohup`` keeps ignoring the end of its terminal.
     """
     _state["received"] = 0
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, _raise) for number in SIGNALS}
+    before = {
+        number: signal.signal(number, _raise)
+        for number in SIGNALS
+        if not _is_ignored_hangup(number)
+    }
     try:
         yield
     finally:
@@ -59,6 +64,12 @@ def message(arguments: Sequence[str] | None) -> str:
         f"stopped{cause}; what is finished is kept, run the same command again to go on: "
         f"`{shlex.join(['neuroclips', *words])}`"
     )
+
+
+def _is_ignored_hangup(number: int) -> bool:
+    """Tell whether a signal is that of a closed terminal and ``nohup`` has it ignored."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    return number == hang_up and signal.getsignal(number) == signal.SIG_IGN
 
 
 def _raise(number: int, _frame: FrameType | None) -> Any:

@@ -8,9 +8,9 @@ machine is this one.
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
+import signal
 from pathlib import Path
 from typing import Protocol
 
@@ -113,6 +113,11 @@ def _looks_dead(lease: Path) -> bool:
 
 
 def _give_up(path: Path) -> None:
-    """Stop this process: it was suspended so long that another one has taken its lease."""
+    """Stop this process: it was suspended so long that another one has taken its lease.
+
+    As Ctrl-C would; where that is ignored, as it is for the background commands of a shell
+    script, with SIGTERM.
+    """
     console.warn(f"{path} was not renewed in time and belongs to another process now: stopping")
-    _thread.interrupt_main()
+    ignored = signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None)
+    signal.raise_signal(signal.SIGTERM if ignored else signal.SIGINT)

@@ -93,12 +93,14 @@ def test_kills_at_any_moment_leave_the_same_result(tmp_path, calm):
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
 def test_a_signal_ends_soon_at_a_point_to_go_on_from(tmp_path, calm, name):
     runs = tmp_path / "runs"
+    launched = time.monotonic()
     process = start(runs, pause=0.2)
     wait_for(runs / "sub-01/preprocess/.a.npy.rows.json")
     began = time.monotonic()
+    start_up = began - launched  # what a busy machine slows down as much as the end
     process.send_signal(getattr(signal, name))
     said = process.communicate()[1]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < max(5, start_up)
     assert process.returncode == 128 + getattr(signal, name)
     assert f"`neuroclips preprocess --workdir {runs}`" in said and "to go on" in said
     assert "Traceback" not in said
