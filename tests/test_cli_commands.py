@@ -312,6 +312,21 @@ def test_config_shows_values_and_origins(capsys, monkeypatch):
     assert "profile tiny" in out
 
 
+def test_config_explains_the_settings_and_sections_it_is_asked_about(capsys):
+    assert run("config", "data.tr_s", "fuse") == 0
+    out = capsys.readouterr().out
+    assert "Repetition time" in out
+    assert "number, above 0, in s" in out
+    assert "fuse.epochs" in out
+    assert "train_pr.epochs" not in out
+    assert run("config", "--json", "data.tr_s") == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["settings"] == {"data": {"tr_s": 2.0}}
+    assert shown["fields"]["data.tr_s"]["unit"] == "s"
+    assert run("config", "data.tr") == 2
+    assert "did you mean 'data.tr_s'" in capsys.readouterr().err
+
+
 def test_status_tells_done_stale_interrupted_and_missing(capsys, tmp_path):
     (tmp_path / "films").mkdir()
     (tmp_path / "films/a").write_text("a")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 from hypothesis import given
@@ -12,16 +13,17 @@ from hypothesis import strategies as st
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings import schema
+from neuroclips_cli.settings.field import Doc, Range, read_field
 from neuroclips_cli.settings.load import (
     environment_names,
     keys,
     load_settings,
-    profile_text,
     replace_settings,
     sections,
-    tomllib,
 )
 from neuroclips_cli.settings.parse import parse_subject
+from neuroclips_cli.settings.profiles import lineage, profile_text, read_profile, value_notes
+from neuroclips_cli.settings.renamed import RENAMED
 
 
 def load(tmp_path: Path, flags=None, environ=None, text: str = ""):
@@ -38,18 +40,34 @@ def message(tmp_path: Path, **kwargs) -> str:
 
 
 @pytest.mark.parametrize("profile", schema.PROFILES)
-def test_every_profile_lists_every_key_with_a_source_or_meaning(profile):
-    text = profile_text(profile)
-    written = {f"{s}.{k}" for s, table in tomllib.loads(text).items() for k in table}
+def test_every_profile_lists_every_key_with_its_source(profile):
+    written = set()
+    for name in lineage(profile):
+        text = profile_text(name)
+        tables = read_profile(text)[0]
+        written |= {f"{section}.{key}" for section, table in tables.items() for key in table}
+        assert [line for line in text.splitlines() if " = " in line and "# " not in line] == []
     assert written == {key for key in keys() if not key.startswith("run.")}
-    assert [line for line in text.splitlines() if " = " in line and "# " not in line] == []
+    assert set(value_notes(profile)) == written
+    assert all(value_notes(profile).values())
+
+
+def test_compact_states_only_what_differs_from_the_paper(tmp_path):
+    paper = load(tmp_path, {"run.profile": "paper"})
+    compact = load(tmp_path, {"run.profile": "compact"})
+    stated = [key for key, origin in compact.origins.items() if origin == "profile compact"]
+    differ = [key for key in list(keys())[1:] if paper.value(key) != compact.value(key)]
+    assert stated == differ
+    assert len(differ) == 6
+    rest = {compact.origins[key] for key in keys() if key not in stated and key[:4] != "run."}
+    assert rest == {"profile paper"}
 
 
 @pytest.mark.parametrize("profile", schema.PROFILES)
 def test_every_profile_loads_with_its_name_as_origin(tmp_path, profile):
     settings = load(tmp_path, flags={"run.profile": profile})
     assert settings.run.profile == profile
-    assert settings.origins["data.tr_s"] == f"profile {profile}"
+    assert settings.origins["data.tr_s"] == f"profile {lineage(profile)[-1]}"
     assert settings.origins["run.profile"] == "flag"
     assert settings.origins["run.seed"] == "default"
 
@@ -178,8 +196,34 @@ def test_every_key_has_one_variable():
     assert names["NEUROCLIPS_TRAIN_PR_EPOCHS"] == "train_pr.epochs"
 
 
-def test_limits_and_choices_name_keys_that_exist():
-    assert set(schema.RANGES) | set(schema.CHOICES) <= set(keys())
+@pytest.mark.parametrize("key", keys())
+def test_every_field_states_what_it_means_and_accepts(key):
+    field = keys()[key]
+    assert field.doc.endswith(".")
+    assert "\n" not in field.doc
+    assert field.accepts
+    assert (field.limits is not None) == (field.kind in (int, float))
+    assert not (field.unit and field.kind in (str, bool))
+
+
+def test_a_field_without_documentation_or_limits_is_an_error():
+    for wrong in (int, Annotated[int, Range(1)], Annotated[int, Doc("It counts.")], bytes):
+        with pytest.raises(TypeError, match="some.key needs"):
+            read_field("some.key", wrong)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_an_old_name_is_refused_with_the_new_one(tmp_path, old, new):
+    assert old not in keys()
+    assert new in keys()
+    section, name = old.split(".")
+    said = message(tmp_path, text=f"[{section}]\n{name} = 1\n")
+    assert f"{old} is now called {new}" in said
+    said = message(tmp_path, flags={old: "1"})
+    assert f"{old} is now called {new}" in said
+    variables = {key: variable for variable, key in environment_names([old, new]).items()}
+    said = message(tmp_path, environ={variables[old]: "1"})
+    assert f"{variables[old]} is now called {variables[new]}" in said
 
 
 def test_sections_are_the_schemas_classes():

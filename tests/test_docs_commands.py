@@ -14,7 +14,8 @@ import typer
 
 from neuroclips_cli.cli.commands import COMMANDS
 from neuroclips_cli.cli.main import app, guarded_run
-from neuroclips_cli.settings.load import load_settings, sections, tomllib
+from neuroclips_cli.settings.load import load_settings, sections
+from neuroclips_cli.settings.parse import read_toml
 
 ROOT = Path(__file__).resolve().parents[1]
 WRITTEN = sorted(
@@ -116,7 +117,7 @@ def test_settings_and_python_in_the_pages_are_valid(page: Path, tmp_path: Path) 
     for kind, body in blocks(page.read_text("utf-8")):
         if kind == "python":
             compile(body, page.name, "exec")
-        if kind == "toml" and set(tomllib.loads(body)) <= set(sections()):
+        if kind == "toml" and set(read_toml(body)) <= set(sections()):
             (tmp_path / "neuroclips.toml").write_text(body, "utf-8")
             load_settings(folder=tmp_path, environ={})
 

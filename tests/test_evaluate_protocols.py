@@ -13,7 +13,6 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.runs.stage import open_stage, read_csv, read_json
-from neuroclips_cli.settings import schema
 from neuroclips_cli.settings.load import keys, load_settings
 from neuroclips_cli.stages import compare, evaluate
 
@@ -47,7 +46,7 @@ def measured(tmp_path, clips, out="out", **changes):
 
 
 def test_every_protocol_is_read_and_is_a_choice_of_the_setting():
-    assert schema.CHOICES["evaluate.protocol"] == (protocols.AUTO, *protocols.NAMES)
+    assert keys()["evaluate.protocol"].words == (protocols.AUTO, *protocols.NAMES)
     for name in protocols.NAMES:
         found = protocols.load(name)
         assert found.name == name

@@ -1,15 +1,15 @@
-"""The page of the settings: each key with type, range, meaning and value in every profile."""
+"""The page of the settings: what each field states, and its value in every profile."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable
-from typing import Any, get_args, get_origin
+from typing import Any
 
+from neuroclips_cli.settings.field import SettingField
 from neuroclips_cli.settings.load import Settings, keys, load_settings, sections
-from neuroclips_cli.settings.schema import CHOICES, PROFILES, RANGES
-from neuroclips_cli.stages.init import text as commented_settings
+from neuroclips_cli.settings.parse import toml_value
+from neuroclips_cli.settings.profiles import text_notes, value_notes, variant_text
+from neuroclips_cli.settings.schema import PROFILES
 
 HEAD = """\
 Settings
@@ -17,7 +17,8 @@ Settings
 
 The first of these that names a setting decides: an option of the command line,
 an environment variable, ``neuroclips.toml`` in the current folder, the variant, the profile.
-``neuroclips config`` prints all settings in force and where each comes from.
+``neuroclips config`` prints all settings in force and where each comes from;
+``neuroclips config train_pr.epochs`` explains one of them.
 
 A setting ``section.key`` is written
 
@@ -27,26 +28,34 @@ A setting ``section.key`` is written
 - in ``neuroclips.toml`` as ``key = value`` below ``[section]``; ``neuroclips init`` writes it.
 
 Profiles: ``tiny`` (embedded networks, two CPU cores), ``paper`` (the sizes and hyperparameters of
-the paper) and ``compact`` (24 GB of GPU memory). ``--variant released`` replaces some values of
-``paper`` and ``compact`` by those of the authors' code. A source in brackets is a section of the
-paper.
+the paper) and ``compact`` (24 GB of GPU memory; it extends ``paper``). ``--variant released``
+replaces some values of ``paper`` and ``compact`` by those of the authors' code. Beside a value is
+its source: in brackets a section of the paper, its released code [code], the code that its
+Semantics Reconstructor is built on [MindEye2], or the published data set [cc2017].
 
 """
-KINDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
 
 
 def page() -> str:
     """Return the page in reStructuredText."""
-    loaded = {name: load_settings({"run.profile": name}, environ={}) for name in PROFILES}
-    released = load_settings({"run.profile": "paper", "run.variant": "released"}, environ={})
-    meanings = _comments([loaded["paper"], *loaded.values()])
+    loaded = {
+        name: load_settings({"run.profile": name}, folder=None, environ={}) for name in PROFILES
+    }
+    notes = {name: value_notes(name) for name in PROFILES}
+    released = load_settings(
+        {"run.profile": "paper", "run.variant": "released"}, folder=None, environ={}
+    )
     text = HEAD
     for section, cls in sections().items():
         text += f"[{section}]\n{'-' * (len(section) + 2)}\n\n{_lines(cls.__doc__ or '')}\n\n"
-        for key, kind in keys().items():
+        for key, field in keys().items():
             if key.startswith(f"{section}."):
-                values = {name: settings.value(key) for name, settings in loaded.items()}
-                text += _entry(key, kind, meanings.get(key, ""), values, _released(key, released))
+                values = {
+                    name: _value(settings.value(key), notes[name].get(key, ""))
+                    for name, settings in loaded.items()
+                    if section != "run" or name == PROFILES[0]
+                }
+                text += _entry(field, values, _released(key, released))
     return text
 
 
@@ -55,66 +64,37 @@ def _lines(text: str) -> str:
     return "\n".join(line.strip() for line in text.strip().splitlines())
 
 
-def _released(key: str, released: Settings) -> tuple[Any, ...]:
+def _released(key: str, released: Settings) -> list[str]:
     """Return the value of variant released, if it names the key."""
-    return (released.value(key),) if released.origins[key] == "variant released" else ()
+    if released.origins[key] != "variant released":
+        return []
+    return [_value(released.value(key), text_notes(variant_text())[key])]
 
 
-def _entry(
-    key: str, kind: Any, meaning: str, values: dict[str, Any], released: tuple[Any, ...]
-) -> str:
+def _entry(field: SettingField, values: dict[str, str], released: list[str]) -> str:
     """Return the description of one setting."""
-    text = f".. confval:: {key}\n   :type: {_kind(key, kind)}\n\n"
-    if meaning:
-        text += f"   {_sentence(key, meaning)}\n\n"
-    shown = {name: _value(value) for name, value in values.items()}
-    if key == "run.profile" or len(set(shown.values())) == 1:
-        parts = [f"Default: {next(iter(shown.values()))}"]
+    text = f".. confval:: {field.key}\n   :type: {_accepts(field)}\n\n   {_linked(field.doc)}\n\n"
+    if len(set(values.values())) == 1:
+        lines = [f"Default: {next(iter(values.values()))}"]
     else:
-        parts = [f"{name}: {value}" for name, value in shown.items()]
-    parts += [f"variant released: {_value(value)}" for value in released]
-    return f"{text}   {'; '.join(parts)}\n\n"
+        lines = [f"{name}: {value}" for name, value in values.items()]
+    lines += [f"variant released: {value}" for value in released]
+    return text + "".join(f"   - {line}\n" for line in lines) + "\n"
 
 
-def _sentence(key: str, meaning: str) -> str:
-    """Return a comment as a sentence, with links to the pages that it names."""
-    text = re.sub(r"docs/([\w/-]+)\.md", r":doc:`/\1`", meaning.rstrip("."))
-    first = re.split(r"\W", text)[0]
-    return f"{text}." if first in CHOICES.get(key, ()) else f"{text[0].upper()}{text[1:]}."
+def _accepts(field: SettingField) -> str:
+    """Return the accepted values in words, with words to type as code."""
+    if field.words:
+        return ("any of " if field.is_list else "") + ", ".join(f"``{w}``" for w in field.words)
+    return field.accepts
 
 
-def _value(value: Any) -> str:
-    """Return a value as ``neuroclips.toml`` has it."""
-    written = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-    return f"``{written}``"
+def _value(value: Any, note: str) -> str:
+    """Return a value as ``neuroclips.toml`` has it, and its source."""
+    return f"``{toml_value(value)}``" + (f" — {_linked(note)}" if note else "")
 
 
-def _kind(key: str, kind: Any) -> str:
-    """Return type, range and choices of a setting in words."""
-    if key in CHOICES:
-        several = "one or more of " if get_origin(kind) is tuple else ""
-        return several + ", ".join(f"``{choice}``" for choice in CHOICES[key])
-    many = get_origin(kind) is tuple
-    item = get_args(kind)[0] if many else kind
-    words = ("list of " if many else "") + KINDS[item] + ("s" if many and item is not str else "")
-    low, high = RANGES.get(key, (None, None))
-    if low is None and item in (str, bool):
-        return words
-    if low is None:
-        return f"{words}, {'from 1' if item is int else 'above 0'}"
-    return f"{words}, {low:g} to {high:.10g}" if high is not None else f"{words}, from {low:g}"
-
-
-def _comments(profiles: Iterable[Settings]) -> dict[str, str]:
-    """Return what ``neuroclips init`` writes beside each key; the first profile with a comment."""
-    found: dict[str, str] = {}
-    for settings in profiles:
-        section = ""
-        for line in commented_settings(settings).splitlines():
-            heading = re.fullmatch(r"\[(\w+)\]", line.strip())
-            if heading:
-                section = heading[1]
-            entry = re.match(r'(?:# )?(\w+) = (?:"(?:[^"\\]|\\.)*"|[^#"]|"[^"]*")*?#\s*(.+)$', line)
-            if entry:
-                found.setdefault(f"{section}.{entry[1]}", entry[2].strip())
-    return found
+def _linked(text: str) -> str:
+    """Return plain text in reStructuredText, with links to the pages that it names."""
+    escaped = re.sub(r"([*`|\\]|_\b)", r"\\\1", text)
+    return re.sub(r"docs/([\w/-]+)\.md", r":doc:`/\1`", escaped)

@@ -119,7 +119,7 @@ def evaluation_config(settings: Settings, *, practice_world: bool, scans: bool) 
         that it does not know.
     """
     chosen = settings.evaluate
-    name = chosen.protocol
+    name: str = chosen.protocol
     if name == AUTO:
         name = PRACTICE_WORLD if practice_world else STANDARD
     protocol = load(name)

@@ -8,24 +8,20 @@ match.
 from __future__ import annotations
 
 import os
-import sys
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.text import read_text
 from neuroclips_cli.settings import schema
-from neuroclips_cli.settings.parse import check_value, nearest, parse_text
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from neuroclips_cli.settings.field import SettingField, read_field
+from neuroclips_cli.settings.parse import check_value, nearest, parse_text, read_toml
+from neuroclips_cli.settings.profiles import lineage, profile_text, read_profile, variant_text
+from neuroclips_cli.settings.renamed import RENAMED
 
 FILE_NAME = "neuroclips.toml"
 LARGEST_FILE = 2**20
@@ -40,7 +36,8 @@ class Settings:
     """All settings in force, one attribute per section, and the origin of each.
 
     ``origins`` maps a dotted key to ``"flag"``, ``"environment"``, ``"neuroclips.toml"``,
-    ``"variant released"``, ``"profile <name>"``, ``"default"`` or ``"run folder (<stage>)"``.
+    ``"variant released"``, ``"profile <name>"`` (the profile that states the value: of
+    ``compact`` it may be ``paper``), ``"default"`` or ``"run folder (<stage>)"``.
     It takes no part in comparisons.
     """
 
@@ -81,30 +78,19 @@ def sections() -> dict[str, type]:
 
 
 @lru_cache(maxsize=1)
-def keys() -> dict[str, Any]:
-    """Return the type of every setting by its dotted key, in the order of the schema."""
+def keys() -> dict[str, SettingField]:
+    """Return every setting as its field states it by its dotted key, in the schema's order."""
     return {
-        f"{section}.{name}": kind
+        f"{section}.{name}": read_field(f"{section}.{name}", hint)
         for section, cls in sections().items()
-        for name, kind in get_type_hints(cls).items()
+        for name, hint in get_type_hints(cls, include_extras=True).items()
     }
-
-
-@lru_cache(maxsize=8)
-def profile_text(name: str) -> str:
-    """Return the text of a profile; an unknown name is a :class:`UserError`."""
-    if name not in schema.PROFILES:
-        raise UserError(
-            f"there is no profile {name!r}{nearest(name, schema.PROFILES)}; "
-            f"choose one of {', '.join(schema.PROFILES)}"
-        )
-    return (resources.files("neuroclips_cli.profiles") / f"{name}.toml").read_text("utf-8")
 
 
 def load_settings(
     flags: Mapping[str, Any] | None = None,
     *,
-    folder: Path | str = ".",
+    folder: Path | str | None = ".",
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Put the settings in force together.
@@ -115,7 +101,7 @@ def load_settings(
         Dotted keys to values, as given on the command line. ``None`` values are left out;
         text is read according to the key's type.
     folder
-        Where ``neuroclips.toml`` may lie.
+        Where ``neuroclips.toml`` may lie; None: no file is read.
     environ
         ``NEUROCLIPS_SUBJECT`` sets ``run.subject``, ``NEUROCLIPS_TRAIN_PR_EPOCHS`` sets
         ``train_pr.epochs``; an empty variable counts as not set.
@@ -128,13 +114,13 @@ def load_settings(
     layers = [
         (_checked(dict(flags or {}), "flag"), "flag"),
         (_from_environment(environ), "environment"),
-        (_from_file(Path(folder) / FILE_NAME), FILE_NAME),
+        ({} if folder is None else _from_file(Path(folder) / FILE_NAME), FILE_NAME),
     ]
     name = _first("run.profile", layers, schema.RunSettings().profile)
+    profiles = _profile_layers(name)
     if _first("run.variant", layers, schema.RunSettings().variant) == RELEASED:
-        layers.append((_released(name), "variant released"))
-    profile = _flatten(tomllib.loads(profile_text(name)), f"profile {name}")
-    layers.append((_checked(profile, f"profile {name}"), f"profile {name}"))
+        layers.append(_variant_layer(name))
+    layers += profiles
     defaults = {f"run.{k}": v for k, v in asdict(schema.RunSettings()).items()}
     layers.append((defaults, "default"))
 
@@ -155,16 +141,32 @@ def _first(key: str, layers: Iterable[tuple[Mapping[str, Any], str]], default: s
     return next((values[key] for values, _ in layers if key in values), default)
 
 
-def _released(profile: str) -> dict[str, Any]:
-    """Read the variant that follows the released code; its values are those of full size."""
-    if profile == "tiny":
+def _profile_layers(name: str) -> list[tuple[dict[str, Any], str]]:
+    """Return the values of a profile and of those that it extends, the strongest first."""
+    return [
+        _profile_layer(read_profile(profile_text(one))[0], f"profile {one}")
+        for one in lineage(name)
+    ]
+
+
+def _variant_layer(profile: str) -> tuple[dict[str, Any], str]:
+    """Return the values of the variant that follows the released code.
+
+    It is made for the profile that it extends, and for those that extend the same.
+    """
+    tables, extends = read_profile(variant_text())
+    if extends not in lineage(profile):
         raise UserError(
             "variant released lays full-size values over the profiles paper and compact: on "
-            "profile tiny take its departures one by one with --set, "
+            f"profile {profile} take its departures one by one with --set, "
             "docs/explanation/departures.md lists them"
         )
-    text = (resources.files("neuroclips_cli.profiles") / "released.toml").read_text("utf-8")
-    return _checked(_flatten(tomllib.loads(text), "variant released"), "variant released")
+    return _profile_layer(tables, "variant released")
+
+
+def _profile_layer(tables: Mapping[str, Any], origin: str) -> tuple[dict[str, Any], str]:
+    """Return checked values and their origin."""
+    return _checked(_flatten(tables, origin), origin), origin
 
 
 def replace_settings(
@@ -209,13 +211,15 @@ def _checked(values: Mapping[str, Any], source: str) -> dict[str, Any]:
         if key not in known:
             raise UserError(_unknown_key(key, source))
         if source == "flag" and isinstance(value, str):
-            value = parse_text(key, value, known[key], source)
-        result[key] = check_value(key, value, known[key], source)
+            value = parse_text(known[key], value, source)
+        result[key] = check_value(known[key], value, source)
     return result
 
 
 def _unknown_key(key: str, source: str) -> str:
     """Say in one sentence that a key does not exist, with the nearest that does."""
+    if key in RENAMED:
+        return f"{source}: the setting {key} is now called {RENAMED[key]}: write that instead"
     section, _, name = key.partition(".")
     if section in sections() and name:
         names = [f.name for f in fields(sections()[section])]
@@ -259,7 +263,7 @@ def _from_file(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error}): write it in UTF-8, or remove it"
         ) from error
     try:
-        tables = tomllib.loads(text.replace("\r\n", "\n"))
+        tables = read_toml(text.replace("\r\n", "\n"))
     except (ValueError, RecursionError) as error:  # a number or a nesting without end, too
         raise UserError(f"{path} is not valid TOML: {error}") from error
     return _checked(_flatten(tables, str(path)), str(path))
@@ -267,18 +271,23 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     """Read ``NEUROCLIPS_*`` variables; an unknown one is an error, so that no slip goes unseen."""
-    names = environment_names()
+    names, old_names = environment_names(), environment_names(RENAMED)
     result = {}
     for variable, text in environ.items():
         if not variable.startswith(PREFIX) or variable in NOT_SETTINGS or text == "":
             continue
+        if variable not in names and variable in old_names:
+            new = environment_names([RENAMED[old_names[variable]]])
+            raise UserError(
+                f"the environment variable {variable} is now called {''.join(new)}: rename it"
+            )
         if variable not in names:
             raise UserError(
                 f"the environment variable {variable} is no setting{nearest(variable, names)}; "
                 "unset it or mend its name"
             )
         key = names[variable]
-        result[key] = parse_text(key, text, keys()[key], variable)
+        result[key] = parse_text(keys()[key], text, variable)
     return result
 
 

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import sys
 from collections.abc import Iterable
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.settings.schema import CHOICES, RANGES
+from neuroclips_cli.settings.field import SettingField
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Return the tables of a TOML text; a ``ValueError`` if it is none."""
+    return tomllib.loads(text)
+
+
+def toml_value(value: object) -> str:
+    """Return a setting's value as TOML has it.
+
+    >>> print(toml_value(True), toml_value((2, 50)), toml_value("tiny"))
+    true [2, 50] "tiny"
+    """
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -38,90 +59,84 @@ def parse_subject(text: str | int) -> int:
     return int(word)
 
 
-def parse_text(key: str, text: str, kind: Any, source: str) -> Any:
-    """Read a value given as text (a flag or an environment variable) by the key's type.
+def parse_text(field: SettingField, text: str, source: str) -> Any:
+    """Read a value given as text (a flag or an environment variable) by the setting's type.
 
     Lists are separated by commas; brackets around them are allowed.
     """
-    if key == "run.subject":
-        return parse_subject(text)
-    if get_origin(kind) is tuple:
+    if field.is_list:
         inner = text.strip().removeprefix("[").removesuffix("]")
         parts = [part.strip().strip("\"'") for part in inner.split(",")]
-        item = get_args(kind)[0]
-        return tuple(parse_text(key, part, item, source) for part in parts if part)
-    if kind is str:
+        return tuple(_parse_one(field, part, source) for part in parts if part)
+    return _parse_one(field, text, source)
+
+
+def _parse_one(field: SettingField, text: str, source: str) -> Any:
+    """Read one value, or one item of a list, given as text."""
+    if field.key == "run.subject":
+        return parse_subject(text)
+    if field.kind is str:
         return text
-    if kind is bool:
+    if field.kind is bool:
         if text.strip().lower() not in _TRUTH:
-            raise UserError(_wrong(key, text, kind, source))
+            raise UserError(_wrong_type(field, text, source, item=True))
         return _TRUTH[text.strip().lower()]
     try:
-        return kind(text)
+        return field.kind(text)
     except ValueError:
-        raise UserError(_wrong(key, text, kind, source)) from None
+        raise UserError(_wrong_type(field, text, source, item=True)) from None
 
 
-def check_value(key: str, value: Any, kind: Any, source: str) -> Any:
-    """Return the value in the key's type, or raise a one-sentence :class:`UserError`.
+def check_value(field: SettingField, value: Any, source: str) -> Any:
+    """Return the value in the setting's type, or raise a one-sentence :class:`UserError`.
 
     A whole number counts as a number, a list as a tuple; ``true`` is never a number.
     """
-    if key == "run.subject" and isinstance(value, str):
-        value = parse_subject(value)
-    if get_origin(kind) is tuple:
+    if field.is_list:
         if not isinstance(value, (list, tuple)):
-            raise UserError(_wrong(key, value, kind, source))
-        return tuple(check_value(key, item, get_args(kind)[0], source) for item in value)
+            raise UserError(_wrong_type(field, value, source))
+        return tuple(_check_one(field, item, source) for item in value)
+    return _check_one(field, value, source)
+
+
+def _check_one(field: SettingField, value: Any, source: str) -> Any:
+    """Return one value, or one item of a list, in the setting's type."""
+    kind: Any = field.kind
+    if field.key == "run.subject" and isinstance(value, str):
+        value = parse_subject(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
-        raise UserError(_wrong(key, value, kind, source))
-    if kind is bool:
-        return value
-    if kind is str:
-        _check_choice(key, value, source)
-    else:
-        _check_range(key, value, kind, source)
+        raise UserError(_wrong_type(field, value, source, item=True))
+    if field.words and not _is_word(value, field.words):
+        raise UserError(
+            f"{source}: {field.key} = {value!r} is unknown{nearest(value, field.words)}; "
+            f"choose one of {', '.join(field.words)}"
+        )
+    if field.limits and not (math.isfinite(value) and field.limits.holds(value)):
+        raise UserError(
+            f"{source}: {field.key} = {value!r} is out of range; it must be {field.limits}"
+        )
     return value
 
 
-def _wrong(key: str, value: Any, kind: Any, source: str) -> str:
-    """Say in one sentence that a value has the wrong type."""
-    if get_origin(kind) is tuple:
-        wanted = f"a list, each item {_WORDS[get_args(kind)[0]]}"
-    else:
-        wanted = _WORDS[kind]
-    return f"{source}: {key} = {value!r} should be {wanted}"
+def _wrong_type(field: SettingField, value: Any, source: str, *, item: bool = False) -> str:
+    """Say in one sentence that a value, or an item of a list, has the wrong type."""
+    wanted = _WORDS[field.kind]
+    if field.is_list and not item:
+        wanted = f"a list, each item {wanted}"
+    return f"{source}: {field.key} = {value!r} should be {wanted}"
 
 
-def _check_choice(key: str, value: str, source: str) -> None:
-    """Check a word against the key's choices; ``name:<x>`` takes a number from 0 to 1."""
-    choices = CHOICES.get(key, ())
-    if not choices or value in choices:
-        return
-    for choice in choices:
-        stem = choice.removesuffix("<x>")
-        if stem != choice and value.startswith(stem):
+def _is_word(value: str, words: tuple[str, ...]) -> bool:
+    """Tell whether a word is allowed; ``name:<x>`` takes a number from 0 to 1."""
+    if value in words:
+        return True
+    for word in words:
+        stem = word.removesuffix("<x>")
+        if stem != word and value.startswith(stem):
             try:
-                if 0 <= float(value.removeprefix(stem)) <= 1:
-                    return
+                return 0 <= float(value.removeprefix(stem)) <= 1
             except ValueError:
-                break
-    raise UserError(
-        f"{source}: {key} = {value!r} is unknown{nearest(value, choices)}; "
-        f"choose one of {', '.join(choices)}"
-    )
-
-
-def _check_range(key: str, value: float, kind: type, source: str) -> None:
-    """Check a number: by :data:`RANGES`, else whole numbers from 1 and others above 0."""
-    low, high = RANGES.get(key, (1 if kind is int else 0, None))
-    strict = kind is float and key not in RANGES
-    inside = math.isfinite(value) and (value > low if strict else value >= low)
-    if inside and (high is None or value <= high):
-        return
-    wanted = f"above {low:g}" if strict else f"at least {low:g}"
-    if high is not None:
-        wanted = f"from {low:g} to {high:g}"
-    raise UserError(f"{source}: {key} = {value!r} is out of range; it must be {wanted}")
+                return False
+    return False

@@ -1,328 +1,467 @@
-"""Every setting by section: its name, type and meaning.
+"""Every setting by section: its type, limits or allowed words, unit and meaning.
 
-The values live in ``profiles/*.toml``; this file only says which keys exist. One frozen
-dataclass is one ``[section]`` of ``neuroclips.toml``.
+One frozen dataclass is one ``[section]`` of ``neuroclips.toml``. The values, with the source of
+each, are in ``profiles/*.toml``; :mod:`neuroclips_cli.settings.field` has the marks used here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from neuroclips_cli.settings.field import Doc, Range, Unit, Words
+
+Count = Annotated[int, Range(1)]
+CountOrZero = Annotated[int, Range(0)]
+Positive = Annotated[float, Range(0, exclusive=True)]
+NonNegative = Annotated[float, Range(0)]
+Fraction = Annotated[float, Range(0, 1)]
+Seconds = Annotated[Positive, Unit("s")]
+Pixels = Annotated[Count, Unit("pixels")]
+PixelsOrZero = Annotated[CountOrZero, Unit("pixels")]
+
+Profile = Literal["tiny", "paper", "compact"]
+Variant = Literal["paper", "released"]
+Optimizer = Literal["adamw", "adafactor"]
+PROFILES: tuple[str, ...] = get_args(Profile)
+VARIANTS: tuple[str, ...] = get_args(Variant)
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where to work, for whom, on what."""
+    """Where to work, for which subject, on what data and device."""
 
-    profile: str = "tiny"
-    variant: str = "paper"
-    subject: int = 1
-    workdir: str = "runs"
-    dataset: str = ""
-    device: str = "auto"
-    precision: str = "auto"
-    seed: int = 0
+    profile: Annotated[
+        Profile, Doc("Set of values: tiny on two CPU cores, paper as published, compact in 24 GB.")
+    ] = "tiny"
+    variant: Annotated[
+        Variant, Doc("The method as in the paper, or as in the authors' released code.")
+    ] = "paper"
+    subject: Annotated[int, Range(1, 9999), Doc("Number of the subject; 1, 01 or sub-01.")] = 1
+    workdir: Annotated[str, Doc("Folder of all results.")] = "runs"
+    dataset: Annotated[str, Doc("Folder of the data set.")] = ""
+    device: Annotated[
+        Literal["auto", "cpu", "cuda", "mps"],
+        Doc("Device that networks run on; auto: a GPU if there is one."),
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", "bfloat16", "float32", "highest"],
+        Doc(
+            "Arithmetic of the networks; auto: bfloat16 where the device has it, "
+            "highest: float32 without TF32."
+        ),
+    ] = "auto"
+    seed: Annotated[int, Range(0, 2**32 - 1), Doc("Seed of all random numbers.")] = 0
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """The fMRI and film conventions (paper 4.1)."""
+    """Conventions of the fMRI data and the movies (paper 4.1)."""
 
-    tr_s: float
-    delay_s: float
-    clip_s: float
-    frames_per_clip: int
-    frame_size: int
-    trailing_volumes: int
-    detrend_order: int
-    selection_p: float
-    mask: str
-    regions: tuple[str, ...]
-    space: str
+    tr_s: Annotated[Seconds, Doc("Repetition time (TR): time between two volumes.")]
+    delay_s: Annotated[
+        NonNegative, Unit("s"), Doc("Hemodynamic delay between a movie and the response to it.")
+    ]
+    clip_s: Annotated[Seconds, Doc("Length of the movie clip that belongs to one scan.")]
+    frames_per_clip: Annotated[Count, Doc("Frames kept of one clip.")]
+    frame_size: Annotated[Pixels, Doc("Width and height of the frames.")]
+    trailing_volumes: Annotated[CountOrZero, Doc("Volumes recorded after the movie ended.")]
+    detrend_order: Annotated[
+        int, Range(0, 10), Doc("Order of the polynomial removed from every run.")
+    ]
+    selection_p: Annotated[
+        Fraction, Doc("P of the voxels' reproducibility test, Bonferroni corrected.")
+    ]
+    mask: Annotated[
+        str, Doc("CIFTI, GIFTI or volume that limits the selection; empty: the whole cortex.")
+    ]
+    regions: Annotated[
+        tuple[str, ...], Doc("Names of the mask's labels to keep; empty: every named label.")
+    ]
+    space: Annotated[
+        str,
+        Doc("Which copies of the runs to read, such as raw; empty: MNI before others, raw last."),
+    ]
 
 
 @dataclass(frozen=True)
 class SimulateSettings:
-    """The practice world and its simulated scanner."""
+    """The synthetic dataset and its simulated scanner."""
 
-    subjects: int
-    train_segments: int
-    test_segments: int
-    clips_per_segment: int
-    test_clips_per_segment: int
-    train_repetitions: int
-    test_repetitions: int
-    grayordinates: str
-    reliability: float
-    noise_scale: float
-    signal_scale: float
-    stimulus_size: int
+    subjects: Annotated[Count, Doc("Simulated subjects.")]
+    train_segments: Annotated[Count, Doc("Training segments.")]
+    test_segments: Annotated[Count, Doc("Test segments.")]
+    clips_per_segment: Annotated[Count, Doc("Clips of a training segment.")]
+    test_clips_per_segment: Annotated[Count, Doc("Clips of a test segment.")]
+    train_repetitions: Annotated[Count, Doc("Repetitions of a training segment.")]
+    test_repetitions: Annotated[Count, Doc("Repetitions of a test segment.")]
+    grayordinates: Annotated[
+        Literal["small", "91k"],
+        Doc("Layout of the brain: small, or 91k for the 91282 grayordinates of the HCP."),
+    ]
+    reliability: Annotated[
+        float,
+        Range(0, 0.99),
+        Doc("Median correlation of two repetitions over the responding vertices."),
+    ]
+    noise_scale: Annotated[NonNegative, Doc("Factor on the noise; 2.0 is twice the noise.")]
+    signal_scale: Annotated[
+        NonNegative, Doc("Factor on the response; 0.0 is a brain that does not respond.")
+    ]
+    stimulus_size: Annotated[Pixels, Doc("Width and height of the movies written.")]
 
 
 @dataclass(frozen=True)
 class BackboneSettings:
     """Frozen networks: a hub id, a local folder, or ``assets:<name>`` for the embedded ones."""
 
-    vae: str
-    keyframe_vae: str
-    clip: str
-    projector: str
-    unclip: str
-    captioner: str
-    git: str
-    git_tokens: str
-    text_encoder: str
-    tokenizer: str
-    scene_unet: str
-    domain_adapter: str
-    motion_adapter: str
-    sparsectrl: str
-    tokens: int
-    token_dim: int
-    embed_dim: int
-    convnext: str = ""
+    vae: Annotated[str, Doc("Stable Diffusion's VAE, of blurry clips and generated clips.")]
+    keyframe_vae: Annotated[str, Doc("VAE that decodes keyframes.")]
+    clip: Annotated[str, Doc("OpenCLIP image and text model, whose image tokens are decoded.")]
+    projector: Annotated[str, Doc("Map from image tokens to the text space, for Reftm.")]
+    unclip: Annotated[str, Doc("unCLIP model that makes keyframes from image tokens.")]
+    captioner: Annotated[str, Doc("BLIP-2 model that captions keyframes.")]
+    git: Annotated[str, Doc("GIT model, the captioner that reads decoded tokens.")]
+    git_tokens: Annotated[str, Doc("Map from decoded tokens to GIT's image features.")]
+    text_encoder: Annotated[str, Doc("CLIP text encoder of the video model.")]
+    tokenizer: Annotated[str, Doc("CLIP tokenizer of the video model.")]
+    scene_unet: Annotated[str, Doc("Stable Diffusion UNet of the video model.")]
+    domain_adapter: Annotated[str, Doc("LoRA of AnimateDiff's training domain; empty: none.")]
+    motion_adapter: Annotated[str, Doc("AnimateDiff motion adapter.")]
+    sparsectrl: Annotated[str, Doc("SparseCtrl network with RGB condition.")]
+    tokens: Annotated[Count, Doc("Image tokens of one frame.")]
+    token_dim: Annotated[Count, Doc("Width of an image token.")]
+    embed_dim: Annotated[Count, Doc("Width of the space that images and texts share.")]
+    convnext: Annotated[
+        str, Doc('ConvNeXt-XL checkpoint (VICRegL), only for train_pr.contrast "convnext".')
+    ] = ""
 
 
 @dataclass(frozen=True)
 class PerceptionSettings:
     """Sizes of the Perception Reconstructor (paper 3.1, B.1)."""
 
-    hidden: int
-    inception_hidden: int
-    blocks: int
-    dropout: float
-    start_size: int
-    decoder_channels: tuple[int, ...]
-    layers_per_block: int
+    hidden: Annotated[Count, Doc("Width after the ridge layer.")]
+    inception_hidden: Annotated[Count, Doc("Hidden width of the inception extension's MLP.")]
+    blocks: Annotated[Count, Doc("Residual blocks of the MLP backbone.")]
+    dropout: Annotated[Fraction, Doc("Dropout of the MLP backbone.")]
+    start_size: Annotated[Count, Doc("Height and width of the latent before upsampling.")]
+    decoder_channels: Annotated[
+        tuple[Count, ...], Doc("Channels of the temporal upsampling blocks.")
+    ]
+    layers_per_block: Annotated[Count, Doc("Residual layers of one upsampling block.")]
     # Words with a default: run folders made before they existed are of that kind.
-    network: str = "paper"
-    backbone: str = "mixing"
-    attention: str = "clip"
-    frame_size: int = 0
+    network: Annotated[
+        Literal["paper", "published"],
+        Doc("Modules of B.1 and Eq. 2, or published: those of the released code."),
+    ] = "paper"
+    backbone: Annotated[
+        Literal["mixing", "released"],
+        Doc("The MLP mixes channels (3.1), or released: it adds a constant."),
+    ] = "mixing"
+    attention: Annotated[
+        Literal["clip", "batch"],
+        Doc("Temporal attention within a clip (3.1), or over all frames of a batch."),
+    ] = "clip"
+    frame_size: Annotated[
+        PixelsOrZero, Doc("Size of the frames that it learns; 0: data.frame_size.")
+    ] = 0
 
 
 @dataclass(frozen=True)
 class TrainPRSettings:
     """Training of the Perception Reconstructor (paper A)."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    ridge_weight_decay: float
-    contrast_weight: float
-    temperature: float
-    noise: float
-    repetition_mix_prob: float
-    validation_segments: tuple[int, ...]
-    checkpoint_every: int
-    contrast: str = "frames"
-    optimizer: str = "adamw"
-    activation_checkpointing: bool = False
-    micro_batch_size: int = 0
+    epochs: Annotated[Count, Doc("Epochs of training.")]
+    batch_size: Annotated[Count, Unit("clips"), Doc("Clips of one optimizer step.")]
+    learning_rate: Annotated[Positive, Doc("Peak of the OneCycle schedule.")]
+    weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW.")]
+    ridge_weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW on the ridge layer.")]
+    contrast_weight: Annotated[NonNegative, Doc("Weight of the contrast in Eq. 1.")]
+    temperature: Annotated[Positive, Doc("Temperature of the contrast.")]
+    noise: Annotated[
+        NonNegative, Doc("Standard deviation of Gaussian noise added to training scans.")
+    ]
+    repetition_mix_prob: Annotated[
+        Fraction, Doc("Probability that a training sample combines the repetitions of its clip.")
+    ]
+    validation_segments: Annotated[
+        tuple[Count, ...],
+        Doc("Training segments held out whole, for choosing the checkpoint."),
+    ]
+    checkpoint_every: Annotated[Count, Unit("epochs"), Doc("Epochs between two checkpoints.")]
+    contrast: Annotated[
+        Literal["frames", "convnext"],
+        Doc("Contrast of the frames of a clip (Eq. 1), or convnext: of an auxiliary map."),
+    ] = "frames"
+    optimizer: Annotated[
+        Optimizer,
+        Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
+    ] = "adamw"
+    activation_checkpointing: Annotated[
+        bool,
+        Doc(
+            "Compute activations again in the backward pass: less memory, longer steps, the same "
+            "results (docs/how-to/low-memory.md)."
+        ),
+    ] = False
+    micro_batch_size: Annotated[
+        CountOrZero,
+        Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
+    ] = 0
 
 
 @dataclass(frozen=True)
 class SemanticsSettings:
     """Sizes of the Semantics Reconstructor and its diffusion prior (paper 3.2, B.2)."""
 
-    hidden: int
-    blocks: int
-    dropout: float
-    prior_depth: int
-    prior_heads: int
-    prior_head_dim: int
-    prior_timesteps: int
-    prior_sampling_steps: int
-    prior_samples: int
-    prior_drop_probability: float
-    token_pca_rank: int
-    backbone: str = "mixing"
-    token_space: str = "standard"
-    prior_condition: str = "backbone"
-    prior_norm_epsilon: float = 1e-5
-    head_rank: int = 0
+    hidden: Annotated[Count, Doc("Width after the ridge layer.")]
+    blocks: Annotated[Count, Doc("Residual blocks of the MLP backbone.")]
+    dropout: Annotated[Fraction, Doc("Dropout of the MLP backbone.")]
+    prior_depth: Annotated[Count, Doc("Transformer layers of the diffusion prior.")]
+    prior_heads: Annotated[Count, Doc("Attention heads of the diffusion prior.")]
+    prior_head_dim: Annotated[Count, Doc("Width of one attention head.")]
+    prior_timesteps: Annotated[Count, Doc("Diffusion steps in training.")]
+    prior_sampling_steps: Annotated[Count, Doc("Diffusion steps in sampling.")]
+    prior_samples: Annotated[Count, Doc("Samples of the prior that are averaged.")]
+    prior_drop_probability: Annotated[
+        Fraction, Doc("Probability that the condition of a training sample is dropped.")
+    ]
+    token_pca_rank: Annotated[
+        CountOrZero,
+        Doc("Principal components of the training tokens kept in decoded tokens; 0: all."),
+    ]
+    backbone: Annotated[
+        Literal["mixing", "released"],
+        Doc("The MLP mixes channels (3.2), or released: it adds a constant."),
+    ] = "mixing"
+    token_space: Annotated[
+        Literal["published", "standard"],
+        Doc(
+            "What CLIP sees of a frame x in 0 to 1: standard x, or published (x + 1) / 2, which "
+            "the released checkpoints were made with."
+        ),
+    ] = "standard"
+    prior_condition: Annotated[
+        Literal["backbone", "contrastive"],
+        Doc("Condition of the prior: tokens of the backbone or of the contrastive head."),
+    ] = "backbone"
+    prior_norm_epsilon: Annotated[
+        Positive, Doc("Epsilon of the norms behind the prior's attention.")
+    ] = 1e-5
+    head_rank: Annotated[
+        CountOrZero,
+        Doc(
+            "Rank of the layer to all tokens in two factors, 0: one layer "
+            "(docs/how-to/low-memory.md)."
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True)
 class TrainProjectorSettings:
     """Training of Reftm's projector on captioned images (paper B.2, Table 3)."""
 
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    temperature: float
-    validation_share: float
-    retrieval_part: int
+    epochs: Annotated[Count, Doc("Epochs of training.")]
+    batch_size: Annotated[Count, Unit("images"), Doc("Images of one optimizer step.")]
+    learning_rate: Annotated[Positive, Doc("Peak of the OneCycle schedule.")]
+    weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW.")]
+    temperature: Annotated[
+        Positive, Doc("Temperature of the contrast between images and captions.")
+    ]
+    validation_share: Annotated[
+        Fraction, Doc("Fraction of the images that retrieval is measured on.")
+    ]
+    retrieval_part: Annotated[
+        int, Range(2), Unit("images"), Doc("Images that one retrieval chooses among.")
+    ]
 
 
 @dataclass(frozen=True)
 class TrainSRSettings:
     """Training of the Semantics Reconstructor in two phases (paper A)."""
 
-    contrastive_epochs: int
-    contrastive_batch_size: int
-    prior_epochs: int
-    prior_batch_size: int
-    learning_rate: float
-    weight_decay: float
-    ridge_weight_decay: float
-    mixco_beta: float
-    temperature: float
-    prior_weight: float
-    reftm_weight: float
-    noise: float
-    repetition_mix_prob: float
-    ridge_closed_form: bool
-    validation_segments: tuple[int, ...]
-    checkpoint_every: int
-    contrastive_reftm_weight: float = 0.0
-    reftm_temperature: float = 0.0
-    prior_contrast: str = "bimixco"
-    prior_trains: str = "all"
-    optimizer: str = "adamw"
-    activation_checkpointing: bool = False
-    micro_batch_size: int = 0
+    contrastive_epochs: Annotated[Count, Doc("Epochs of phase 1, contrastive training.")]
+    contrastive_batch_size: Annotated[
+        Count, Unit("clips"), Doc("Clips of one optimizer step in phase 1.")
+    ]
+    prior_epochs: Annotated[Count, Doc("Epochs of phase 2, training of the prior.")]
+    prior_batch_size: Annotated[
+        Count, Unit("clips"), Doc("Clips of one optimizer step in phase 2.")
+    ]
+    learning_rate: Annotated[Positive, Doc("Peak of the OneCycle schedule.")]
+    weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW.")]
+    ridge_weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW on the ridge layer.")]
+    mixco_beta: Annotated[
+        Positive, Doc("Parameter b of Beta(b, b), the distribution of BiMixCo's coefficient.")
+    ]
+    temperature: Annotated[Positive, Doc("Temperature of BiMixCo.")]
+    prior_weight: Annotated[NonNegative, Doc("Weight delta of the prior's loss in Eq. 4.")]
+    reftm_weight: Annotated[NonNegative, Doc("Weight mu of Reftm in Eq. 4.")]
+    noise: Annotated[
+        NonNegative,
+        Doc(
+            "Standard deviation of Gaussian noise added to training scans (or to the components "
+            "of a ridge layer solved in closed form)."
+        ),
+    ]
+    repetition_mix_prob: Annotated[
+        Fraction, Doc("Probability that a training sample combines the repetitions of its clip.")
+    ]
+    ridge_closed_form: Annotated[
+        bool, Doc("Solve the ridge layer in closed form (Eq. 3), cross-fitted over segments.")
+    ]
+    validation_segments: Annotated[
+        tuple[Count, ...],
+        Doc("Training segments held out whole, for choosing the checkpoint."),
+    ]
+    checkpoint_every: Annotated[Count, Unit("epochs"), Doc("Epochs between two checkpoints.")]
+    contrastive_reftm_weight: Annotated[NonNegative, Doc("Weight of Reftm in phase 1.")] = 0.0
+    reftm_temperature: Annotated[NonNegative, Doc("Temperature of Reftm; 0: that of BiMixCo.")] = (
+        0.0
+    )
+    prior_contrast: Annotated[
+        Literal["bimixco", "softclip"],
+        Doc("Contrast of phase 2; softclip: SoftCLIP with an annealed temperature."),
+    ] = "bimixco"
+    prior_trains: Annotated[
+        Literal["all", "prior"],
+        Doc("What phase 2 trains: all of the network, or the prior with the rest frozen."),
+    ] = "all"
+    optimizer: Annotated[
+        Optimizer,
+        Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
+    ] = "adamw"
+    activation_checkpointing: Annotated[
+        bool,
+        Doc(
+            "Compute activations again in the backward pass: less memory, longer steps, the same "
+            "results (docs/how-to/low-memory.md)."
+        ),
+    ] = False
+    micro_batch_size: Annotated[
+        CountOrZero,
+        Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
+    ] = 0
 
 
 @dataclass(frozen=True)
 class ReconstructSettings:
     """Inference with alpha, beta and gamma guidance (paper 3.3, A)."""
 
-    blur_init: str
-    theta: float
-    steps: int
-    guidance_scale: float
-    control_scale: float
-    guide_keyframe: bool
-    frames: int
-    fps: int
-    keyframe_steps: int
-    keyframe_guidance_scale: float
-    keyframe_start: str
-    keyframe_contrast: str
-    prompt_suffix: str
-    negative_prompt: str
-    prompt_without_keyframe: str
-    captioner: str
-    batch_size: int
-    fast: bool
-    offload: bool = False
+    blur_init: Annotated[
+        str,
+        Words("eq5", "released", "strength:<x>"),
+        Doc(
+            "How the blurry clip starts the video: Eq. 5, released: noised to the first sampled "
+            "step, or strength:<x>: noised to the fraction x of the process."
+        ),
+    ]
+    theta: Annotated[Fraction, Doc("Fraction of the forward process in Eq. 5.")]
+    steps: Annotated[Count, Doc("DDIM steps of the video.")]
+    guidance_scale: Annotated[NonNegative, Doc("Classifier-free guidance of the video.")]
+    control_scale: Annotated[NonNegative, Doc("Strength of the keyframe's control (SparseCtrl).")]
+    guide_keyframe: Annotated[
+        bool, Doc("Whether guidance strengthens the keyframe too, not the text alone.")
+    ]
+    frames: Annotated[Count, Doc("Frames generated for one clip.")]
+    fps: Annotated[Count, Unit("frames per second"), Doc("Frame rate of the generated clip.")]
+    keyframe_steps: Annotated[Count, Doc("Sampling steps of unCLIP.")]
+    keyframe_guidance_scale: Annotated[NonNegative, Doc("Classifier-free guidance of unCLIP.")]
+    keyframe_start: Annotated[
+        str,
+        Words("blurry:<x>", "noise"),
+        Doc(
+            "What unCLIP starts from: blurry:<x>, the first blurry frame noised to the fraction "
+            "x of the process, or noise."
+        ),
+    ]
+    keyframe_contrast: Annotated[
+        Literal["auto", "none", "released"],
+        Doc(
+            "Pixels of a decoded keyframe d: none 0.5 d + 0.5, released 0.8 d + 0.2, auto: "
+            "released for published tokens, else none."
+        ),
+    ]
+    prompt_suffix: Annotated[str, Doc("Text put after the caption.")]
+    negative_prompt: Annotated[str, Doc("Negative prompt of the video.")]
+    prompt_without_keyframe: Annotated[str, Doc("Prompt where there is no keyframe.")]
+    captioner: Annotated[
+        Literal["blip2", "git"],
+        Doc("Captioner: blip2 reads keyframes, git the decoded tokens."),
+    ]
+    batch_size: Annotated[
+        CountOrZero,
+        Unit("clips"),
+        Doc("Clips generated together; 0: as many as the GPU holds, 4 on a CPU."),
+    ]
+    fast: Annotated[
+        bool,
+        Doc("Half the steps with a multistep solver (its cost: docs/results/performance.md)."),
+    ]
+    offload: Annotated[
+        bool,
+        Doc("Keep idle networks in the CPU's memory (docs/how-to/low-memory.md)."),
+    ] = False
 
 
 @dataclass(frozen=True)
 class FuseSettings:
     """Multi-fMRI fusion (paper 3.4)."""
 
-    max_scans: int
-    hidden: int
-    epochs: int
-    learning_rate: float
-    threshold: float
+    max_scans: Annotated[Count, Unit("scans"), Doc("Longest chain of scans that are fused.")]
+    hidden: Annotated[Count, Doc("Hidden width of the matcher's MLP.")]
+    epochs: Annotated[Count, Doc("Epochs of the matcher.")]
+    learning_rate: Annotated[Positive, Doc("Learning rate of the matcher.")]
+    threshold: Annotated[
+        Fraction, Doc("Probability above which neighboring scans are of one scene.")
+    ]
 
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """How to measure (paper 4.3): a protocol, and what of it is changed.
+    """How to measure (paper 4.3): a protocol, and what of it is changed."""
 
-    ``fps`` and ``size`` of 0 and empty judges (``image_classifier``, ``video_classifier``,
-    ``clip``) are the protocol's own.
-    """
-
-    fps: int
-    size: int
-    ways: tuple[int, ...]
-    retrieval_part: int
-    bootstrap_samples: int
-    shuffles: int
-    batch_size: int
-    protocol: str
-    image_classifier: str
-    video_classifier: str
-    clip: str
+    fps: Annotated[
+        CountOrZero,
+        Unit("frames per second"),
+        Doc("Frame rate at which clips are compared; 0: the protocol's."),
+    ]
+    size: Annotated[PixelsOrZero, Doc("Size at which clips are compared; 0: the protocol's.")]
+    ways: Annotated[
+        tuple[Annotated[int, Range(2)], ...], Doc("N of the N-way identification accuracies.")
+    ]
+    retrieval_part: Annotated[
+        int, Range(2), Unit("clips"), Doc("Clips that one retrieval chooses among.")
+    ]
+    bootstrap_samples: Annotated[Count, Doc("Resamples behind the 95 % confidence intervals.")]
+    shuffles: Annotated[CountOrZero, Doc("Re-pairings of the shuffled control.")]
+    batch_size: Annotated[Count, Unit("clips"), Doc("Clips classified together.")]
+    protocol: Annotated[
+        Literal[
+            "auto",
+            "standard",
+            "practice-world",
+            "neuroclips",
+            "mindvideo",
+            "mind-animator",
+            "neurons",
+        ],
+        Doc(
+            "Evaluation protocol (docs/reference/protocols.md); auto: standard, or practice-world "
+            "on movies of simulate."
+        ),
+    ]
+    image_classifier: Annotated[str, Doc("Classifier of frames; empty: the protocol's.")]
+    video_classifier: Annotated[str, Doc("Classifier of clips; empty: the protocol's.")]
+    clip: Annotated[str, Doc("CLIP of the CLIP metrics; empty: the protocol's.")]
     # With a default: run folders made before they existed were evaluated so.
-    monte_carlo: int = 0
-    also: tuple[str, ...] = ()
-    perceptual: str = ""
-
-
-PROFILES = ("tiny", "paper", "compact")
-VARIANTS = ("paper", "released")
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "run.profile": PROFILES,
-    "run.variant": VARIANTS,
-    "run.device": ("auto", "cpu", "cuda", "mps"),
-    "run.precision": ("auto", "bfloat16", "float32", "highest"),
-    "simulate.grayordinates": ("small", "91k"),
-    "perception.network": ("paper", "published"),
-    "perception.backbone": ("mixing", "released"),
-    "perception.attention": ("clip", "batch"),
-    "train_pr.contrast": ("frames", "convnext"),
-    "train_pr.optimizer": ("adamw", "adafactor"),
-    "train_sr.optimizer": ("adamw", "adafactor"),
-    "train_sr.prior_contrast": ("bimixco", "softclip"),
-    "train_sr.prior_trains": ("all", "prior"),
-    "semantics.backbone": ("mixing", "released"),
-    "semantics.token_space": ("published", "standard"),
-    "semantics.prior_condition": ("backbone", "contrastive"),
-    "reconstruct.blur_init": ("eq5", "released", "strength:<x>"),
-    "reconstruct.keyframe_start": ("blurry:<x>", "noise"),
-    "reconstruct.keyframe_contrast": ("auto", "none", "released"),
-    "reconstruct.captioner": ("blip2", "git"),
-    "evaluate.protocol": (
-        *("auto", "standard", "practice-world"),
-        *("neuroclips", "mindvideo", "mind-animator", "neurons"),
-    ),
-    "evaluate.also": ("epe", "lpips"),
-}
-"""The words that a key accepts; ``name:<x>`` stands for a number from 0 to 1 after the colon."""
-
-RANGES: dict[str, tuple[float, float | None]] = {
-    "run.seed": (0, 2**32 - 1),
-    "run.subject": (1, 9999),
-    "data.delay_s": (0, None),
-    "data.detrend_order": (0, 10),
-    "data.trailing_volumes": (0, None),
-    "semantics.token_pca_rank": (0, None),
-    "semantics.head_rank": (0, None),
-    "reconstruct.batch_size": (0, None),
-    "perception.frame_size": (0, None),
-    "train_sr.contrastive_reftm_weight": (0, None),
-    "train_sr.reftm_temperature": (0, None),
-    "data.selection_p": (0, 1),
-    "simulate.reliability": (0, 0.99),
-    "simulate.noise_scale": (0, None),
-    "simulate.signal_scale": (0, None),
-    "perception.dropout": (0, 1),
-    "semantics.dropout": (0, 1),
-    "semantics.prior_drop_probability": (0, 1),
-    "train_pr.weight_decay": (0, None),
-    "train_pr.ridge_weight_decay": (0, None),
-    "train_pr.contrast_weight": (0, None),
-    "train_pr.noise": (0, None),
-    "train_pr.micro_batch_size": (0, None),
-    "train_sr.micro_batch_size": (0, None),
-    "train_sr.noise": (0, None),
-    "train_pr.repetition_mix_prob": (0, 1),
-    "train_sr.repetition_mix_prob": (0, 1),
-    "train_projector.weight_decay": (0, None),
-    "train_projector.validation_share": (0, 1),
-    "train_projector.retrieval_part": (2, None),
-    "train_sr.weight_decay": (0, None),
-    "train_sr.ridge_weight_decay": (0, None),
-    "train_sr.prior_weight": (0, None),
-    "train_sr.reftm_weight": (0, None),
-    "reconstruct.theta": (0, 1),
-    "reconstruct.guidance_scale": (0, None),
-    "reconstruct.control_scale": (0, None),
-    "reconstruct.keyframe_guidance_scale": (0, None),
-    "fuse.threshold": (0, 1),
-    "evaluate.fps": (0, None),
-    "evaluate.size": (0, None),
-    "evaluate.ways": (2, None),
-    "evaluate.retrieval_part": (2, None),
-    "evaluate.shuffles": (0, None),
-    "evaluate.monte_carlo": (0, None),
-}
-"""Smallest and largest value where it is not the rule: whole numbers from 1, others above 0."""
+    monte_carlo: Annotated[
+        CountOrZero,
+        Doc("Draws of the sampled N-way estimate beside the exact value; 0: none."),
+    ] = 0
+    also: Annotated[
+        tuple[Literal["epe", "lpips"], ...],
+        Doc("Further metrics, with needs of their own: epe (OpenCV), lpips (torchmetrics)."),
+    ] = ()
+    perceptual: Annotated[str, Doc("torchvision's AlexNet checkpoint, for lpips.")] = ""

@@ -14,7 +14,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 from neuroclips_cli.runs.pipeline import PIPELINE, StageSpec
 from neuroclips_cli.settings.load import FILE_NAME, Settings, replace_settings
-from neuroclips_cli.stages import init
+from neuroclips_cli.settings.template import template_text
 
 FUSED_CLIPS = "0:24"
 """Test clips that ``fuse`` chains in the demo: one test film."""
@@ -71,7 +71,7 @@ def _place(settings: Settings, folder: Path, overwrite: bool) -> Settings:
     """Put data set and results into the folder, with a settings file for commands run there."""
     inside = replace_settings(settings, {"run.dataset": "dataset", "run.workdir": "runs"})
     if overwrite or not (folder / FILE_NAME).exists():
-        atomic.write_text(folder / FILE_NAME, init.text(inside))
+        atomic.write_text(folder / FILE_NAME, template_text(inside))
     places = {"run.dataset": str(folder / "dataset"), "run.workdir": str(folder / "runs")}
     return replace_settings(settings, places)
 
