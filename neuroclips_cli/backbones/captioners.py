@@ -1,4 +1,4 @@
-"""Who describes keyframes: BLIP-2 looks at them, GIT reads the decoded tokens (paper Table 2)."""
+"""Captioners for keyframes: BLIP-2 from images, GIT from decoded tokens (paper Table 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alpha guidance: where the video diffusion starts from, given the blurry clip (paper Eq. 5)."""
+"""Alpha guidance: start latents of video diffusion, given the blurry clip (paper Eq. 5)."""
 
 from __future__ import annotations
 
@@ -29,6 +29,12 @@ def parse_blur_init(value: str) -> tuple[str, float]:
     ------
     UserError
         For anything else.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.generation.alpha import parse_blur_init
+    >>> parse_blur_init("strength:0.6"), parse_blur_init("eq5")
+    (('strength', 0.6), ('eq5', 1.0))
     """
     kind, _, number = value.partition(":")
     if kind in (EQ5, RELEASED) and not number:
@@ -43,7 +49,24 @@ def parse_blur_init(value: str) -> tuple[str, float]:
 
 
 def parse_strength(number: str) -> float | None:
-    """Return a strength in (0, 1], or None where the text is no such number."""
+    """Read a strength.
+
+    Parameters
+    ----------
+    number : str
+        Text of a number.
+
+    Returns
+    -------
+    float or None
+        In (0, 1]; None where the text is no such number.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.generation.alpha import parse_strength
+    >>> parse_strength("0.6"), parse_strength("0"), parse_strength("much")
+    (0.6, None, None)
+    """
     try:
         strength = float(number)
     except ValueError:
@@ -69,6 +92,25 @@ def eq5_coefficients(alphas_cumprod: torch.Tensor, theta: float) -> tuple[float,
     -------
     signal, noise : float
         ``signal ** 2 + noise ** 2 == 1``.
+
+    See Also
+    --------
+    forward_diffuse : Between any two steps.
+    start_latents : Applies the weights.
+
+    Notes
+    -----
+    Paper 3.3, Eq. 5: ``z_T = sqrt(a_T / a_thetaT) z_blurry + sqrt(1 - a_T / a_thetaT) noise`` with
+    the cumulative products a.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.generation.alpha import eq5_coefficients
+    >>> alphas_cumprod = torch.tensor([0.8, 0.64, 0.5, 0.16])
+    >>> signal, noise = eq5_coefficients(alphas_cumprod, theta=0.5)
+    >>> round(signal, 4), round(noise, 4)
+    (0.5, 0.866)
     """
     steps = len(alphas_cumprod)
     reached = round(theta * steps)
@@ -93,6 +135,19 @@ def forward_diffuse(
     -------
     signal, noise : float
         ``signal ** 2 + noise ** 2 == 1``.
+
+    Notes
+    -----
+    ``signal = sqrt(a_end / a_begin)``, ``noise = sqrt(1 - a_end / a_begin)``; a clean state has
+    ``a_begin = 1``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.generation.alpha import forward_diffuse
+    >>> signal, noise = forward_diffuse(torch.tensor([0.64, 0.36]), None, 0)
+    >>> round(signal, 4), round(noise, 4)
+    (0.8, 0.6)
     """
     ratio = float(alphas_cumprod[end]) / (1.0 if begin is None else float(alphas_cumprod[begin]))
     return ratio**0.5, (1 - ratio) ** 0.5
@@ -105,12 +160,7 @@ def start_latents(
     blur_init: str,
     theta: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mix the blurry clip's latents with noise and say which steps remain.
-
-    ``eq5``: Eq. 5 as printed, then every step. ``released``: the released code, which noises
-    the latents as clean ones to the first sampled step (theta has no effect), then every
-    step. ``strength:<x>``: ordinary image-to-image, noised to the step at share x of the
-    process, and only the steps from there on are run.
+    """Mix the blurry clip's latents with noise and return the steps that remain.
 
     Parameters
     ----------
@@ -131,6 +181,16 @@ def start_latents(
         Like ``blurry``.
     timesteps : torch.Tensor
         int64, the steps to run, descending.
+
+    Raises
+    ------
+    UserError
+        If ``blur_init`` is none of the kinds.
+
+    See Also
+    --------
+    eq5_coefficients : The weights of ``eq5``.
+    neuroclips_cli.generation.video.denoise_clips : Runs the steps.
     """
     kind, strength = parse_blur_init(blur_init)
     timesteps = scheduler.timesteps

@@ -1,4 +1,4 @@
-"""Multi-fMRI fusion: which neighbouring clips are continued as one (paper 3.4)."""
+"""Multi-fMRI fusion: neighboring clips that are continued as one (paper 3.4)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def neighbours(segments: Sequence[str], onsets_s: Sequence[float], clip_s: float
     -------
     numpy.ndarray
         bool (clips - 1,): clip i + 1 begins where clip i ends, in the same segment.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.generation.fusion import neighbours
+    >>> neighbours(["seg1", "seg1", "seg1", "seg2"], [0.0, 2.0, 6.0, 8.0], 2.0).tolist()
+    [True, False, False]
     """
     segment, onset = np.asarray(segments), np.asarray(onsets_s, dtype=float)
     steps = np.abs(np.diff(onset) - clip_s) < 1e-6 * max(clip_s, 1)
@@ -30,7 +36,7 @@ def neighbours(segments: Sequence[str], onsets_s: Sequence[float], clip_s: float
 
 
 def build_chains(joined: np.ndarray, longest: int) -> list[list[int]]:
-    """Group clips into chains.
+    """Group consecutive clips into chains that are generated one after the other.
 
     Parameters
     ----------
@@ -44,6 +50,18 @@ def build_chains(joined: np.ndarray, longest: int) -> list[list[int]]:
     list of list of int
         Positions of the clips, every clip once; a chain that is full ends, and the next
         clip begins another.
+
+    See Also
+    --------
+    neighbours : Clips without a gap between them.
+    neuroclips_cli.models.matcher.Matcher : Whether two keyframes show the same class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.generation.fusion import build_chains
+    >>> build_chains(np.array([True, True, True, False]), longest=3)
+    [[0, 1, 2], [3], [4]]
     """
     chains = [[0]]
     for clip, joins in enumerate(joined, start=1):

@@ -1,4 +1,4 @@
-"""From 6 frames at 3 per second to 16 frames at 8 per second, on pixels (paper 3.3)."""
+"""Interpolation of blurry clips in pixel space: 6 frames at 3 Hz to 16 at 8 Hz (paper 3.3, 4.2)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def interpolation_matrix(source: int, target: int) -> np.ndarray:
-    """Weights that blend ``source`` frames into ``target`` frames.
+    """Return the weights that blend ``source`` frames into ``target`` frames.
 
-    Two neighbouring frames are mixed by their distance in time, rounded to two decimals as
+    Two neighboring frames are mixed by their distance in time, rounded to two decimals as
     in the released code: 6 frames become 16 with every frame kept and two blends of
-    0.67/0.33 and 0.33/0.67 between neighbours.
+    0.67/0.33 and 0.33/0.67 between neighbors.
 
     Parameters
     ----------
@@ -21,6 +21,23 @@ def interpolation_matrix(source: int, target: int) -> np.ndarray:
     -------
     numpy.ndarray
         float32 (target, source); rows sum to 1.
+
+    See Also
+    --------
+    interpolate_frames : Applies the weights.
+
+    Notes
+    -----
+    With ``place = linspace(0, source - 1, target)``, frame i is ``(1 - s) x[l] + s x[l + 1]``,
+    ``l = floor(place_i)`` and ``s = round(place_i - l, 2)``.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.generation.interpolation import interpolation_matrix
+    >>> interpolation_matrix(2, 3).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    >>> interpolation_matrix(6, 16)[:4, :2].round(2).astype(float).round(2).tolist()
+    [[1.0, 0.0], [0.67, 0.33], [0.33, 0.67], [0.0, 1.0]]
     """
     place = np.linspace(0, source - 1, target)
     left = np.minimum(place.astype(int), max(source - 2, 0))
@@ -47,6 +64,14 @@ def interpolate_frames(clips: np.ndarray, target: int) -> np.ndarray:
     -------
     numpy.ndarray
         (clips, target, height, width, 3) of the same type; uint8 is rounded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.generation.interpolation import interpolate_frames
+    >>> clip = np.array([0, 100], dtype=np.uint8).reshape(1, 2, 1, 1, 1).repeat(3, axis=-1)
+    >>> interpolate_frames(clip, 3)[0, :, 0, 0, 0].tolist()
+    [0, 50, 100]
     """
     matrix = interpolation_matrix(clips.shape[1], target)
     blended = np.einsum("ts,csijk->ctijk", matrix, clips.astype(np.float32), optimize=True)

@@ -1,4 +1,8 @@
-"""Beta guidance's keyframe: an image from decoded CLIP tokens by an unCLIP denoiser (3.3, D)."""
+"""Beta guidance's keyframe: an image from decoded CLIP tokens by unCLIP (paper 3.3, D).
+
+Order of operations: (1) random numbers of each image, (2) start latents, (3) Euler steps with
+classifier-free guidance, (4) decoding by the VAE, (5) contrast mapping.
+"""
 
 from __future__ import annotations
 
@@ -67,20 +71,42 @@ class KeyframeOptions:
 
 
 def keyframe_scheduler() -> EulerDiscreteScheduler:
-    """Return the Euler scheduler with the squares of equally spaced roots as betas."""
+    """Return the Euler scheduler of the released sampler.
+
+    Returns
+    -------
+    diffusers.EulerDiscreteScheduler
+        1000 training steps, square roots of beta equally spaced from 0.00085 to 0.012.
+    """
     return EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 
 
 def keyframe_timesteps(steps: int) -> list[int]:
-    """Return the training steps visited: 999, 972, 946, ..., 52, 26 for 38 steps."""
+    """Return the training steps that the sampler visits.
+
+    Parameters
+    ----------
+    steps : int
+        Number of Euler steps (released: 38).
+
+    Returns
+    -------
+    list of int
+        Descending from 999, equally spaced, rounded down.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.generation.keyframe import keyframe_timesteps
+    >>> keyframe_timesteps(38)[:3], keyframe_timesteps(4)
+    ([999, 972, 946], [999, 749, 499, 249])
+    """
     return [int(t) for t in np.linspace(999, 0, steps, endpoint=False)]
 
 
 def size_vector(unet: UNet2DConditionModel) -> torch.Tensor | None:
     """Return the size condition of SDXL-shaped denoisers, None where there is none.
 
-    Height, width, crop top and crop left, each as sines and cosines
-    (fixtures/generate/README.md, item 2).
+    Height, width, crop top and crop left in pixels, each as cosines and sines; the crop is 0.
 
     Parameters
     ----------
@@ -101,7 +127,27 @@ def size_vector(unet: UNet2DConditionModel) -> torch.Tensor | None:
 
 
 def size_features(values: torch.Tensor, width: int) -> torch.Tensor:
-    """Turn numbers ``(n,)`` into ``width // n`` cosines and sines each, in order, ``(width,)``."""
+    """Encode numbers as sines and cosines, as SDXL encodes image sizes.
+
+    Parameters
+    ----------
+    values : torch.Tensor
+        float32 (n,), pixels.
+    width : int
+        Length of the result, a multiple of 2 n.
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (width,): for each number in order, ``width // n`` cosines and sines.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.generation.keyframe import size_features
+    >>> size_features(torch.tensor([0.0, 0.0]), 8).tolist()
+    [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
+    """
     features = get_timestep_embedding(
         values, width // len(values), flip_sin_to_cos=True, downscale_freq_shift=0
     )
@@ -140,6 +186,21 @@ def sample_latents(
     -------
     torch.Tensor
         float32 (images, channels, h, w), scaled latents.
+
+    See Also
+    --------
+    denoise_images : The steps alone.
+    neuroclips_cli.generation.tokens.sample_tokens : Decodes the tokens.
+
+    Notes
+    -----
+    Order of operations:
+
+    1. per image, in this order from its own generator: image, unconditional tokens, noise, offset;
+    2. timesteps; with ``blurry:<x>`` only the last share x of them, and the blurry latents in place
+       of the drawn image;
+    3. ``latents = image + sigma_0 (noise + 0.04 offset)``;
+    4. the Euler steps of `denoise_images`.
     """
     device = str(tokens.device)
     size = unet.config.sample_size
@@ -188,6 +249,11 @@ def denoise_images(
     -------
     torch.Tensor
         Like ``latents``.
+
+    Notes
+    -----
+    Classifier-free guidance with scale g: ``e = e_unconditional + g (e_tokens - e_unconditional)``
+    (Ho & Salimans 2022).
     """
     vector = size_vector(unet)
     guided = guidance_scale != 1
@@ -210,6 +276,21 @@ def denoise_images(
 
 
 def keyframe_images(vae: AutoencoderKL, latents: torch.Tensor, contrast: str) -> np.ndarray:
-    """Decode keyframe latents, uint8 (images, height, width, 3), with the contrast's mapping."""
+    """Decode keyframe latents.
+
+    Parameters
+    ----------
+    vae : diffusers.AutoencoderKL
+        The unCLIP checkpoint's VAE.
+    latents : torch.Tensor
+        float32 (images, channels, h, w), scaled.
+    contrast : str
+        Key of `CONTRASTS`: gain and shift from decoded values in -1..1 to 0..1.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (images, height, width, 3).
+    """
     gain, shift = CONTRASTS[contrast]
     return to_uint8(decode_pixels(vae, latents) * gain + shift)

@@ -1,4 +1,4 @@
-"""Image tokens of a clip, drawn from the diffusion prior with the clip's own random numbers."""
+"""Image tokens of a clip, sampled from the diffusion prior with the clip's own random numbers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def sample_tokens(
 ) -> torch.Tensor:
     """Decode scans to image tokens through the prior.
 
-    Where the settings ask for several draws, their average tends to the expected tokens, which
-    a single draw of a prior trained on few clips misses by its noise; where they set a
-    ``token_pca_rank``, what no training film has in its tokens is taken out.
+    Where the settings ask for several samples, their average tends to the expected tokens, which
+    a single sample of a prior trained on few clips misses by its noise; where they set a
+    ``token_pca_rank``, components that no training movie has in its tokens are removed.
 
     Parameters
     ----------
@@ -36,6 +36,19 @@ def sample_tokens(
     -------
     torch.Tensor
         float32 (clips, tokens, dim), in the scale of the CLIP model's tokens.
+
+    See Also
+    --------
+    sample_without_scans : The prior alone, a lower bound.
+
+    Notes
+    -----
+    Order of operations:
+
+    1. backbone tokens of the scans;
+    2. ``prior_samples`` samples of the prior per clip;
+    3. their mean;
+    4. projection onto the token subspace, if there is one.
     """
     brain, _ = semantics(fmri)
     return _drawn(semantics, brain, generators)
@@ -45,17 +58,23 @@ def sample_tokens(
 def sample_without_scans(
     semantics: Semantics, generators: Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """Draw image tokens from the prior with its learned null condition.
+    """Sample image tokens from the prior with its learned null condition.
 
     Parameters
     ----------
-    semantics, generators
-        As in :func:`sample_tokens`.
+    semantics : Semantics
+        Trained Semantics Reconstructor.
+    generators : sequence of torch.Generator
+        One per clip.
 
     Returns
     -------
     torch.Tensor
         float32 (clips, tokens, dim).
+
+    See Also
+    --------
+    sample_tokens : With scans.
     """
     nothing = semantics.diffusion_prior.net.null_brain_embeds
     return _drawn(semantics, nothing.expand(len(generators), *nothing.shape), generators)

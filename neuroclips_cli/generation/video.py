@@ -1,7 +1,16 @@
-"""The video sampler that takes alpha, beta and gamma guidance together (paper 3.3).
+"""Video sampler with alpha, beta and gamma guidance together (paper 3.3).
 
 diffusers has pipelines for AnimateDiff from video and for AnimateDiff with SparseCtrl, none
 for both; this one uses its networks and its scheduler.
+
+Order of operations:
+
+1. noise of every clip from its own generator;
+2. start latents: noise, or the blurry clip noised (alpha guidance, Eq. 5);
+3. text states of prompts and negative prompt (gamma guidance);
+4. per DDIM step: SparseCtrl residuals of the keyframes (beta guidance), denoiser, classifier-free
+   guidance, scheduler step (Eq. 6);
+5. decoding by the VAE.
 """
 
 from __future__ import annotations
@@ -124,6 +133,13 @@ def sample_clip_latents(
     -------
     torch.Tensor
         float32 (clips, channels, frames, h, w), scaled latents.
+
+    See Also
+    --------
+    denoise_clips : The steps alone.
+    neuroclips_cli.generation.alpha.start_latents : Alpha guidance.
+    keyframe_condition : Beta guidance.
+    encode_prompts : Gamma guidance.
     """
     device = models.unet.device
     shape = (models.unet.config.in_channels, options.frames, *latent_size)
@@ -175,6 +191,10 @@ def denoise_clips(
     -------
     torch.Tensor
         Like ``latents``.
+
+    Notes
+    -----
+    Classifier-free guidance with scale g: ``e = e_unconditional + g (e_text - e_unconditional)``.
     """
     guided = options.guidance_scale > 1
     frames = latents.shape[2]
@@ -238,7 +258,7 @@ def _after_nothing(residual: torch.Tensor) -> torch.Tensor:
 def keyframe_condition(
     keyframes: torch.Tensor, frames: int, places: Sequence[int] = (0,)
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put keyframes at their places in otherwise empty clips, as SparseCtrl takes them.
+    """Place keyframes in otherwise empty clips, as SparseCtrl takes them.
 
     Parameters
     ----------
@@ -255,6 +275,14 @@ def keyframe_condition(
     condition, mask : torch.Tensor
         (clips, channels, frames, h, w) and (clips, 1, frames, h, w); zeros, and at the places
         latents and ones.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.generation.video import keyframe_condition
+    >>> condition, mask = keyframe_condition(torch.ones(1, 4, 2, 2), frames=3)
+    >>> tuple(condition.shape), mask[0, 0, :, 0, 0].tolist()
+    ((1, 4, 3, 2, 2), [1.0, 0.0, 0.0])
     """
     if keyframes.ndim == 4:
         keyframes = keyframes[:, :, None]
@@ -267,13 +295,47 @@ def keyframe_condition(
 
 
 def encode_clips(models: VideoModels, clips: np.ndarray) -> torch.Tensor:
-    """Encode uint8 (clips, frames, H, W, 3) to scaled latents (clips, channels, frames, h, w)."""
+    """Encode clips to latents.
+
+    Parameters
+    ----------
+    models : VideoModels
+        Its VAE is used.
+    clips : numpy.ndarray
+        uint8 (clips, frames, H, W, 3).
+
+    Returns
+    -------
+    torch.Tensor
+        float32 (clips, channels, frames, h, w), scaled latents.
+
+    See Also
+    --------
+    decode_clips : The way back.
+    """
     latents = encode_frames(models.vae, clips.reshape(-1, *clips.shape[2:]))
     return torch.from_numpy(latents).unflatten(0, clips.shape[:2]).transpose(1, 2)
 
 
 def decode_clips(models: VideoModels, latents: torch.Tensor) -> np.ndarray:
-    """Decode scaled latents (clips, channels, frames, h, w) to uint8 (clips, frames, H, W, 3)."""
+    """Decode latents to clips.
+
+    Parameters
+    ----------
+    models : VideoModels
+        Its VAE is used.
+    latents : torch.Tensor
+        float32 (clips, channels, frames, h, w), scaled latents.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 (clips, frames, H, W, 3).
+
+    See Also
+    --------
+    encode_clips : The way there.
+    """
     clips, frames = latents.shape[0], latents.shape[2]
     pixels = decode_latents(models.vae, latents.transpose(1, 2).flatten(0, 1))
     return pixels.reshape(clips, frames, *pixels.shape[1:])

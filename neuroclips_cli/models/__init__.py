@@ -1,1 +1,1 @@
-"""The networks that are trained."""
+"""Trainable networks: Perception and Semantics Reconstructor, diffusion prior, matcher."""

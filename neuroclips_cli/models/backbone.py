@@ -1,4 +1,4 @@
-"""What both reconstructors begin with: the ridge layer and the MLP that mixes its channels."""
+"""The ridge layer and the MLP backbone that both reconstructors begin with."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ class RidgeRegression(nn.Module):
     ----------
     voxels, hidden : int
         Input and output width.
+
+    See Also
+    --------
+    neuroclips_cli.training.cross_fitted_ridge.cross_fit : The same layer in closed form.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.backbone import RidgeRegression
+    >>> tuple(RidgeRegression(voxels=5, hidden=3)(torch.zeros(2, 5)).shape)
+    (2, 3)
     """
 
     def __init__(self, voxels: int, hidden: int) -> None:
@@ -45,6 +56,19 @@ class ResidualMLP(nn.Module):
         Number of blocks.
     dropout : float
         Inside each block, 0..1.
+
+    Notes
+    -----
+    ``x <- x + W2 dropout(gelu(W1 layernorm(x) + b1)) + b2``, block after block.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.backbone import ResidualMLP
+    >>> mlp = ResidualMLP(hidden=4, blocks=2, dropout=0.0)
+    >>> mlp.begin_as_identity()
+    >>> mlp(torch.ones(1, 4)).tolist()
+    [[1.0, 1.0, 1.0, 1.0]]
     """
 
     def __init__(self, hidden: int, blocks: int, dropout: float) -> None:
@@ -67,7 +91,7 @@ class ResidualMLP(nn.Module):
         return x
 
     def begin_as_identity(self) -> None:
-        """Let every block add nothing until it has learned something."""
+        """Set the last layer of every block to zero, so that the blocks begin as the identity."""
         with torch.no_grad():
             for block in self.blocks:
                 last = cast(nn.Linear, cast(nn.Sequential, block)[-1])

@@ -18,10 +18,23 @@ WEIGHTS = "model.safetensors"
 def load_perception(folder: Path) -> Perception:
     """Load the Perception Reconstructor of a finished ``train-pr`` folder, in evaluation mode.
 
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A finished stage folder: ``manifest.json`` and ``model.safetensors``.
+
+    Returns
+    -------
+    Perception
+
     Raises
     ------
     UserError
         If the folder holds no weights, or weights of another shape than its manifest says.
+
+    See Also
+    --------
+    load_semantics : The other reconstructor.
     """
     sizes, settings = _recorded(folder, "perception")
     model = make_perception(
@@ -36,10 +49,23 @@ def load_perception(folder: Path) -> Perception:
 def load_semantics(folder: Path) -> Semantics:
     """Load the Semantics Reconstructor of a finished ``train-sr`` folder, in evaluation mode.
 
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A finished stage folder: ``manifest.json`` and ``model.safetensors``.
+
+    Returns
+    -------
+    Semantics
+
     Raises
     ------
     UserError
         If the folder holds no weights, or weights of another shape than its manifest says.
+
+    See Also
+    --------
+    load_perception : The other reconstructor.
     """
     sizes, settings = _recorded(folder, "semantics")
     model = Semantics(

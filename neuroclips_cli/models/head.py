@@ -34,7 +34,31 @@ class FactorisedHead(nn.Module):
 
 
 def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear | FactorisedHead:
-    """Return the whole layer, or with a ``rank`` its factors."""
+    """Build the layer from the trunk to the tokens.
+
+    Parameters
+    ----------
+    hidden : int
+        Width of the trunk.
+    tokens, token_dim : int
+        Number and width of tokens.
+    rank : int
+        Directions that all tokens share; 0 for the whole layer.
+
+    Returns
+    -------
+    nn.Linear or FactorisedHead
+        From ``(batch, hidden)`` to ``(batch, tokens * token_dim)``.
+
+    Examples
+    --------
+    A factored head has far fewer weights:
+
+    >>> from neuroclips_cli.models.head import make_head
+    >>> count = lambda head: sum(weights.numel() for weights in head.parameters())
+    >>> count(make_head(64, 16, 32, rank=0)), count(make_head(64, 16, 32, rank=4))
+    (33280, 4736)
+    """
     if not rank:
         return nn.Linear(hidden, tokens * token_dim)
     return FactorisedHead(hidden, tokens, token_dim, rank)
@@ -42,7 +66,9 @@ def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear 
 
 @torch.no_grad()
 def begin_as_linear(head: nn.Linear | FactorisedHead, weight: Tensor, bias: Tensor) -> None:
-    """Let the head's first inputs act through given weights, as nearly as its rank allows.
+    """Initialize the head so that its first inputs act through given weights.
+
+    A factored head takes the nearest weights that its rank allows.
 
     Parameters
     ----------
@@ -52,6 +78,11 @@ def begin_as_linear(head: nn.Linear | FactorisedHead, weight: Tensor, bias: Tens
         ``(tokens * token_dim, inputs)``, at most as many inputs as the head has.
     bias : Tensor
         ``(tokens * token_dim,)``.
+
+    Notes
+    -----
+    The shared directions are the leading eigenvectors of the sum of outer products of all weights
+    of one token and input (truncated SVD, Eckart & Young 1936).
     """
     inputs = weight.shape[1]
     cast(Tensor, head.bias).copy_(bias)

@@ -21,6 +21,17 @@ class InceptionExtension(nn.Module):
         Nf, frames kept of a clip.
     hidden : int
         Width of the MLP (released code: 256).
+
+    Notes
+    -----
+    ``Y_i = y + W_i gelu(W_0 y + b_0) + b_i`` for frame i of Nf (paper 3.1, ``Y_c -> Y``).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.inception import InceptionExtension
+    >>> tuple(InceptionExtension(voxels=5, frames=6, hidden=3)(torch.zeros(2, 5)).shape)
+    (2, 6, 5)
     """
 
     def __init__(self, voxels: int, frames: int, hidden: int) -> None:

@@ -1,4 +1,4 @@
-"""The shallow MLP that tells whether two keyframes show the same class (paper 3.4)."""
+"""Keyframe matcher: a shallow MLP that tells whether two keyframes show one class (paper 3.4)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,19 @@ class Matcher(nn.Module):
         Width of an embedding.
     hidden : int
         Width of the hidden layer.
+
+    Notes
+    -----
+    ``logit(a, b) = MLP(sqrt(d) [(a + b) / 2, abs(a - b), sqrt(d) a b])`` for unit embeddings of
+    width d; symmetric in a and b.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.matcher import Matcher
+    >>> matcher, (a, b) = Matcher(dim=4, hidden=8).eval(), torch.eye(4)[:2, None]
+    >>> torch.equal(matcher(a, b), matcher(b, a))
+    True
     """
 
     def __init__(self, dim: int, hidden: int) -> None:
@@ -40,7 +53,18 @@ class Matcher(nn.Module):
 
     @torch.inference_mode()
     def probability(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """Return the probability of "same class", float32 (pairs,), for arrays (pairs, dim)."""
+        """Return the probability of "same class".
+
+        Parameters
+        ----------
+        first, second : numpy.ndarray
+            float (pairs, dim), unit rows.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (pairs,), 0..1.
+        """
         pair = (torch.from_numpy(np.asarray(part, dtype=np.float32)) for part in (first, second))
         return self(*pair).sigmoid().numpy()
 
@@ -55,9 +79,9 @@ class Pairs:
 
 
 def draw_pairs(groups: Sequence[str], count: int, rng: np.random.Generator) -> Pairs:
-    """Draw as many matching as different pairs.
+    """Draw as many matching as different pairs of keyframes.
 
-    Half of the different pairs are neighbours in the film where there are any, since those
+    Half of the different pairs are neighbors in the movie where there are any, since those
     are what chains are decided on.
 
     Parameters
@@ -73,6 +97,18 @@ def draw_pairs(groups: Sequence[str], count: int, rng: np.random.Generator) -> P
     -------
     Pairs
         Empty where the keyframes have only one class, or no class twice.
+
+    See Also
+    --------
+    fit_matcher : Trains on the pairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.models.matcher import draw_pairs
+    >>> pairs = draw_pairs(["cat", "cat", "dog"], 2, np.random.default_rng(0))
+    >>> pairs.same.tolist(), len(pairs.first), len(pairs.second)
+    ([1.0, 1.0, 0.0, 0.0], 4, 4)
     """
     names, codes = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(codes == code) for code in range(len(names))]
@@ -111,7 +147,7 @@ def fit_matcher(
     learning_rate: float,
     seed: int,
 ) -> tuple[Matcher, dict[str, float]]:
-    """Train the matcher.
+    """Train the matcher with AdamW on binary cross-entropy.
 
     Parameters
     ----------
@@ -120,11 +156,15 @@ def fit_matcher(
     pairs : Pairs
         Rows of ``embeddings``.
     held_out : tuple
-        Embeddings and pairs of films kept out of training.
-    hidden, epochs, learning_rate
-        ``[fuse]``.
+        Embeddings and pairs of movies kept out of training.
+    hidden : int
+        Width of the hidden layer.
+    epochs : int
+        Passes over the pairs.
+    learning_rate : float
+        Of AdamW, > 0.
     seed : int
-        Of the start and the order.
+        Of the initial weights and the order.
 
     Returns
     -------
@@ -133,6 +173,10 @@ def fit_matcher(
     facts : dict
         ``accuracy_train``, ``accuracy_held_out`` (0..1; NaN-free: left out where there is no
         pair) and ``pairs``.
+
+    See Also
+    --------
+    neuroclips_cli.losses.matching.matching_loss : The loss.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -26,7 +26,28 @@ def make_perception(
     settings: PerceptionSettings,
     latent_shape: tuple[int, int, int],
 ) -> Perception | PublishedPerception:
-    """Build the network that ``perception.network`` names; arguments as :class:`Perception`'s."""
+    """Build the network that ``perception.network`` names.
+
+    Parameters
+    ----------
+    voxels : int
+        Length of a scan.
+    frames : int
+        Nf, frames kept of a clip.
+    settings : PerceptionSettings
+        Kind and sizes.
+    latent_shape : tuple of int
+        ``(channels, height, width)`` of one frame's VAE latents.
+
+    Returns
+    -------
+    Perception or PublishedPerception
+
+    Raises
+    ------
+    UserError
+        If the latents are not ``start_size`` doubled once per further decoder channel.
+    """
     if settings.network != PUBLISHED:
         return Perception(voxels, frames, settings, latent_shape)
     # Its layers are diffusers', which takes seconds to import.
@@ -54,6 +75,11 @@ class Perception(nn.Module):
     ------
     UserError
         If the latents are not ``start_size`` doubled once per further decoder channel.
+
+    Notes
+    -----
+    Order of operations (paper 3.1): Inception Extension, ridge layer, MLP backbone, a linear layer
+    to a coarse grid, one Temporal Upsampling module per decoder channel, convolution to latents.
     """
 
     def __init__(

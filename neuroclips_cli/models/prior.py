@@ -25,7 +25,22 @@ class NoiseSchedule(nn.Module):
     Parameters
     ----------
     timesteps : int
-        Number of steps.
+        Number of steps T.
+
+    Notes
+    -----
+    ``a_t = f(t) / f(0)`` with ``f(t) = cos((t / T + 0.008) / 1.008 pi / 2)^2``, betas cut at 0.999
+    (Nichol & Dhariwal 2021, Eq. 17).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.prior import NoiseSchedule
+    >>> schedule = NoiseSchedule(100)
+    >>> clean, noise, times = torch.ones(1, 2, 3), torch.full((1, 2, 3), 0.5), torch.tensor([40])
+    >>> noisy = schedule.add_noise(clean, times, noise)
+    >>> torch.allclose(schedule.implied_noise(noisy, times, clean), noise, atol=1e-5)
+    True
     """
 
     def __init__(self, timesteps: int) -> None:
@@ -58,24 +73,82 @@ class NoiseSchedule(nn.Module):
         self.timesteps = timesteps
 
     def at(self, name: str, times: Tensor) -> Tensor:
-        """Return the array's values at ``times`` ``(batch,)``, shaped ``(batch, 1, 1)``."""
+        """Return an array's values at some steps.
+
+        Parameters
+        ----------
+        name : str
+            Name of a buffer, such as ``sqrt_alphas_cumprod``.
+        times : Tensor
+            ``(batch,)`` int64 steps, 0 .. timesteps - 1.
+
+        Returns
+        -------
+        Tensor
+            float32 ``(batch, 1, 1)``.
+        """
         return getattr(self, name)[times].view(-1, 1, 1)
 
     def add_noise(self, clean: Tensor, times: Tensor, noise: Tensor) -> Tensor:
-        """Sample of q(x_t | x_0) for clean tokens ``(batch, tokens, dim)``."""
+        """Sample q(x_t | x_0).
+
+        Parameters
+        ----------
+        clean, noise : Tensor
+            ``(batch, tokens, dim)``.
+        times : Tensor
+            ``(batch,)`` int64 steps.
+
+        Returns
+        -------
+        Tensor
+            ``sqrt(a_t) clean + sqrt(1 - a_t) noise``, ``(batch, tokens, dim)``.
+        """
         return (
             self.at("sqrt_alphas_cumprod", times) * clean
             + self.at("sqrt_one_minus_alphas_cumprod", times) * noise
         )
 
     def implied_noise(self, noisy: Tensor, times: Tensor, clean: Tensor) -> Tensor:
-        """Return the noise that would lead from ``clean`` to ``noisy`` at ``times``."""
+        """Return the noise that leads from clean to noisy tokens.
+
+        Parameters
+        ----------
+        noisy, clean : Tensor
+            ``(batch, tokens, dim)``.
+        times : Tensor
+            ``(batch,)`` int64 steps of ``noisy``.
+
+        Returns
+        -------
+        Tensor
+            ``(noisy / sqrt(a_t) - clean) / sqrt(1 / a_t - 1)``, ``(batch, tokens, dim)``.
+
+        See Also
+        --------
+        add_noise : The inverse.
+        """
         return (self.at("sqrt_recip_alphas_cumprod", times) * noisy - clean) / self.at(
             "sqrt_recipm1_alphas_cumprod", times
         )
 
     def posterior(self, clean: Tensor, noisy: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and clipped log variance of q(x_{t-1} | x_t, x_0)."""
+        """Return mean and clipped log variance of q(x_(t-1) given x_t, x_0).
+
+        Parameters
+        ----------
+        clean, noisy : Tensor
+            x_0 and x_t, ``(batch, tokens, dim)``.
+        times : Tensor
+            ``(batch,)`` int64 steps t.
+
+        Returns
+        -------
+        mean : Tensor
+            ``(batch, tokens, dim)`` (Ho et al. 2020, Eq. 7).
+        log_variance : Tensor
+            ``(batch, 1, 1)``.
+        """
         mean = (
             self.at("posterior_mean_coef1", times) * clean
             + self.at("posterior_mean_coef2", times) * noisy
@@ -157,6 +230,11 @@ class DiffusionPrior(nn.Module):
         the learned null tokens in training.
     epsilon : float
         As :class:`TokenTransformer`'s.
+
+    See Also
+    --------
+    PriorNetwork : The denoiser.
+    NoiseSchedule : The forward process.
     """
 
     def __init__(
@@ -224,10 +302,20 @@ class DiffusionPrior(nn.Module):
         return prior_loss(predicted, image), predicted
 
     def draw(self, image: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Draw what :meth:`forward` takes for targets ``(batch, tokens, dim)``, on their device.
+        """Draw steps, noise and masks for :meth:`forward`.
 
-        ``times``, ``noise``, ``keep_brain`` and ``keep_image`` from a generator of that device;
-        from torch's global one where there is none.
+        Parameters
+        ----------
+        image : Tensor
+            Targets ``(batch, tokens, dim)``; the draws are on their device.
+        generator : torch.Generator, optional
+            Of that device; torch's global one where absent.
+
+        Returns
+        -------
+        dict of str to Tensor
+            ``times`` int64 ``(batch,)``, ``noise`` like ``image``, and bool ``(batch,)``
+            ``keep_brain`` and ``keep_image``, drawn in this order.
         """
         batch = len(image)
         how: dict[str, Any] = {"device": image.device, "generator": generator}
@@ -239,7 +327,22 @@ class DiffusionPrior(nn.Module):
         }
 
     def predict(self, noisy: Tensor, times: Tensor, brain: Tensor, guidance: float = 1.0) -> Tensor:
-        """Predicted clean tokens, with classifier-free guidance if ``guidance`` is not 1."""
+        """Predict clean tokens.
+
+        Parameters
+        ----------
+        noisy, brain : Tensor
+            ``(batch, tokens, dim)``.
+        times : Tensor
+            ``(batch,)`` int64 steps.
+        guidance : float
+            Scale g of classifier-free guidance; 1 for none.
+
+        Returns
+        -------
+        Tensor
+            ``x_null + g (x_brain - x_null)``, ``(batch, tokens, dim)``.
+        """
         kept = self.net(noisy, times, brain)
         if guidance == 1.0:
             return kept
@@ -258,7 +361,7 @@ class DiffusionPrior(nn.Module):
         start: Tensor | None = None,
         step_noise: Tensor | None = None,
     ) -> Tensor:
-        """Draw image tokens for brain tokens.
+        """Sample image tokens for brain tokens.
 
         Parameters
         ----------
@@ -279,6 +382,25 @@ class DiffusionPrior(nn.Module):
         -------
         Tensor
             ``(batch, tokens, dim)``.
+
+        Notes
+        -----
+        Order of operations, from start noise and the last step to the first:
+
+        1. predict x0;
+        2. with ``timesteps`` steps draw from the DDPM posterior (Ho et al. 2020); with fewer take
+           the DDIM step with eta 1 (Song et al. 2021, Eq. 12).
+
+        Examples
+        --------
+        >>> import torch
+        >>> from neuroclips_cli.models.prior import DiffusionPrior
+        >>> prior = DiffusionPrior(8, 2, depth=1, heads=2, head_dim=4, timesteps=10).eval()
+        >>> brain = torch.zeros(1, 2, 8)
+        >>> first = prior.sample(brain, steps=4, generator=torch.Generator().manual_seed(0))
+        >>> again = prior.sample(brain, steps=4, generator=torch.Generator().manual_seed(0))
+        >>> tuple(first.shape), torch.equal(first, again)
+        ((1, 2, 8), True)
         """
         noise = _noise_source(brain, generator, step_noise)
         if start is None:

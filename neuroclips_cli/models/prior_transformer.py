@@ -27,7 +27,7 @@ EPSILON = 1e-5
 
 
 class LayerNormNoBias(nn.Module):
-    """Layer normalisation with a gain and no bias.
+    """Layer normalization with a gain and no bias.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class LayerNormNoBias(nn.Module):
         self.stable, self.epsilon = stable, epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the last axis of ``x``."""
+        """Normalize the last axis of ``x``."""
         if self.stable:
             x = x / x.amax(dim=-1, keepdim=True).detach()
         return F.layer_norm(x, x.shape[-1:], eps=self.epsilon) * self.g
@@ -78,7 +78,23 @@ class PositionBias(nn.Module):
 
 
 class Rotary(nn.Module):
-    """Rotary positions over interleaved channel pairs, at most the first 32 channels of a head."""
+    """Rotary positions over interleaved channel pairs, at most the first 32 channels of a head.
+
+    Notes
+    -----
+    Pair i of channels at position n turns by the angle ``n 10000^(-2 i / d)`` (Su et al. 2021).
+
+    Examples
+    --------
+    Position 0 is not turned, and lengths stay:
+
+    >>> import torch
+    >>> from neuroclips_cli.models.prior_transformer import Rotary
+    >>> x = torch.ones(2, 4)
+    >>> turned = Rotary(head_dim=4)(x)
+    >>> torch.equal(turned[0], x[0]), torch.allclose(turned.norm(dim=-1), x.norm(dim=-1))
+    (True, True)
+    """
 
     def __init__(self, head_dim: int) -> None:
         super().__init__()
@@ -108,6 +124,11 @@ class MultiQueryAttention(nn.Module):
         Shared by all layers.
     epsilon : float
         Of the norm behind the output layer, see :class:`TokenTransformer`.
+
+    Notes
+    -----
+    ``softmax(16 cos(q, k) + bias) v`` with one key and value per position for all heads
+    (Shazeer 2019).
     """
 
     def __init__(
@@ -177,7 +198,15 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tens
 
 
 class GatedSiLU(nn.Module):
-    """Value half times the SiLU of the gate half."""
+    """Value half times the SiLU of the gate half.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.prior_transformer import GatedSiLU
+    >>> GatedSiLU()(torch.tensor([[2.0, 0.0]])).tolist()
+    [[0.0]]
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve the last axis of ``x``."""

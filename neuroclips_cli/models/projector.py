@@ -15,6 +15,14 @@ class TokenProjector(nn.Module):
     ----------
     weight : Tensor
         ``(token_dim, embed_dim)``; kept as a buffer, so it neither learns nor is saved.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.projector import TokenProjector
+    >>> projector = TokenProjector(torch.tensor([[1.0], [10.0]]))
+    >>> projector(torch.tensor([[[1.0, 0.0], [3.0, 2.0]]])).tolist()
+    [[12.0]]
     """
 
     weight: Tensor

@@ -1,4 +1,4 @@
-"""Temporal Upsampling (paper 3.1 and B.1, Eq. 2): space, time within one clip, then upsampling."""
+"""Temporal Upsampling (paper 3.1, B.1, Eq. 2): space, time within one clip, then upsampling."""
 
 from __future__ import annotations
 
@@ -73,6 +73,10 @@ class TemporalAttention(nn.Module):
     ----------
     channels : int
         In and out.
+
+    Notes
+    -----
+    ``softmax(Q K^T / sqrt(c)) E`` with ``Q = E W_Q``, ``K = E W_K`` (paper 3.1).
     """
 
     def __init__(self, channels: int) -> None:
@@ -103,6 +107,22 @@ class TemporalUpsampling(nn.Module):
         Convolution blocks before the spatial attention.
     upsample : bool
         Double height and width at the end (all modules but the last, which keeps its channels).
+
+    Notes
+    -----
+    Order of operations (paper B.1, Figure 6):
+
+    1. ``E <- eta1 E + (1 - eta1) Spatial(E)``, frame by frame;
+    2. ``E <- eta2 E + (1 - eta2) Temporal(E)``, position by position (Eq. 2);
+    3. a 1 x 1 convolution and the doubling of height and width.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.temporal_upsampling import TemporalUpsampling
+    >>> module = TemporalUpsampling(8, 4, frames=2, layers=1, upsample=True)
+    >>> tuple(module(torch.zeros(2, 8, 4, 4)).shape)
+    (2, 4, 8, 8)
     """
 
     def __init__(

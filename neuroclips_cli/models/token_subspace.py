@@ -1,4 +1,4 @@
-"""The few directions along which image tokens differ between films."""
+"""The subspace of image tokens that the training movies span."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class TokenSubspace(nn.Module):
-    """Projects tokens onto the principal components of the training films' tokens.
+    """Projects tokens onto the principal components of the training movies' tokens.
 
-    Most of what tells films apart lies along few axes, and only along these do scans predict
+    Most of what tells movies apart lies along few axes, and only along these do scans predict
     anything. What a decoder adds across them is its own error: small beside the tokens, but
     unlike any picture's, and an unCLIP model follows it.
 
@@ -18,7 +18,20 @@ class TokenSubspace(nn.Module):
     rank : int
         Number of components kept.
     tokens, token_dim : int
-        Of the CLIP image model.
+        Number and width of the CLIP model's tokens.
+
+    Notes
+    -----
+    ``x <- (x - m) A^T A + m`` with the mean m and orthonormal axes A of the training tokens.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.token_subspace import TokenSubspace
+    >>> subspace = TokenSubspace(rank=1, tokens=1, token_dim=2)
+    >>> subspace.fit(torch.tensor([[[0.0, 1.0]], [[2.0, 1.0]]]))
+    >>> torch.allclose(subspace(torch.tensor([[[5.0, 9.0]]])), torch.tensor([5.0, 1.0]))
+    True
     """
 
     mean: Tensor
@@ -31,9 +44,13 @@ class TokenSubspace(nn.Module):
 
     @torch.no_grad()
     def fit(self, tokens: Tensor) -> None:
-        """Take the components from tokens ``(clips, tokens, token_dim)`` of training films.
+        """Compute the components.
 
-        Fewer than ``rank`` are kept where the films do not differ in as many ways.
+        Parameters
+        ----------
+        tokens : Tensor
+            ``(clips, tokens, token_dim)`` of training movies. Fewer than ``rank`` components are
+            kept where they do not differ in as many ways.
         """
         rows = tokens.flatten(1).double()
         mean = rows.mean(dim=0)

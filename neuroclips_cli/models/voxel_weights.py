@@ -1,4 +1,4 @@
-"""How strongly a trained reconstructor listens to each voxel (paper 7, C.5)."""
+"""Mean absolute first-layer weight per voxel of a trained reconstructor (paper 7, C.5)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ def voxel_weights(weights: Path) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    weights : Path
+    weights : pathlib.Path
         ``model.safetensors`` of ``train-pr`` or ``train-sr``.
 
     Returns
     -------
-    float64 (voxels,)
-        At least 0, in the units of the layer: width of the output per deviation of the voxel.
+    numpy.ndarray
+        float64 (voxels,), at least 0, in output units per standard deviation of the voxel.
 
     Raises
     ------
     UserError
         If the file is missing, damaged, or of another model.
+
+    See Also
+    --------
+    scaled : Brings the weights to 0..1 for maps.
+    neuroclips_cli.metrics.roi.region_means : Averages them over regions.
+
+    Notes
+    -----
+    ``w_v = (1 / hidden) sum_h abs(W[h, v])``.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -53,6 +62,24 @@ def voxel_weights(weights: Path) -> NDArray[np.float64]:
 
 
 def scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bring values to 0..1: the least becomes 0, the largest 1; all 0 where they are equal."""
+    """Scale values linearly to 0..1.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float64 (voxels,), at least one.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (voxels,), ``(x - min) / (max - min)``; all 0 where the values are equal (paper A).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.models.voxel_weights import scaled
+    >>> scaled(np.array([2.0, 4.0, 3.0])).tolist(), scaled(np.ones(2)).tolist()
+    ([0.0, 1.0, 0.5], [0.0, 0.0])
+    """
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.zeros_like(values)

@@ -1,4 +1,4 @@
-"""What each phase minimises, as modules (so that every parallel wrapper of Accelerate works)."""
+"""Training objectives, one module per phase (so that every wrapper of Accelerate works)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,25 @@ Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 @in_float32
 def flat_unit(tokens: Tensor) -> Tensor:
-    """Tokens ``(batch, tokens, dim)`` as one unit row per sample."""
+    """Flatten tokens to one unit row per sample.
+
+    Parameters
+    ----------
+    tokens : Tensor
+        ``(batch, tokens, dim)``.
+
+    Returns
+    -------
+    Tensor
+        float32 ``(batch, tokens * dim)``, Euclidean norm 1; zeros stay zero.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.training.objectives import flat_unit
+    >>> [round(value, 4) for value in flat_unit(torch.tensor([[[3.0], [4.0]]]))[0].tolist()]
+    [0.6, 0.8]
+    """
     return F.normalize(tokens.flatten(1), dim=-1)
 
 
@@ -74,6 +92,11 @@ class PerceptionObjective(Objective):
         What is trained: scans to latents.
     temperature, contrast_weight : float
         Of the contrastive term.
+
+    See Also
+    --------
+    AuxiliaryObjective : The released loss.
+    neuroclips_cli.losses.perception.perception_loss : The loss itself.
     """
 
     def __init__(self, model: nn.Module, temperature: float, contrast_weight: float) -> None:
@@ -167,9 +190,6 @@ class ContrastiveObjective(Objective):
 class PriorObjective(Objective):
     """Phase 2: Eq. 4, BiMixCo + delta prior + mu Reftm.
 
-    MixCo mixes about half of the scans. A mixed scan has no keyframe of its own, so the prior and
-    Reftm learn from the unmixed half of the batch.
-
     Parameters
     ----------
     model : Semantics
@@ -187,6 +207,21 @@ class PriorObjective(Objective):
     softclip_epochs : int
         0 keeps BiMixCo; otherwise nothing is mixed, and the contrast is SoftCLIP whose temperature
         is annealed over so many epochs, as in the released phase 2.
+
+    See Also
+    --------
+    ContrastiveObjective : Phase 1.
+
+    Notes
+    -----
+    ``L_SR = L_BiMixCo + delta L_Prior + mu L_Reftm`` (paper 3.2, Eq. 4; paper A: delta 30, mu 1).
+    Order of operations in a step:
+
+    1. draw partners and coefficients, mix the scans (Eq. 7);
+    2. decode them to the prior's condition and contrastive tokens;
+    3. contrast of the whole batch (Eq. 8, or SoftCLIP);
+    4. denoise the targets of the unmixed rows (Eq. 9);
+    5. Reftm on the denoised tokens (Eq. 10).
     """
 
     SOFTCLIP = (0.004, 0.0075)

@@ -1,4 +1,4 @@
-"""What one training sample is, and the order in which samples come."""
+"""Training samples: scans and targets of a clip, and the order in which they come."""
 
 from __future__ import annotations
 
@@ -13,7 +13,26 @@ from torch.utils.data import Dataset, Sampler
 
 
 def derived_seed(*parts: Any) -> int:
-    """Seed below 2**63 from anything printable, such as ``(seed, phase, epoch)``."""
+    """Derive a seed from anything printable, such as ``(seed, phase, epoch)``.
+
+    Parameters
+    ----------
+    *parts : object
+        Joined as text.
+
+    Returns
+    -------
+    int
+        0 .. 2**63 - 1, the first 63 bits of a SHA-256 digest.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.training.samples import derived_seed
+    >>> derived_seed("order", 0, "prior", 1) == derived_seed("order", 0, "prior", 1)
+    True
+    >>> derived_seed("order", 0, "prior", 1) == derived_seed("order", 0, "prior", 2)
+    False
+    """
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -31,6 +50,13 @@ class SeededOrder(Sampler[int]):
         Of the run.
     phase : str
         Name of the training phase.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.training.samples import SeededOrder
+    >>> order = SeededOrder(4, seed=0, phase="prior")
+    >>> sorted(order), list(order) == list(order)
+    ([0, 1, 2, 3], True)
     """
 
     def __init__(self, length: int, seed: int, phase: str) -> None:
@@ -49,31 +75,45 @@ class SeededOrder(Sampler[int]):
 
 
 class ClipSamples(Dataset[Any]):
-    """Every repetition of every clip is a sample of its own.
+    """Samples of a training set: every repetition of every clip is one.
 
     Test scans are the mean of ten repetitions: the same signal with less noise than a single
     repetition. So that the model also meets cleaner scans, a share of the samples is a random
     convex combination of the clip's repetitions (weights uniform on the simplex); in units and
     signal it equals a repetition, only the noise shrinks. No test statistics are involved.
 
-    Fresh Gaussian noise on every training scan keeps the models from learning the few scans by
-    heart; for a linear model it is exactly a ridge penalty (Bishop 1995).
+    Fresh Gaussian noise on every training scan keeps the models from overfitting the few scans; for
+    a linear model it is exactly a ridge penalty (Bishop 1995).
 
     Parameters
     ----------
     fmri : numpy.ndarray
-        float32 (clips, repetitions, voxels), standardised.
+        float32 (clips, repetitions, voxels), standardized.
     clips : numpy.ndarray
-        int, the clips to draw from.
+        int (n,), the clips to draw from.
     targets : mapping
-        Name to array whose first axis is the clip.
+        Name -> array whose first axis is the clip.
     repetition_mix_prob : float
         Probability of a combination of repetitions instead of one, 0..1.
     noise : float
-        Deviation of the added noise, in units of the standardised scans.
+        Standard deviation of the added noise, in units of the standardized scans, at least 0.
     frame_targets : sequence of str
         Names of targets ``(clips, frames, ...)`` of which a random frame is taken each time, the
         same one of all of them (the keyframe of paper 3.2).
+
+    Notes
+    -----
+    Sample ``i`` is repetition ``i % repetitions`` of clip ``clips[i // repetitions]``. Order of the
+    random draws of a batch: (1) weights of the repetitions, (2) noise, (3) keyframes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.training.samples import ClipSamples
+    >>> fmri = np.arange(4, dtype=np.float32).reshape(2, 2, 1)
+    >>> samples = ClipSamples(fmri, np.array([0, 1]), {"latents": np.array([10.0, 20.0])})
+    >>> len(samples), {name: values.tolist() for name, values in samples[3].items()}
+    (4, {'fmri': [[3.0]], 'latents': [20.0]})
     """
 
     def __init__(
@@ -96,7 +136,18 @@ class ClipSamples(Dataset[Any]):
         return len(self.clips) * self.repetitions
 
     def clips_of(self, samples: Sequence[int]) -> np.ndarray:
-        """Clip numbers of samples."""
+        """Return the clips that samples belong to.
+
+        Parameters
+        ----------
+        samples : sequence of int
+            0 .. ``len(self) - 1``.
+
+        Returns
+        -------
+        numpy.ndarray
+            int (len(samples),).
+        """
         return self.clips[np.asarray(samples) // self.repetitions]
 
     def __getitem__(self, sample: int) -> dict[str, Tensor]:
@@ -155,5 +206,29 @@ class ClipSamples(Dataset[Any]):
 
 
 def repetition_mean(fmri: np.ndarray, clips: np.ndarray) -> Tensor:
-    """Mean over the repetitions of the named clips, float32 ``(len(clips), voxels)``."""
+    """Average the repetitions of some clips.
+
+    Parameters
+    ----------
+    fmri : numpy.ndarray
+        float32 (clips, repetitions, voxels), no NaN; may be memory-mapped.
+    clips : numpy.ndarray
+        int (n,), rows of ``fmri``.
+
+    Returns
+    -------
+    Tensor
+        float32 ``(n, voxels)``.
+
+    See Also
+    --------
+    neuroclips_cli.signal.reproducibility.mean_over_repetitions : Around missing repetitions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.training.samples import repetition_mean
+    >>> repetition_mean(np.array([[[1.0], [3.0]], [[5.0], [7.0]]]), np.array([1])).tolist()
+    [[6.0]]
+    """
     return torch.from_numpy(np.asarray(fmri[clips], dtype=np.float32).mean(axis=1))

@@ -1,4 +1,4 @@
-"""Figures on the held-out segments, from the mean over each clip's repetitions."""
+"""Validation on the held-out segments, with the mean over each clip's repetitions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _in_batches(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 def perception_figures(
     model: nn.Module, fmri: Tensor, latents: Tensor, temperature: float, contrast_weight: float
 ) -> dict[str, float]:
-    """Eq. 1 on held-out clips, and the same with the scans given to other clips.
+    """Compute Eq. 1 on held-out clips, and its error with the scans given to other clips.
 
     Parameters
     ----------
@@ -41,6 +41,10 @@ def perception_figures(
     -------
     dict
         ``loss``, ``error``, ``contrast``, ``shuffled_error``.
+
+    See Also
+    --------
+    neuroclips_cli.losses.perception.perception_loss : The loss itself.
     """
     predicted = _in_batches(lambda x: model(x).float(), fmri)
     loss, error, contrast = perception_loss(predicted, latents, temperature, contrast_weight)
@@ -53,7 +57,7 @@ def perception_figures(
 def contrastive_figures(
     model: Semantics, fmri: Tensor, tokens: Tensor, temperature: float
 ) -> dict[str, float]:
-    """InfoNCE and top-1 retrieval both ways among the held-out clips' keyframes.
+    """Compute InfoNCE and top-1 retrieval both ways among the held-out clips' keyframes.
 
     Parameters
     ----------
@@ -70,6 +74,11 @@ def contrastive_figures(
     -------
     dict
         ``loss``, ``fmri_to_image``, ``image_to_fmri`` (0..1).
+
+    See Also
+    --------
+    prior_figures : All of Eq. 4.
+    neuroclips_cli.metrics.identification.retrieve : Retrieval as it is reported.
     """
     predicted = flat_unit(_in_batches(lambda x: model(x)[1], fmri))
     targets = flat_unit(tokens)
@@ -100,7 +109,7 @@ def prior_figures(
     reftm_weight: float,
     reftm_temperature: float = 0.0,
 ) -> dict[str, float]:
-    """Eq. 4 on held-out clips, every clip at fixed, evenly spread noise steps.
+    """Compute Eq. 4 on held-out clips, every clip at fixed, evenly spread noise steps.
 
     Parameters
     ----------
@@ -116,6 +125,10 @@ def prior_figures(
     dict
         Those of :func:`contrastive_figures` with ``loss`` the whole of Eq. 4, and ``contrast``,
         ``prior``, ``reftm``.
+
+    See Also
+    --------
+    contrastive_figures : The contrastive part.
     """
     figures = contrastive_figures(model, fmri, tokens, temperature)
     steps = model.diffusion_prior.timesteps
