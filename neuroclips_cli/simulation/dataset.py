@@ -189,7 +189,7 @@ def _scan(
     subject = Subject(number, seed, cortex, features, scale_of(features), simulate, data)
     folder = root / f"subject{number}"
     with atomic_path(folder / "ground_truth.npz") as temporary:
-        np.savez_compressed(temporary, allow_pickle=False, **subject.ground_truth())
+        np.savez_compressed(temporary, **subject.ground_truth())
     for film, repetition in _runs(simulate):
         path = folder / "fmri" / film / "cifti" / f"{film}_{repetition}_Atlas.dtseries.nii"
         if not path.exists():
