@@ -188,8 +188,9 @@ def _scan(
     cortex = np.char.startswith(np.asarray(models.name, str), "CIFTI_STRUCTURE_CORTEX_")
     subject = Subject(number, seed, cortex, features, scale_of(features), simulate, data)
     folder = root / f"subject{number}"
+    truth: dict[str, Any] = subject.ground_truth()
     with atomic_path(folder / "ground_truth.npz") as temporary:
-        np.savez_compressed(temporary, **subject.ground_truth())
+        np.savez_compressed(temporary, **truth)
     for film, repetition in _runs(simulate):
         path = folder / "fmri" / film / "cifti" / f"{film}_{repetition}_Atlas.dtseries.nii"
         if not path.exists():
