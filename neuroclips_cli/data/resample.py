@@ -87,7 +87,7 @@ def frame_indices(frames: int, fps: float, target_fps: float) -> np.ndarray:
     [0, 2, 5, 7, 9, 12]
     """
     times = np.arange(frame_count(frames, fps, target_fps)) / target_fps
-    # halves go up, always: numpy's rint would send them to the even neighbour; the small term
+    # halves go up, always: numpy's rint would send them to the even neighbor; the small term
     # keeps exact halves from falling to either side by rounding error
     return np.clip(np.floor(times * fps + 0.5 + 1e-9).astype(np.int64), 0, frames - 1)
 

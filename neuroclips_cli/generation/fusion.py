@@ -41,7 +41,7 @@ def build_chains(joined: np.ndarray, longest: int) -> list[list[int]]:
     Parameters
     ----------
     joined : numpy.ndarray
-        bool (clips - 1,): clip i + 1 is a neighbour of clip i and shows the same class.
+        bool (clips - 1,): clip i + 1 is a neighbor of clip i and shows the same class.
     longest : int
         Most clips of one chain (paper: 3, which is 6 s).
 

@@ -184,8 +184,10 @@ def denoise_clips(
         ``options.guidance_scale`` is 1 or less.
     options : VideoOptions
         Guidance and control scales.
-    keyframes, advance
-        As in :func:`sample_clip_latents`.
+    keyframes : torch.Tensor, optional
+        float32 (clips, channels, h, w) scaled latents; no SparseCtrl where absent.
+    advance : callable, optional
+        Called with 1 after every denoising step.
 
     Returns
     -------

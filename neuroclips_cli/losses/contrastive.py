@@ -123,7 +123,7 @@ def reftm_loss(image: Tensor, text: Tensor, temperature: float) -> Tensor:
     image : Tensor
         ``(batch, dim)``, token mean times the frozen projector.
     text : Tensor
-        ``(batch, dim)``, caption embeddings. Both are normalised here.
+        ``(batch, dim)``, caption embeddings. Both are normalized here.
     temperature : float
         Divides the cosine, > 0.
 

@@ -30,7 +30,18 @@ class Mix:
     selected: Tensor
 
     def to(self, device: torch.device) -> Mix:
-        """Return the same draw on a device, which need not have come to it for that."""
+        """Move the draw to a device.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where the rows lie; pinned memory is copied without waiting.
+
+        Returns
+        -------
+        Mix
+            The same draw.
+        """
         parts = (self.partner, self.coefficient, self.selected)
         return Mix(*(to_device(part, device) for part in parts))
 

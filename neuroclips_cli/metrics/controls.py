@@ -81,7 +81,7 @@ def derangements(count: int, shuffles: int, seed: int) -> np.ndarray:
 
 
 def scene_derangement(scenes: np.ndarray, rng: np.random.Generator) -> np.ndarray | None:
-    """Give every clip the place of a clip of another scene, neighbours staying neighbours.
+    """Give every clip the place of a clip of another scene, neighbors staying neighbors.
 
     The scenes are laid end to end in random order, and the clips moved along by at least the
     longest scene.

@@ -10,7 +10,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import pixel
 from neuroclips_cli.runtime import threads
 
-# pyramid scale, levels, window, iterations, neighbourhood, its deviation, flags: the usual call
+# pyramid scale, levels, window, iterations, neighborhood, its deviation, flags: the usual call
 FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 WHAT = (
     "Farneback optical flow of adjacent frames (OpenCV, window 15 pixels), distance of the two "

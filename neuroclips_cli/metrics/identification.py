@@ -82,17 +82,23 @@ def retrieve(
     images : numpy.ndarray or KeyframeTokens
         (clips, tokens, dim), CLIP tokens of the ground-truth keyframes.
     part : int
-        Candidates; with fewer clips all of them.
-    shuffles, seed
-        Of the control, in which image i belongs to another clip's brain activity; the seed also
-        divides the clips.
+        Candidates (paper C.6: 300); with fewer clips all of them.
+    shuffles : int
+        Re-pairings of the control, in which image i belongs to another clip's brain activity.
+    seed : int
+        Seed of the re-pairings and of the division of the clips.
     block : int
         Clips in memory at a time.
 
     Returns
     -------
     Retrieval
-        Cosine similarity of flattened, normalised tokens; chance of top-1 is 1 / part.
+        Cosine similarity of flattened, normalized tokens; chance of top-1 is 1 / part.
+
+    Raises
+    ------
+    NotFinite
+        If an embedding is NaN or infinite.
 
     Notes
     -----

@@ -122,8 +122,12 @@ def sampled_accuracy(
 
     Parameters
     ----------
-    scores, classes, ways
-        See `nway_accuracy`, whose value this approaches.
+    scores : numpy.ndarray
+        float (rows, classes), as in `nway_accuracy`, whose value this approaches.
+    classes : numpy.ndarray
+        int (rows,) or (rows, K), ground-truth classes.
+    ways : int
+        N.
     trials : int
         Draws per row; the published figures take 100.
     rng : numpy.random.Generator
@@ -135,6 +139,11 @@ def sampled_accuracy(
         float64 (rows,) each: the share of draws won, and its binomial standard error
         sqrt(p (1 - p) / trials), p the share itself. The published "deviation" is the mean of
         these errors over clips; it is no spread over clips.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than N - 1 other classes.
 
     Notes
     -----

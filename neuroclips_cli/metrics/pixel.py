@@ -109,7 +109,7 @@ def _ssim_of_clip(pred: np.ndarray, gt: np.ndarray) -> list[float]:
 
 def _ssim_of_frame(made: np.ndarray, true: np.ndarray) -> float:
     """Return the mean SSIM of two uint8 frames (h, w, 3)."""
-    # Colours side by side in one long row: a step along the width is a step of three.
+    # Colors side by side in one long row: a step along the width is a step of three.
     x, y = (np.ascontiguousarray(frame).reshape(len(frame), -1) for frame in (made, true))
     count, edge = len(x) - (WINDOW - 1), WINDOW - 1
     total = sum(

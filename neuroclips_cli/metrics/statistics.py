@@ -20,7 +20,7 @@ class Summary:
     n : int
         Number of clips.
     ci95_scenes : tuple of float or None
-        The same with whole scenes drawn: neighbouring clips of one scene are not independent,
+        The same with whole scenes drawn: neighboring clips of one scene are not independent,
         so this is the wider, more honest interval. None when scenes are unknown.
     """
 
@@ -97,14 +97,16 @@ def bootstrap_interval(
 def summarise(
     values: np.ndarray, samples: int = 10000, seed: int = 0, groups: np.ndarray | None = None
 ) -> Summary:
-    """Mean, standard deviation and 95 % interval of one metric over clips.
+    """Compute mean, standard deviation and 95 % interval of one metric over clips.
 
     Parameters
     ----------
     values : numpy.ndarray
         float (clips,); NaN marks clips that the metric does not cover.
-    samples, seed
-        See `bootstrap_interval`.
+    samples : int
+        Bootstrap samples.
+    seed : int
+        Seed of the bootstrap, see `bootstrap_interval`.
     groups : numpy.ndarray, optional
         (clips,) scene labels, for the second interval.
 
@@ -116,6 +118,18 @@ def summarise(
     ------
     ValueError
         If no clip has a value.
+
+    See Also
+    --------
+    bootstrap_interval : The intervals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.metrics import statistics
+    >>> summary = statistics.summarise(np.array([1.0, 3.0, np.nan]), samples=100)
+    >>> summary.mean, round(summary.std, 4), summary.n
+    (2.0, 1.4142, 2)
     """
     values = np.asarray(values, dtype=float)
     known = ~np.isnan(values)

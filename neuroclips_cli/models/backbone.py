@@ -38,7 +38,18 @@ class RidgeRegression(nn.Module):
         self.linears = nn.ModuleList([nn.Linear(voxels, hidden)])
 
     def forward(self, fmri: Tensor) -> Tensor:
-        """Map ``(..., voxels)`` to ``(..., hidden)``."""
+        """Apply the linear map.
+
+        Parameters
+        ----------
+        fmri : Tensor
+            ``(..., voxels)``, standardized.
+
+        Returns
+        -------
+        Tensor
+            ``(..., hidden)``.
+        """
         return self.linears[0](fmri)
 
 
@@ -85,7 +96,18 @@ class ResidualMLP(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(..., hidden)`` to ``(..., hidden)``."""
+        """Apply the blocks in order.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(..., hidden)``.
+
+        Returns
+        -------
+        Tensor
+            ``(..., hidden)``.
+        """
         for block in self.blocks:
             x = x + block(x)
         return x

@@ -28,7 +28,18 @@ class FactorisedHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(tokens * token_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(batch, hidden)`` to ``(batch, tokens * token_dim)``."""
+        """Map the trunk's output to tokens.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(batch, hidden)``.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, tokens * token_dim)``.
+        """
         numbers = self.per_token(x).unflatten(-1, (self.tokens, -1))
         return self.shared(numbers).flatten(-2) + self.bias
 

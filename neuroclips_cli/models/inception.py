@@ -44,6 +44,17 @@ class InceptionExtension(nn.Module):
         nn.init.zeros_(self.lin1.bias)
 
     def forward(self, fmri: Tensor) -> Tensor:
-        """Extend ``fmri`` ``(batch, voxels)`` to ``(batch, frames, voxels)``."""
+        """Extend one scan to a scan per frame.
+
+        Parameters
+        ----------
+        fmri : Tensor
+            ``(batch, voxels)``, standardized.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, frames, voxels)``.
+        """
         extended = self.lin1(self.lin0(fmri)).unflatten(-1, (self.frames, -1))
         return fmri[:, None] + extended

@@ -45,7 +45,18 @@ class Matcher(nn.Module):
         )
 
     def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        """Return logits (pairs,) for embeddings (pairs, dim) of unit length."""
+        """Return the logit of "same class" of every pair.
+
+        Parameters
+        ----------
+        first, second : Tensor
+            ``(pairs, dim)``, unit rows.
+
+        Returns
+        -------
+        Tensor
+            ``(pairs,)``.
+        """
         # entries of a unit vector are about dim ** -0.5; bring them to about 1
         scale = first.shape[-1] ** 0.5
         features = [(first + second) / 2, (first - second).abs(), first * second * scale]

@@ -120,7 +120,7 @@ class Perception(nn.Module):
         Parameters
         ----------
         fmri : Tensor
-            ``(batch, voxels)``, standardised.
+            ``(batch, voxels)``, standardized.
 
         Returns
         -------

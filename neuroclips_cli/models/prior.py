@@ -194,7 +194,7 @@ class PriorNetwork(nn.Module):
         keep_brain: Tensor | None = None,
         keep_image: Tensor | None = None,
     ) -> Tensor:
-        """Return the predicted clean tokens, float32 also under autocast.
+        """Predict clean tokens, in float32 also under autocast.
 
         Parameters
         ----------
@@ -204,6 +204,11 @@ class PriorNetwork(nn.Module):
             ``(batch,)`` int64 steps.
         keep_brain, keep_image : Tensor, optional
             ``(batch,)`` bool; where False the tokens are replaced by the learned null tokens.
+
+        Returns
+        -------
+        Tensor
+            float32 ``(batch, tokens, dim)``.
         """
         if keep_brain is not None:
             brain = torch.where(keep_brain[:, None, None], brain, self.null_brain_embeds)

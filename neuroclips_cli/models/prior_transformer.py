@@ -46,7 +46,18 @@ class LayerNormNoBias(nn.Module):
         self.stable, self.epsilon = stable, epsilon
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize the last axis of ``x``."""
+        """Normalize the last axis.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(..., dim)``.
+
+        Returns
+        -------
+        Tensor
+            ``g (x - mean) / sqrt(var + epsilon)``, of the same shape.
+        """
         if self.stable:
             x = x / x.amax(dim=-1, keepdim=True).detach()
         return F.layer_norm(x, x.shape[-1:], eps=self.epsilon) * self.g
@@ -66,7 +77,18 @@ class PositionBias(nn.Module):
         self.relative_attention_bias = nn.Embedding(_BUCKETS, heads)
 
     def forward(self, queries: int, keys: int) -> Tensor:
-        """Return ``(heads, queries, keys)``; key 0 is the learned null key."""
+        """Return the bias of every pair of positions.
+
+        Parameters
+        ----------
+        queries, keys : int
+            Numbers of positions; key 0 is the learned null key.
+
+        Returns
+        -------
+        Tensor
+            ``(heads, queries, keys)``.
+        """
         device = self.relative_attention_bias.weight.device
         rows = torch.arange(queries, device=device)[:, None]
         distance = (rows - torch.arange(keys, device=device)[None]).clamp(min=0)
@@ -103,7 +125,18 @@ class Rotary(nn.Module):
         self.freqs = nn.Parameter(1.0 / 10000.0**powers, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rotate ``x`` ``(..., positions, head_dim)``."""
+        """Rotate pairs of channels by their position.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(..., positions, head_dim)``.
+
+        Returns
+        -------
+        Tensor
+            Of the same shape and type.
+        """
         positions = torch.arange(x.shape[-2], device=x.device, dtype=self.freqs.dtype)
         angles = (positions[:, None] * self.freqs[None]).repeat_interleave(2, dim=-1)
         turned, rest = x[..., : angles.shape[-1]], x[..., angles.shape[-1] :]
@@ -146,7 +179,20 @@ class MultiQueryAttention(nn.Module):
         )
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """Attend within ``x`` ``(batch, n, dim)``; ``bias`` is ``(heads, n, n + 1)``."""
+        """Attend within each sequence.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(batch, n, dim)``.
+        bias : Tensor
+            ``(heads, n, n + 1)``, added to the logits.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, n, dim)``.
+        """
         attended = _attend(*self._projected(x), bias)
         return self.to_out(attended.transpose(1, 2).flatten(2))
 
@@ -209,7 +255,18 @@ class GatedSiLU(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Halve the last axis of ``x``."""
+        """Gate one half of the channels by the other.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(..., 2 dim)``, values, then gates.
+
+        Returns
+        -------
+        Tensor
+            ``(..., dim)``, ``value silu(gate)``.
+        """
         value, gate = x.chunk(2, dim=-1)
         return value * F.silu(gate)
 
@@ -256,7 +313,18 @@ class TokenTransformer(nn.Module):
         self.project_out = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, n, dim)`` for ``(batch, n, dim)``."""
+        """Apply the layers and the output projection.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(batch, n, dim)``.
+
+        Returns
+        -------
+        Tensor
+            ``(batch, n, dim)``.
+        """
         bias = self.rel_pos_bias(x.shape[1], x.shape[1] + 1)
         for layer in self.layers:
             attention, feed_forward = cast(nn.ModuleList, layer)

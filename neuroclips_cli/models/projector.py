@@ -33,5 +33,16 @@ class TokenProjector(nn.Module):
 
     @in_float32
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``(batch, tokens, token_dim)`` to ``(batch, embed_dim)``, not normalised."""
+        """Project the mean token.
+
+        Parameters
+        ----------
+        tokens : Tensor
+            ``(batch, tokens, token_dim)``.
+
+        Returns
+        -------
+        Tensor
+            float32 ``(batch, embed_dim)``, not normalized: ``mean(tokens) W``.
+        """
         return tokens.mean(dim=1) @ self.weight

@@ -41,7 +41,20 @@ class SemanticsBackbone(ResidualMLP):
         self.clip_proj = _contrastive_projector(token_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Map ``(batch, hidden)`` to backbone and contrastive tokens ``(batch, tokens, dim)``."""
+        """Map the ridge layer's output to tokens.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(batch, hidden)``.
+
+        Returns
+        -------
+        backbone : Tensor
+            ``(batch, tokens, token_dim)``.
+        contrastive : Tensor
+            ``(batch, tokens, token_dim)``, for retrieval.
+        """
         tokens = self.backbone_linear(super().forward(x)).unflatten(-1, (self.tokens, -1))
         return tokens, self.clip_proj(tokens)
 
@@ -76,7 +89,20 @@ class PublishedSemanticsBackbone(PublishedMixer):
         self.clip_proj = _contrastive_projector(token_dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """Map ``(batch, [sequence,] hidden)`` to tokens as :class:`SemanticsBackbone` does."""
+        """Map the ridge layer's output to tokens, as :class:`SemanticsBackbone` does.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(batch, hidden)``, or ``(batch, sequence, hidden)``.
+
+        Returns
+        -------
+        backbone : Tensor
+            ``(batch, tokens, token_dim)``.
+        contrastive : Tensor
+            ``(batch, tokens, token_dim)``, for retrieval.
+        """
         tokens = self.backbone_linear(super().forward(x)).unflatten(-1, (self.tokens, -1))
         return tokens, self.clip_proj(tokens)
 
@@ -140,7 +166,7 @@ class Semantics(nn.Module):
         Parameters
         ----------
         fmri : Tensor
-            ``(batch, voxels)``, standardised.
+            ``(batch, voxels)``, standardized.
 
         Returns
         -------
@@ -152,6 +178,17 @@ class Semantics(nn.Module):
         return self.decode(self.ridge(fmri))
 
     def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Do the same from the ridge layer's output ``(batch, hidden)``."""
+        """Decode from the ridge layer's output, as :meth:`forward` does from scans.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(batch, hidden)``.
+
+        Returns
+        -------
+        tuple of Tensor
+            The prior's condition and contrastive tokens, both ``(batch, tokens, token_dim)``.
+        """
         tokens, contrastive = self.backbone(x)
         return (contrastive if self.prior_condition == "contrastive" else tokens), contrastive

@@ -15,7 +15,7 @@ def _groups(channels: int) -> int:
 
 
 class ConvBlock(nn.Module):
-    """Two normalised 3x3 convolutions with a residual connection.
+    """Two normalized 3x3 convolutions with a residual connection.
 
     Parameters
     ----------
@@ -35,7 +35,18 @@ class ConvBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(images, channels, h, w)`` to the same shape."""
+        """Apply the block.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(images, channels, h, w)``.
+
+        Returns
+        -------
+        Tensor
+            Of the same shape.
+        """
         return x + self.layers(x)
 
 
@@ -55,7 +66,18 @@ class SpatialAttention(nn.Module):
         self.to_out = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(images, channels, h, w)`` to the same shape."""
+        """Attend among the positions of each image.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(images, channels, h, w)``.
+
+        Returns
+        -------
+        Tensor
+            Of the same shape.
+        """
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         query, key, value = self.to_qkv(tokens).chunk(3, dim=-1)
         # Four axes, the heads among them: on CUDA no fused kernel takes three.
@@ -85,8 +107,20 @@ class TemporalAttention(nn.Module):
         self.to_k = nn.Linear(channels, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(clips, positions, frames, channels)`` to the same shape.
+        """Attend among the frames of each clip, at each position by itself.
 
+        Parameters
+        ----------
+        x : Tensor
+            ``(clips, positions, frames, channels)``.
+
+        Returns
+        -------
+        Tensor
+            Of the same shape.
+
+        Notes
+        -----
         Positions stand where attention has heads: four axes, as CUDA's fused kernels take them,
         and neither of the first two beyond the 65535 that their grids allow.
         """
@@ -154,19 +188,54 @@ class TemporalUpsampling(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``(clips * frames, channels, h, w)`` to as many images of ``out_channels``."""
+        """Apply the module to all frames of a batch.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(clips * frames, channels, h, w)``, frames of a clip one after the other.
+
+        Returns
+        -------
+        Tensor
+            ``(clips * frames, out_channels, 2 h, 2 w)``; without upsampling the shape of ``x``.
+        """
         x = self.eta1 * x + (1 - self.eta1) * self.spatial(x)
         sequences = self.as_sequences(x)
         sequences = self.eta2 * sequences + (1 - self.eta2) * self.temporal(sequences)
         return self.upsampling(self.as_images(sequences, x))
 
     def as_sequences(self, x: Tensor) -> Tensor:
-        """``(clips * frames, c, h, w)`` to ``(clips, h * w, frames, c)``."""
+        """Arrange images as sequences over time, one per position.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``(clips * frames, channels, h, w)``.
+
+        Returns
+        -------
+        Tensor
+            ``(clips, h * w, frames, channels)``.
+        """
         clips = x.unflatten(0, (-1, self.frames or len(x)))
         return clips.permute(0, 3, 4, 1, 2).flatten(1, 2)
 
     def as_images(self, sequences: Tensor, like: Tensor) -> Tensor:
-        """Undo :meth:`as_sequences`; ``like`` has the shape to return."""
+        """Arrange sequences as images again, the inverse of :meth:`as_sequences`.
+
+        Parameters
+        ----------
+        sequences : Tensor
+            ``(clips, h * w, frames, channels)``.
+        like : Tensor
+            ``(clips * frames, channels, h, w)``, of which only the shape is used.
+
+        Returns
+        -------
+        Tensor
+            The shape of ``like``, channels last in memory.
+        """
         clips = sequences.unflatten(1, like.shape[-2:])
         images = clips.permute(0, 3, 4, 1, 2).flatten(0, 1)
         return images.contiguous(memory_format=torch.channels_last)

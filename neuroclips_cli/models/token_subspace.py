@@ -66,6 +66,17 @@ class TokenSubspace(nn.Module):
         self.axes.copy_(axes)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Project ``(batch, tokens, token_dim)``."""
+        """Project tokens onto the components.
+
+        Parameters
+        ----------
+        tokens : Tensor
+            ``(batch, tokens, token_dim)``.
+
+        Returns
+        -------
+        Tensor
+            Of the same shape.
+        """
         components = (tokens.flatten(1) - self.mean) @ self.axes.T
         return (components @ self.axes + self.mean).view_as(tokens)

@@ -116,7 +116,7 @@ def _count(true: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class BlockQuality:
-    """What :func:`look` saw in some neighbouring columns of a run, one entry per column.
+    """Findings of :func:`look` in neighboring columns of a run, one entry per column.
 
     Attributes
     ----------
@@ -140,12 +140,21 @@ class BlockQuality:
 
 
 def look(series: NDArray[np.floating]) -> BlockQuality:
-    """Look through some columns of a run for what is no measurement.
+    """Check some columns of a run for invalid values.
 
     Parameters
     ----------
-    series
-        (volumes, voxels), arbitrary units.
+    series : numpy.ndarray
+        float (volumes, voxels), arbitrary units.
+
+    Returns
+    -------
+    BlockQuality
+
+    See Also
+    --------
+    summarise : Combines the blocks of a run.
+    inspect : Checks a whole run at once.
     """
     rows = series.T
     with np.errstate(invalid="ignore", over="ignore"):
@@ -180,7 +189,21 @@ def _deviation(rows: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def summarise(glances: Sequence[BlockQuality]) -> RunQuality:
-    """Put together what was seen in the columns of one run."""
+    """Combine the blocks of one run.
+
+    Parameters
+    ----------
+    glances : sequence of BlockQuality
+        Blocks of columns in order.
+
+    Returns
+    -------
+    RunQuality
+
+    See Also
+    --------
+    look : Checks one block.
+    """
     lively = [g.deviation[g.finite & ~g.constant] for g in glances]
     deviation = np.concatenate(lively) if lively else np.empty(0)
     size = sum(g.volumes * len(g.finite) for g in glances)
@@ -195,12 +218,24 @@ def summarise(glances: Sequence[BlockQuality]) -> RunQuality:
 
 
 def inspect(series: NDArray[np.floating]) -> RunQuality:
-    """Look for what is no measurement.
+    """Check a run for invalid values.
 
     Parameters
     ----------
-    series
-        (volumes, voxels), arbitrary units.
+    series : numpy.ndarray
+        float (volumes, voxels), arbitrary units.
+
+    Returns
+    -------
+    RunQuality
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal import quality
+    >>> found = quality.inspect(np.array([[1.0, 5.0, np.nan], [2.0, 5.0, 1.0]]))
+    >>> found.in_words()
+    '1 voxels with NaN or infinity (first: volume 0, voxel 2), 1 constant voxels'
     """
     return summarise([look(series)])
 
@@ -321,12 +356,25 @@ def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
 
 
 def matches(runs: Mapping[str, NDArray[np.floating]]) -> dict[str, str]:
-    """Return for every run the one that it correlates with best, where it does so clearly.
+    """Find for every run the one that it correlates with best, where it does so clearly.
 
     Parameters
     ----------
-    runs
-        Name -> (volumes, voxels); runs of other lengths are not compared.
+    runs : mapping
+        Name -> float (volumes, voxels); runs of other lengths are not compared.
+
+    Returns
+    -------
+    dict
+        Name -> name of the best match, where the mean Fisher z is at least `CLEAR_Z`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal import quality
+    >>> first = np.random.default_rng(0).normal(size=(50, 3))
+    >>> quality.matches({"a": first, "b": first + 1})
+    {'a': 'b', 'b': 'a'}
     """
     found = {}
     for name, series in runs.items():

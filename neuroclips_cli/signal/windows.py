@@ -15,13 +15,13 @@ def leading_volumes(volumes: int, clips: int, trailing: int, *, run: str, film: 
 
     Parameters
     ----------
-    volumes
+    volumes : int
         Volumes in the run's file.
-    clips
-        Whole clips in the film.
-    trailing
+    clips : int
+        Whole clips in the movie.
+    trailing : int
         Volumes dropped at the end of every run.
-    run, film
+    run, film : str
         File names for the error message.
 
     Returns

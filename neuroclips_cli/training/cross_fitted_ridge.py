@@ -112,7 +112,7 @@ def cross_fit(
     Parameters
     ----------
     fmri : numpy.ndarray
-        (clips, repetitions, voxels), standardised; the fit uses the mean over repetitions.
+        (clips, repetitions, voxels), standardized; the fit uses the mean over repetitions.
     segments : numpy.ndarray
         (clips,), at least two different ones.
     targets : numpy.ndarray

@@ -76,7 +76,18 @@ class Objective(nn.Module):
         self.seed = self.epoch = self.step = 0
 
     def generator(self, device: torch.device) -> torch.Generator | None:
-        """Return a device's generator for this step; None where a device has none (meta)."""
+        """Return a random generator for this step.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where the draws are made.
+
+        Returns
+        -------
+        torch.Generator or None
+            Seeded by seed, epoch and step; None where a device has none (meta).
+        """
         if device.type == "meta":
             return None
         seed = derived_seed("step", self.seed, self.epoch, self.step)
@@ -105,7 +116,18 @@ class PerceptionObjective(Objective):
         self.temperature, self.contrast_weight = temperature, contrast_weight
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss``, ``error`` (MAE) and ``contrast`` of ``fmri`` and ``latents``."""
+        """Compute Eq. 1 on a batch.
+
+        Parameters
+        ----------
+        batch : dict of str to Tensor
+            ``fmri`` (batch, voxels) and ``latents`` (batch, frames, channels, h, w).
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars ``loss``, ``error`` (mean absolute) and ``contrast``.
+        """
         total = len(batch["fmri"])
         rows = self.share.rows(total)
         predicted = self.share.whole(self.model(batch["fmri"][rows]).float(), rows, total)
@@ -119,7 +141,18 @@ class AuxiliaryObjective(PerceptionObjective):
     """The released loss, see :func:`auxiliary_loss`."""
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss``, ``error``, ``contrast`` of ``fmri``, ``latents`` and ``maps``."""
+        """Compute the released loss on a batch.
+
+        Parameters
+        ----------
+        batch : dict of str to Tensor
+            ``fmri`` and ``latents`` as in Eq. 1, and ``maps`` (batch, frames, 2, positions, width).
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars ``loss``, ``error`` (mean absolute) and ``contrast``.
+        """
         model = cast("PublishedPerception", self.model)
         total = len(batch["fmri"])
         rows = self.share.rows(total)
@@ -171,7 +204,19 @@ class ContrastiveObjective(Objective):
         self.reftm_temperature = reftm_temperature or temperature
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss`` of ``fmri``, ``tokens`` and, with a projector, ``text``."""
+        """Compute BiMixCo, and Reftm where there is a projector.
+
+        Parameters
+        ----------
+        batch : dict of str to Tensor
+            ``fmri`` (batch, voxels), ``tokens`` (batch, tokens, dim) and, with a projector,
+            ``text`` (batch, embed_dim).
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalar ``loss``; with a projector also ``contrast`` and ``reftm``.
+        """
         total = len(batch["fmri"])
         mix = draw_mix(total, self.mixco_beta, batch["fmri"].device)
         rows = self.share.rows(total)
@@ -248,7 +293,18 @@ class PriorObjective(Objective):
         self.draw_mix = draw_mix
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return ``loss``, ``contrast``, ``prior``, ``reftm`` of ``fmri``, ``tokens``, ``text``."""
+        """Compute Eq. 4 on a batch.
+
+        Parameters
+        ----------
+        batch : dict of str to Tensor
+            ``fmri`` (batch, voxels), ``tokens`` (batch, tokens, dim), ``text`` (batch, embed_dim).
+
+        Returns
+        -------
+        dict of str to Tensor
+            Scalars ``loss``, ``contrast``, ``prior`` and ``reftm``.
+        """
         share = 0.0 if self.softclip_epochs else 0.5
         total = len(batch["fmri"])
         drawn = self.draw_mix(total, self.mixco_beta, torch.device("cpu"), share=share)

@@ -113,12 +113,22 @@ def prior_figures(
 
     Parameters
     ----------
-    model, projector, fmri, tokens
-        As above.
+    model : Semantics
+        In evaluation mode.
+    projector : TokenProjector
+        Frozen.
+    fmri : Tensor
+        ``(clips, voxels)``.
+    tokens : Tensor
+        ``(clips, tokens, dim)`` of one frame per clip.
     text : Tensor
         ``(clips, embed_dim)``, caption embeddings.
-    temperature, prior_weight, reftm_weight, reftm_temperature : float
-        Of Eq. 4; Reftm's temperature 0 takes BiMixCo's.
+    temperature : float
+        Of BiMixCo's place, InfoNCE, > 0.
+    prior_weight, reftm_weight : float
+        delta and mu of Eq. 4.
+    reftm_temperature : float
+        Of Reftm; 0 takes ``temperature``.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 MindEye2's mixer alternates two residual streams, one over the channels (``mixer_blocks1``), one
 over the sequence (``mixer_blocks2``). NeuroClips runs it with one token per sample: the sequence
-half then normalises a single number, which is always 0, so its blocks are constants, and what
+half then normalizes a single number, which is always 0, so its blocks are constants, and what
 leaves the trunk is its input plus their sum; nothing that the channel half computes gets out.
 """
 

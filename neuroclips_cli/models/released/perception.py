@@ -85,7 +85,7 @@ class PublishedBackbone(PublishedMixer):
         )
 
     def maps(self, x: Tensor) -> Tensor:
-        """Return the normalised coarse map ``(rows, 64, h, w)`` of ``(rows, hidden)``."""
+        """Return the normalized coarse map ``(rows, 64, h, w)`` of ``(rows, hidden)``."""
         x = self.bdropout(self.blin1(PublishedMixer.forward(self, x)))
         return self.bnorm(x.unflatten(-1, (MAP_CHANNELS, *self.grid)))
 
