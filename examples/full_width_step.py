@@ -34,7 +34,7 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimizer import make_optimiser
+from neuroclips_cli.training.optimizer import make_optimizer
 
 VOXELS = 13447
 PHASES = ("perception", "contrastive", "prior")
@@ -83,7 +83,7 @@ def step(settings: Settings, phase: str) -> None:
     base = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     options = settings.train_pr if phase == "perception" else settings.train_sr
     objective, batch = build(settings, phase)
-    optimizer = make_optimiser(
+    optimizer = make_optimizer(
         objective,
         options.learning_rate,
         options.weight_decay,

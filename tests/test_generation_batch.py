@@ -11,7 +11,7 @@ from neuroclips_cli.backbones.video import load_video_models
 from neuroclips_cli.generation.fast import fast_scheduler, fewer
 from neuroclips_cli.generation.video import VideoOptions, sample_clip_latents
 from neuroclips_cli.runtime import auto_batch
-from neuroclips_cli.runtime.auto_batch import Batch, fitting
+from neuroclips_cli.runtime.auto_batch import AutoBatcher, fitting
 from neuroclips_cli.runtime.seeding import clip_generators
 from neuroclips_cli.settings.load import load_settings
 
@@ -48,7 +48,7 @@ def test_the_size_of_a_batch_does_not_change_the_clips(models, fast):
             keyframes=keyframes[rows],
         )
 
-    made = [torch.cat([rows for _, rows in Batch(n).over(0, 5, sample)]) for n in (1, 2, 5)]
+    made = [torch.cat([rows for _, rows in AutoBatcher(n).map(0, 5, sample)]) for n in (1, 2, 5)]
     for other in made[1:]:
         assert (other - made[0]).abs().max() < 1e-5 * made[0].abs().max()
 
@@ -62,7 +62,7 @@ def test_pieces_are_halved_until_they_fit_and_stay_so():
             raise torch.OutOfMemoryError("CUDA out of memory")
         return list(range(10)[piece])
 
-    pieces = list(Batch(8).over(1, 10, compute))
+    pieces = list(AutoBatcher(8).map(1, 10, compute))
     assert sum((rows for _, rows in pieces), []) == list(range(1, 10))
     assert asked == [8, 4, 2, 2, 2, 2, 1]
 
@@ -72,11 +72,11 @@ def test_one_item_that_does_not_fit_is_an_error():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(Batch(4).over(0, 3, compute))
+        list(AutoBatcher(4).map(0, 3, compute))
 
 
 def test_as_many_as_the_gpu_holds_are_taken(monkeypatch):
-    assert Batch(0).size == auto_batch.ON_CPU
+    assert AutoBatcher(0).size == auto_batch.ON_CPU
     assert [fitting(n, 100) for n in (1, 10, 30, 500, 0)] == [
         auto_batch.MOST,
         8,
@@ -95,7 +95,7 @@ def test_as_many_as_the_gpu_holds_are_taken(monkeypatch):
     }
     for name, answer in answers.items():
         monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
-    pieces = list(Batch(0).over(0, 9, lambda piece: piece.stop - piece.start))
+    pieces = list(AutoBatcher(0).map(0, 9, lambda piece: piece.stop - piece.start))
     assert [count for _, count in pieces] == [1, 5, 3]
 
 

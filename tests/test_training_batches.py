@@ -18,7 +18,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.training import loop
 from neuroclips_cli.training.batches import BatchLoader
-from neuroclips_cli.training.optimizer import make_optimiser
+from neuroclips_cli.training.optimizer import make_optimizer
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder
 
 
@@ -61,7 +61,7 @@ def _step(kind, extra=lambda batch: None):
     objective = kind(settings, model, TokenProjector(weight))
     if hasattr(objective, "draw_mix"):
         objective.draw_mix = draw_mix  # the real one, not the estimate's
-    optimizer = make_optimiser(objective, 1e-3, 0.0, 0.0)
+    optimizer = make_optimizer(objective, 1e-3, 0.0, 0.0)
     shapes = {
         "fmri": (24, width),
         "tokens": (24, backbones.tokens, backbones.token_dim),

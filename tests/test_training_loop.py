@@ -16,7 +16,7 @@ from neuroclips_cli.training.checkpoints import CheckpointManager
 from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, repetition_mean
 from neuroclips_cli.training.split import split_segments
 from neuroclips_cli.training.target_cache import cached_captions, cached_rows, per_frame, target_key
@@ -197,7 +197,7 @@ def test_all_targets_of_a_sample_are_of_the_same_frame():
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 2), (2, 6), (3, 1)])
 def test_short_trainings_have_a_schedule(epochs, steps):
-    optimizer = make_optimiser(torch.nn.Linear(2, 2), 1e-3, 0.0, 0.0)
+    optimizer = make_optimizer(torch.nn.Linear(2, 2), 1e-3, 0.0, 0.0)
     schedule = make_schedule(optimizer, 1e-3, epochs, steps)
     for _ in range(epochs * steps):
         optimizer.step()
@@ -207,7 +207,7 @@ def test_short_trainings_have_a_schedule(epochs, steps):
 
 def test_ridge_weights_and_biases_have_their_own_decay():
     model = Perception(10, 3, SIZES, (4, 2, 2))
-    optimizer = make_optimiser(model, 1e-3, 0.02, 0.3)
+    optimizer = make_optimizer(model, 1e-3, 0.02, 0.3)
     decays = {
         id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]
     }

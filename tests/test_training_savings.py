@@ -13,7 +13,7 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import CheckpointManager, Progress
-from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 
 VOXELS = 30
 
@@ -104,7 +104,7 @@ def test_adafactor_learns_and_keeps_next_to_nothing(tmp_path):
     torch.manual_seed(0)
     model, target = torch.nn.Linear(40, 30), torch.randn(64, 30)
     x = torch.randn(64, 40)
-    optimizer = make_optimiser(model, 1e-2, 0.0, 0.0, "adafactor")
+    optimizer = make_optimizer(model, 1e-2, 0.0, 0.0, "adafactor")
     schedule = make_schedule(optimizer, 1e-2, 10, 10)
     losses = []
     for _ in range(100):
@@ -132,7 +132,7 @@ def test_a_training_with_adafactor_goes_on_from_its_checkpoint_as_if_undisturbed
     def fresh():
         torch.manual_seed(0)
         model = torch.nn.Linear(40, 30)
-        optimizer = make_optimiser(model, 1e-2, 0.01, 0.01, "adafactor")
+        optimizer = make_optimizer(model, 1e-2, 0.01, 0.01, "adafactor")
         return model, optimizer, make_schedule(optimizer, 1e-2, 2, 10)
 
     whole = fresh()

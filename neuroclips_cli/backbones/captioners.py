@@ -27,7 +27,7 @@ def require_captioner(settings: Settings) -> None:
 
 
 def load_captioner_fn(
-    settings: Settings, device: str, desk: ModelOffloader | None = None
+    settings: Settings, device: str, offloader: ModelOffloader | None = None
 ) -> CaptionFn:
     """Load the captioner of the settings.
 
@@ -37,7 +37,7 @@ def load_captioner_fn(
         ``reconstruct.captioner`` chooses.
     device : str
         A torch device.
-    desk : ModelOffloader, optional
+    offloader : ModelOffloader, optional
         Whose room BLIP-2 shares with other networks; GIT is small and stays on the device.
 
     Returns
@@ -57,12 +57,12 @@ def load_captioner_fn(
     from neuroclips_cli.backbones.captioner_blip2 import load_captioner
     from neuroclips_cli.runtime.offload import ModelOffloader
 
-    desk = desk or ModelOffloader(device, offload=False)
-    captioner = load_captioner(backbones.captioner, desk.waiting, precision)
+    offloader = offloader or ModelOffloader(device, offload=False)
+    captioner = load_captioner(backbones.captioner, offloader.offload_device, precision)
     blip2 = replace(captioner, device=device)
 
     def describe(keyframes: np.ndarray, tokens: Callable[[], np.ndarray]) -> list[str]:
-        desk.bring(blip2.model)
+        offloader.load(blip2.model)
         return blip2.caption(keyframes)
 
     return describe

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 
 from neuroclips_cli.backbones.loading import channels_last, load_network
 from neuroclips_cli.backbones.pixels import to_uint8, unit_pixels
-from neuroclips_cli.runtime.auto_batch import Batch
+from neuroclips_cli.runtime.auto_batch import AutoBatcher
 
 Result = TypeVar("Result")
 
@@ -100,10 +100,10 @@ def _pieces(
 ) -> list[Result]:
     """Compute in pieces that memory allows; where one frame is too large, in overlapping tiles."""
     parts: list[Result] = []
-    done, batch = 0, Batch(batch_size)
+    done, batch = 0, AutoBatcher(batch_size)
     while done < count:
         try:
-            for piece, part in batch.over(done, count, compute):
+            for piece, part in batch.map(done, count, compute):
                 parts.append(part)
                 done = piece.stop
                 if advance is not None:

@@ -26,7 +26,9 @@ class VideoGenerator:
         (frames, height, width, 3) of one clip.
     """
 
-    def __init__(self, settings: Settings, device: str, desk: ModelOffloader | None = None) -> None:
+    def __init__(
+        self, settings: Settings, device: str, offloader: ModelOffloader | None = None
+    ) -> None:
         from neuroclips_cli.backbones.video import load_video_models
         from neuroclips_cli.generation.fast import fast_scheduler, fewer
         from neuroclips_cli.generation.video import VideoOptions
@@ -37,10 +39,10 @@ class VideoGenerator:
         self.chosen = settings.reconstruct
         size = settings.data.frame_size
         self.shape = (self.chosen.frames, size, size, 3)
-        self.desk = desk or ModelOffloader(device, self.chosen.offload)
+        self.offloader = offloader or ModelOffloader(device, self.chosen.offload)
         self.models = load_video_models(
             settings.backbones,
-            self.desk.waiting,
+            self.offloader.offload_device,
             choose_precision(settings.run.precision, device),
         )
         if self.chosen.fast:
@@ -98,14 +100,14 @@ class VideoGenerator:
         from neuroclips_cli.runtime.seeding import clip_generators
 
         models = self.models
-        self.desk.bring(models.vae)
+        self.offloader.load(models.vae)
         start = first = None
         if blurry is not None:
             smooth = interpolate_frames(np.asarray(blurry), self.chosen.frames)
             start = encode_clips(models, smooth)
         if keyframes is not None:
             first = torch.from_numpy(encode_frames(models.vae, np.asarray(keyframes)))
-        self.desk.bring(models.text_encoder, models.unet, models.sparsectrl)
+        self.offloader.load(models.text_encoder, models.unet, models.sparsectrl)
         latents = sample_clip_latents(
             models,
             self._prompts(captions, len(numbers)),
@@ -116,7 +118,7 @@ class VideoGenerator:
             blurry=start,
             keyframes=first,
         )
-        self.desk.bring(models.vae)
+        self.offloader.load(models.vae)
         return decode_clips(models, latents)
 
     def _prompts(self, captions: Sequence[str] | None, count: int) -> list[str]:

@@ -120,7 +120,7 @@ def training_step(
     stage: str,
     objective: Objective,
     batch: Callable[[], dict[str, Tensor]],
-    make_optimiser: Callable[[nn.Module], Optimizer],
+    make_optimizer: Callable[[nn.Module], Optimizer],
     *,
     mixed: bool,
     pieces: int = 1,
@@ -139,7 +139,7 @@ def training_step(
         On the meta device.
     batch : callable
         Makes a batch of true size.
-    make_optimiser : callable
+    make_optimizer : callable
         Objective to an optimizer that can step on the meta device.
     mixed : bool
         Whether the device computes in bfloat16 under autocast.
@@ -162,7 +162,7 @@ def training_step(
         del given
         learned = [p for p in objective.parameters() if p.grad is not None]
         gradients = bytes_of(p.grad for p in learned)
-        optimizer = make_optimiser(objective)
+        optimizer = make_optimizer(objective)
         live.restart()
         before = live.now
         optimizer.step()

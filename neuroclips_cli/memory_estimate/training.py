@@ -27,7 +27,7 @@ from neuroclips_cli.training.objectives import (
     PerceptionObjective,
     PriorObjective,
 )
-from neuroclips_cli.training.optimizer import make_optimiser
+from neuroclips_cli.training.optimizer import make_optimizer
 
 UNMIXED = 0.75
 """Share of the rows that learns from the prior: MixCo leaves half of a batch unmixed, and more than
@@ -110,7 +110,7 @@ def train_perception(
             stage,
             objective,
             given,
-            _optimiser(options, device),
+            _optimizer(options, device),
             mixed=mixed,
             pieces=num_micro_batches(batch, options.micro_batch_size),
         )
@@ -143,7 +143,7 @@ def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool
                 stage,
                 objective,
                 lambda batch=batch: given(batch),  # type: ignore[misc]
-                _optimiser(options, device),
+                _optimizer(options, device),
                 mixed=mixed,
                 pieces=num_micro_batches(batch, options.micro_batch_size),
             )
@@ -197,11 +197,11 @@ def _largest_mix(batch: int, beta: float, device: torch.device, *, share: float 
     return Mix(torch.arange(batch), torch.ones(batch), selected)
 
 
-def _optimiser(options: Any, device: str) -> Callable[[nn.Module], Optimizer]:
+def _optimizer(options: Any, device: str) -> Callable[[nn.Module], Optimizer]:
     """Return what makes the optimizer of ``options`` as it steps on ``device``."""
 
     def make(objective: nn.Module) -> Optimizer:
-        optimizer = make_optimiser(
+        optimizer = make_optimizer(
             objective,
             options.learning_rate,
             options.weight_decay,

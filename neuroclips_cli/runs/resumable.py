@@ -28,16 +28,16 @@ def _dealt(
 
     Each process computes the same number of items in a round; an interruption loses one round.
     """
-    from neuroclips_cli.runtime.auto_batch import MOST, ON_CPU, Batch, on_gpu
+    from neuroclips_cli.runtime.auto_batch import MOST, ON_CPU, AutoBatcher, on_gpu
 
-    batch = Batch(batch_size)
+    batch = AutoBatcher(batch_size)
     if distributed.world_size() == 1:
-        yield from batch.over(first, count, compute)
+        yield from batch.map(first, count, compute)
         return
     each = batch_size or (MOST if on_gpu() else ON_CPU)
     for start in range(first, count, each * distributed.world_size()):
         own = min(start + each * distributed.get_rank(), count)
-        made = list(batch.over(own, min(own + each, count), compute))
+        made = list(batch.map(own, min(own + each, count), compute))
         for part in distributed.gather_objects(made):
             yield from part
 

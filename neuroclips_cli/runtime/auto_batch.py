@@ -17,7 +17,7 @@ SHARE = 0.8
 """Of the free memory; the rest is for what the allocator loses between blocks."""
 
 
-class Batch:
+class AutoBatcher:
     """Cuts a range into pieces.
 
     Parameters
@@ -36,7 +36,7 @@ class Batch:
         self._measures = not size and on_gpu()
         self.size = size or (1 if self._measures else ON_CPU)
 
-    def over(
+    def map(
         self, first: int, count: int, compute: Callable[[slice], Result]
     ) -> Iterator[tuple[slice, Result]]:
         """Yield ``(piece, compute(piece))`` until ``range(first, count)`` is covered.

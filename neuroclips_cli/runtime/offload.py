@@ -1,4 +1,4 @@
-"""Networks that wait lie in the CPU's memory; those that work lie on the device."""
+"""Offload idle networks to the CPU; those that compute lie on the device."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from torch import nn
 
 
 class ModelOffloader:
-    """Room on the device for one group of networks at a time.
+    """Keeps one group of networks at a time on the device, the others in the CPU's memory.
 
     Parameters
     ----------
     device : str
-        Where networks work.
+        On which networks compute.
     offload : bool
-        False leaves every network on the device, and the desk does nothing.
+        False leaves every network on the device, and nothing is moved.
     """
 
     def __init__(self, device: str, offload: bool) -> None:
@@ -21,11 +21,11 @@ class ModelOffloader:
         self._there: tuple[nn.Module, ...] = ()
 
     @property
-    def waiting(self) -> str:
-        """Where networks are loaded to."""
+    def offload_device(self) -> str:
+        """Return where networks are kept until they compute."""
         return "cpu" if self.offload else self.device
 
-    def bring(self, *networks: nn.Module) -> None:
+    def load(self, *networks: nn.Module) -> None:
         """Put networks on the device, after those that are there and not among them went away."""
         if not self.offload:
             return

@@ -92,7 +92,7 @@ def import_run(
     """
     from neuroclips_cli.models.released.checkpoints import import_published
     from neuroclips_cli.stages.convert import find_trained
-    from neuroclips_cli.training.checkpoints import plain_state
+    from neuroclips_cli.training.checkpoints import cpu_state_dict
 
     _known(stage)
     preprocess = require_stage(settings, "preprocess", needed_by=stage)
@@ -109,7 +109,7 @@ def import_run(
             )
             folder.fact("model", sizes)
             folder.fact("imported", path.name)
-            folder.write_safetensors("model.safetensors", plain_state(model))
+            folder.write_safetensors("model.safetensors", cpu_state_dict(model))
             console.info(f"{stage} of subject {settings.run.subject} is taken from {path.name}")
         return folder.folder
 

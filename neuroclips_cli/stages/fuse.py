@@ -105,13 +105,13 @@ class _Fusion:
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.rows, self.numbers = rows, [int(number) for number in numbers]
         self.device = choose_device(settings.run.device)
-        self.desk = ModelOffloader(self.device, settings.reconstruct.offload)
+        self.offloader = ModelOffloader(self.device, settings.reconstruct.offload)
         self.clip = load_clip(
             settings.backbones.clip,
             self.device,
             choose_precision(settings.run.precision, self.device),
         ).in_space(settings.semantics.token_space)
-        self.desk.bring(self.clip.model)
+        self.offloader.load(self.clip.model)
         self.table = read_csv(inputs["preprocess"] / "clips.csv")
         self.classifier = classifier
 
@@ -195,8 +195,8 @@ class _Fusion:
         links = [[c[place] for c in chains if len(c) > place] for place in range(1, longest)]
         if not any(links):
             return clips
-        describe = load_captioner_fn(self.settings, self.device, self.desk)
-        video = VideoGenerator(self.settings, self.device, self.desk)
+        describe = load_captioner_fn(self.settings, self.device, self.offloader)
+        video = VideoGenerator(self.settings, self.device, self.offloader)
         for place, link in enumerate(filter(None, links), start=1):
             members = np.array(link)
 
@@ -225,7 +225,7 @@ class _Fusion:
 
     def tokens(self, frames: np.ndarray) -> np.ndarray:
         """Return CLIP's tokens of frames, float32 (N, tokens, dim); only GIT asks for them."""
-        self.desk.bring(self.clip.model)
+        self.offloader.load(self.clip.model)
         return self.clip.tokens(frames)
 
     def write(self, chains: list[list[int]], clips: np.ndarray, probability: np.ndarray) -> None:

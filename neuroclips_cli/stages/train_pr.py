@@ -76,7 +76,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     )
     from neuroclips_cli.stages.dry_run import require_training_memory
     from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
-    from neuroclips_cli.training.checkpoints import CheckpointManager, plain_state, seed_torch
+    from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
     from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
     from neuroclips_cli.training.memory import require_gpu_memory
     from neuroclips_cli.training.metric_logger import MetricLogger
@@ -172,7 +172,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             journal=journal,
             advance=advance,
         )
-    stage.write_safetensors("model.safetensors", plain_state(model))
+    stage.write_safetensors("model.safetensors", cpu_state_dict(model))
     stage.fact("model", {"voxels": voxels, "frames": frames, "latent_shape": list(latent_shape)})
     stage.fact("perception", phase_facts(progress, clips))
     figures = progress.best_metrics

@@ -204,7 +204,7 @@ class _Training:
     def run(self, phase: str | None) -> None:
         """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
         from neuroclips_cli.stages._training_data import phase_facts
-        from neuroclips_cli.training.checkpoints import CheckpointManager, plain_state
+        from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict
 
         folder = self.stage.folder / "checkpoints"
         first = CheckpointManager(folder, PHASES[0])
@@ -222,7 +222,7 @@ class _Training:
         progress = self.prior(CheckpointManager(folder, PHASES[1]))
         self.stage.fact(PHASES[1], phase_facts(progress, self.clips))
         self._say("phase 2 (prior)", progress)
-        self.stage.write_safetensors("model.safetensors", plain_state(self.model))
+        self.stage.write_safetensors("model.safetensors", cpu_state_dict(self.model))
 
     def contrastive(self, checkpoints: Any) -> Progress:
         """Phase 1: BiMixCo on the contrastive tokens (Eq. 8)."""

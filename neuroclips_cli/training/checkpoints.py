@@ -42,7 +42,7 @@ class Progress:
     best_metrics: dict[str, float] = field(default_factory=dict)
 
 
-def plain_state(model: nn.Module) -> dict[str, Tensor]:
+def cpu_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Weights by name on the CPU, each with memory of its own (tied tensors are copied)."""
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous()
@@ -68,7 +68,7 @@ class CheckpointManager:
     def save_best(self, model: nn.Module) -> None:
         """Write the weights as the best so far."""
         with atomic.atomic_path(self.best) as temporary:
-            save_file(plain_state(model), temporary)
+            save_file(cpu_state_dict(model), temporary)
 
     def load_best(self, model: nn.Module) -> None:
         """Put the best weights into the model."""
@@ -79,7 +79,7 @@ class CheckpointManager:
     ) -> None:
         """Write everything that training needs to go on."""
         state = optimizer.state_dict()
-        tensors = {f"model.{name}": tensor for name, tensor in plain_state(model).items()}
+        tensors = {f"model.{name}": tensor for name, tensor in cpu_state_dict(model).items()}
         for index, moments in state["state"].items():
             for name, tensor in moments.items():
                 if tensor is None:  # of the moments, Adafactor keeps those that it uses

@@ -35,7 +35,7 @@ from neuroclips_cli.training.grad_cache import (
 from neuroclips_cli.training.memory import memory_used
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import Objective
-from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, derived_seed
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Plan:
     seed : int
         Of the run.
     optimizer : str
-        See :func:`make_optimiser`.
+        See :func:`make_optimizer`.
     micro_batch_size : int
         Rows of a batch that go through the network together, 0 for all; the step is the same.
     """
@@ -144,7 +144,7 @@ def train_phase(
     size = min(plan.batch_size, len(samples))
     _require_rows(size, plan)
     loader = _whole_batches(samples, size, order, accelerator)
-    optimizer: Any = make_optimiser(
+    optimizer: Any = make_optimizer(
         objective,
         plan.learning_rate,
         plan.weight_decay,

@@ -9,7 +9,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
 
-def make_optimiser(
+def make_optimizer(
     module: nn.Module,
     learning_rate: float,
     weight_decay: float,

@@ -12,7 +12,7 @@ from neuroclips_cli.losses.contrastive import reftm_loss
 from neuroclips_cli.metrics.retrieval import cosine_matrix, hits, random_parts, ranks
 from neuroclips_cli.runtime.precision import in_float32
 from neuroclips_cli.settings.schema import TrainProjectorSettings
-from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 from neuroclips_cli.training.samples import derived_seed
 
 
@@ -78,7 +78,7 @@ def train_projector(
     size = min(options.batch_size, len(means))
     steps = max(len(means) // size, 1)
     rate = options.learning_rate
-    optimizer = make_optimiser(network, rate, options.weight_decay, 0.0)
+    optimizer = make_optimizer(network, rate, options.weight_decay, 0.0)
     schedule = make_schedule(optimizer, rate, options.epochs, steps)
     for epoch in range(options.epochs):
         rng = np.random.default_rng(derived_seed(seed, "train-projector", epoch))

@@ -35,7 +35,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimizer import make_optimiser
+from neuroclips_cli.training.optimizer import make_optimizer
 from neuroclips_cli.training.samples import ClipSamples
 
 VOXELS, CLIPS, STEPS = 13447, 120, 5
@@ -107,7 +107,7 @@ def _measured(phase: str) -> Rows:
     scans = draw.standard_normal((CLIPS, 2, width), np.float32)
     encode = _encoder(settings, phase)
     objective = _objective(settings, phase, voxels, meta=False)
-    optimizer = make_optimiser(objective, 1e-4, 0.01, 0.01)
+    optimizer = make_optimizer(objective, 1e-4, 0.01, 0.01)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "targets.npy"
         np.save(path, np.stack([encode(clip) for clip in frames]).astype(np.float16))

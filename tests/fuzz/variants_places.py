@@ -108,7 +108,7 @@ def _asked(number: int) -> Callable[[Path], bool]:
     return read
 
 
-def _in_turn(number: int) -> Callable[[Path], int]:
+def _in_order(number: int) -> Callable[[Path], int]:
     """Three processes' turns at one file, one after the other."""
 
     def read(folder: Path) -> int:
@@ -149,7 +149,7 @@ def _locks() -> Iterator[Variant]:
         refusal = Refusal(("is being written by process", str(os.getpid())))
         yield Variant(f"{name}: two writers", _folder, _two(number), refusal)
         yield Variant(f"{name}: asked who writes", _folder, _asked(number), True)
-        yield Variant(f"{name}: in turn", _folder, _in_turn(number), 2)
+        yield Variant(f"{name}: in turn", _folder, _in_order(number), 2)
     for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP"):
         yield Variant(f"{name}: a killed writer", _folder, _killed(NO_LOCKS[name]), ["", ""])
 

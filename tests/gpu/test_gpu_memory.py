@@ -123,7 +123,7 @@ def test_networks_that_wait_lie_on_the_cpu(device):
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(device, free):
-    from neuroclips_cli.runtime.auto_batch import Batch
+    from neuroclips_cli.runtime.auto_batch import AutoBatcher
 
     each = int(free * 0.4)
 
@@ -135,6 +135,6 @@ def test_a_batch_that_runs_out_of_memory_is_halved(device, free):
             torch.empty(count * each, dtype=torch.uint8, device=device)
         return count
 
-    pieces = [count for _, count in Batch(8).over(0, 8, compute)]
+    pieces = [count for _, count in AutoBatcher(8).map(0, 8, compute)]
     assert sum(pieces) == 8
     assert max(pieces) == 2

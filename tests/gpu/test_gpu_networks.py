@@ -166,7 +166,7 @@ def _prior(names: Any, device: str) -> Any:
     from neuroclips_cli.models.semantics import Semantics
 
     torch.manual_seed(0)
-    sizes = _settings(semantics__token_rank=0).semantics
+    sizes = _settings(semantics__token_pca_rank=0).semantics
     network = Semantics(300, sizes, names.tokens, names.token_dim).eval().to(device)
     generators = [torch.Generator().manual_seed(seed) for seed in range(5)]
     return sample_tokens(network, _numbers(5, 300).to(device), generators)

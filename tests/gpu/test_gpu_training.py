@@ -28,7 +28,7 @@ def test_batches_in_pieces_take_the_step_of_whole_ones(world, device, figures, t
     from neuroclips_cli.stages import train_pr, train_sr
 
     section = stage.replace("-", "_")
-    settings = copied(world.cpu, tmp_path / "runs", device, **{f"{section}__rows_at_once": 10})
+    settings = copied(world.cpu, tmp_path / "runs", device, **{f"{section}__micro_batch_size": 10})
     {"train-pr": train_pr, "train-sr": train_sr}[stage].run(settings)
     difference = apart(training_losses(settings, stage), training_losses(world.cpu, stage))
     # the same sums in another order, and AdamW makes most of the smallest gradients

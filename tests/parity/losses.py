@@ -18,7 +18,7 @@ from neuroclips_cli.losses import (
 )
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.metrics.retrieval import cosine_matrix, hits, ranks
-from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 from parity.records import Comparison, record, tensors
 
 _TOLERANCE, _SHARP = 1e-5, 1e-4
@@ -106,7 +106,7 @@ def _schedules(arrays: Mapping[str, Tensor], found: Comparison) -> None:
         found.add(array, ours, 1e-8)
     config = record("models/losses.json")["config"]
     epochs, steps = config["sched_epochs"], config["sched_iters"]
-    optimizer = make_optimiser(torch.nn.Linear(2, 2), 3e-4, 0.01, 0.01)
+    optimizer = make_optimizer(torch.nn.Linear(2, 2), 3e-4, 0.01, 0.01)
     schedule = make_schedule(optimizer, 3e-4, epochs, steps)
     rates, momenta = [], []
     for _ in range(epochs * steps):

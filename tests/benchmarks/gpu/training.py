@@ -23,7 +23,7 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.training import loop
 from neuroclips_cli.training.objectives import PerceptionObjective
-from neuroclips_cli.training.optimizer import make_optimiser, make_schedule
+from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder
 from tests.benchmarks.gpu.modes import Mode, autocast
 from tests.benchmarks.gpu.timing import on_gpu
@@ -119,7 +119,7 @@ class Trainer:
 
     def _optimizer(self, *, fused: bool) -> Any:
         options = self.options
-        return make_optimiser(
+        return make_optimizer(
             self.objective,
             options.learning_rate,
             options.weight_decay,

@@ -1,4 +1,4 @@
-"""Networks that wait lie in the CPU's memory, if the settings ask for it."""
+"""Networks that are not in use are offloaded to the CPU, if the settings ask for it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def test_one_group_at_a_time_lies_on_the_device(monkeypatch):
     monkeypatch.setattr(
         torch.nn.Linear, "to", lambda self, device: moves.append((names[id(self)], device))
     )
-    desk = ModelOffloader("cuda", offload=True)
-    assert desk.waiting == "cpu"
-    desk.bring(first, second)
+    offloader = ModelOffloader("cuda", offload=True)
+    assert offloader.offload_device == "cpu"
+    offloader.load(first, second)
     assert moves == [("first", "cuda"), ("second", "cuda")]
     moves.clear()
-    desk.bring(second, third)
+    offloader.load(second, third)
     assert moves[0] == ("first", "cpu") and ("second", "cpu") not in moves
     assert ("third", "cuda") in moves
 
 
-def test_without_offload_the_desk_moves_nothing():
-    desk = ModelOffloader("cuda", offload=False)
-    assert desk.waiting == "cuda"
+def test_without_offload_nothing_is_moved():
+    offloader = ModelOffloader("cuda", offload=False)
+    assert offloader.offload_device == "cuda"
     one = network()
-    desk.bring(one)
+    offloader.load(one)
     assert at(one) == ["cpu"]
 
 
@@ -53,7 +53,7 @@ def test_clips_are_the_same_with_offload_and_the_vae_makes_room():
         video = VideoGenerator(load_settings(given, environ={}), "cpu")
         clips[offload] = video.clips([3], keyframes=frames, captions=["a red square"])
     assert np.array_equal(clips["true"], clips["false"])
-    assert video.desk._there == (video.models.vae,)
+    assert video.offloader._there == (video.models.vae,)
 
 
 def test_the_dry_run_counts_what_offload_saves():

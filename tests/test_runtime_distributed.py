@@ -116,7 +116,7 @@ def _assert_same_training(one: Path, other: Path) -> None:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set, preprocessed, trained and reconstructed by one process."""
-    folder = tmp_path_factory.mktemp("company") / "alone"
+    folder = tmp_path_factory.mktemp("processes") / "alone"
     folder.mkdir()
     (folder / "neuroclips.toml").write_text(SETTINGS)
     _run(folder, "simulate", "dataset")
