@@ -7,6 +7,7 @@ from simulation_world import settings_for, simulated
 
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.runs import open_run
+from neuroclips_cli.runtime import threads
 from neuroclips_cli.signal.detrend import standardise
 from neuroclips_cli.signal.quality import inspect, look, summarise
 from neuroclips_cli.signal.reproducibility import (
@@ -56,8 +57,8 @@ def test_a_known_header_gives_what_nibabel_reads():
 
 def test_threads_and_blocks_change_nothing(tmp_path, monkeypatch):
     folders = []
-    for threads, block in ((1, 10_000), (3, 777)):
-        monkeypatch.setattr(threads, "workers", lambda threads=threads: threads)
+    for count, block in ((1, 10_000), (3, 777)):
+        monkeypatch.setattr(threads, "workers", lambda count=count: count)
         monkeypatch.setattr(preprocess, "BLOCK", block)
         folders.append(preprocess.run(settings_for(simulated(), tmp_path / str(block))))
     for name in ("fmri_train", "fmri_test", "fmri_test_repetitions", "frames_train"):
