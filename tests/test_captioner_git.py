@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_backbones as tiny
 import torch
 from safetensors.torch import save_file
 
@@ -14,52 +15,15 @@ from neuroclips_cli.backbones.captioners import load_captioner_fn, require_capti
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import load_settings
 
-SIZE, PATCH, WIDTH, TOKENS, DIM = 32, 16, 16, 4, 12
-STATES = (SIZE // PATCH) ** 2 + 1
-WORDS = [
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "[MASK]",
-    "a",
-    "red",
-    "blue",
-    "ball",
-    "star",
-    "over",
-    "the",
-    "sea",
-    "in",
-    "forest",
-]
+SIZE, WIDTH, STATES = tiny.FRAME_SIZE, tiny.GIT_WIDTH, tiny.GIT_STATES
+TOKENS, DIM = 4, 12
 
 
 @pytest.fixture(scope="module")
 def git(tmp_path_factory) -> Path:
-    """A GIT folder as the hub has it: weights, configuration, a BERT tokenizer."""
-    from transformers import BertTokenizer, GitConfig, GitForCausalLM
-
     folder = tmp_path_factory.mktemp("git")
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
-    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
     torch.manual_seed(2)
-    vision = {"hidden_size": WIDTH, "intermediate_size": 16, "num_hidden_layers": 1}
-    vision |= {"num_attention_heads": 2, "image_size": SIZE, "patch_size": PATCH}
-    config = GitConfig(
-        vision_config=vision,
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=64,
-        bos_token_id=2,
-        eos_token_id=3,
-        pad_token_id=0,
-        initializer_range=0.5,
-    )
-    GitForCausalLM(config).save_pretrained(folder)
+    tiny.save_git(folder)
     return folder
 
 

@@ -14,7 +14,7 @@ from neuroclips_cli.generation.keyframe import keyframe_timesteps
 
 
 def _load_package(name: str) -> None:
-    """Import examples/tiny_backbones under a name that tests/tiny_backbones.py does not have."""
+    """Import examples/tiny_backbones under a name that rehearsal/tiny_backbones.py has not."""
     folder = Path(__file__).resolve().parents[1] / "examples" / "tiny_backbones"
     spec = importlib.util.spec_from_file_location(
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]

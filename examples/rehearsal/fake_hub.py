@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlparse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LARGE = (".safetensors", ".ckpt", ".pth")
+LARGE = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
+"""Endings of files that the hub keeps in Git LFS, with a SHA-256."""
 
 
 class FakeHub:
@@ -36,13 +37,15 @@ class FakeHub:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                """Answer with a body."""
                 hub.answer(self, send_body=True)
 
             def do_HEAD(self) -> None:
+                """Answer without one."""
                 hub.answer(self, send_body=False)
 
             def log_message(self, *_: object) -> None:
-                pass
+                """Say nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -50,10 +53,12 @@ class FakeHub:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def close(self) -> None:
+        """Stop the server."""
         self.server.shutdown()
         self.server.server_close()
 
     def answer(self, request: BaseHTTPRequestHandler, *, send_body: bool) -> None:
+        """Answer one request."""
         path = unquote(urlparse(request.path).path)
         self.asked.append((request.command, path, request.headers.get("Range", "")))
         parts = path.strip("/").split("/")
@@ -155,4 +160,5 @@ class FakeHub:
 
 
 def git_blob(data: bytes) -> str:
+    """Return git's SHA-1 of a file."""
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()

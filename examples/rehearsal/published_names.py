@@ -27,7 +27,7 @@ STEM = {
 
 
 def sgm_unet(network: torch.nn.Module) -> dict[str, Tensor]:
-    """A UNet2DConditionModel under the names of Stability's code (fixtures' README, item 1)."""
+    """Name a UNet2DConditionModel as Stability's code does (fixtures' README, item 1)."""
     layers = network.config.layers_per_block
     renamed = {}
     for name, value in network.state_dict().items():
@@ -64,7 +64,7 @@ def _inner(kind: str, rest: str) -> str:
 
 
 def ldm_vae(network: torch.nn.Module, prefix: str = "first_stage_model.") -> dict[str, Tensor]:
-    """An AutoencoderKL under CompVis' names."""
+    """Name an AutoencoderKL as CompVis' code does."""
     levels = len(network.config.block_out_channels)
     renamed = {}
     for name, value in network.state_dict().items():
@@ -92,7 +92,7 @@ def ldm_vae(network: torch.nn.Module, prefix: str = "first_stage_model.") -> dic
 
 
 def animatediff(network: torch.nn.Module) -> dict[str, Tensor]:
-    """Motion modules under the names of AnimateDiff's own files."""
+    """Name motion modules as AnimateDiff's own files do."""
     renamed = {}
     for name, value in network.state_dict().items():
         if "motion_modules" not in name:

@@ -174,7 +174,7 @@ def save_motion_adapter(folder: Path) -> None:
         motion_max_seq_length=16,
         use_motion_mid_block=False,
     )
-    _randomise(adapter)
+    randomise(adapter)
     adapter.half().save_pretrained(folder)
 
 
@@ -198,14 +198,16 @@ def save_sparsectrl(folder: Path) -> None:
         use_simplified_condition_embedding=True,
         conditioning_embedding_out_channels=(4, 8),
     )
-    _randomise(network)
+    randomise(network)
     network.half().save_pretrained(folder)
 
 
-def _randomise(network: torch.nn.Module) -> None:
+def randomise(network: torch.nn.Module) -> torch.nn.Module:
+    """Fill the weights that are zero at the start of a training; return the same network."""
     for parameter in network.parameters():
         if parameter.ndim > 1 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.3)
+    return network
 
 
 def save_text_encoder(folder: Path) -> None:
@@ -229,7 +231,7 @@ def save_text_encoder(folder: Path) -> None:
     CLIPTextModel(config).half().save_pretrained(folder)
 
 
-def save_captioner(folder: Path) -> None:
+def save_captioner(folder: Path, max_shard_size: str = "5GB") -> None:
     """Write a BLIP-2 with one layer of everything, and its processor."""
     from transformers import (
         Blip2Config,
@@ -278,12 +280,13 @@ def save_captioner(folder: Path) -> None:
         num_query_tokens=2,
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
-    Blip2ForConditionalGeneration(config).half().save_pretrained(folder)
+    model = Blip2ForConditionalGeneration(config).half()
+    model.save_pretrained(folder, max_shard_size=max_shard_size)
     images = BlipImageProcessor(size={"height": FRAME_SIZE, "width": FRAME_SIZE})
     Blip2Processor(images, tokenizer, num_query_tokens=2).save_pretrained(folder)
 
 
-def save_image_classifier(folder: Path) -> None:
+def save_image_classifier(folder: Path, classes: int = CLASSES) -> None:
     """Write a ViT with a classification head, and its image processor."""
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
@@ -294,13 +297,13 @@ def save_image_classifier(folder: Path) -> None:
         intermediate_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
-        num_labels=CLASSES,
+        num_labels=classes,
     )
     ViTForImageClassification(config).half().save_pretrained(folder)
     ViTImageProcessor(size={"height": FRAME_SIZE, "width": FRAME_SIZE}).save_pretrained(folder)
 
 
-def save_video_classifier(folder: Path) -> None:
+def save_video_classifier(folder: Path, classes: int = CLASSES, frames: int = 6) -> None:
     """Write a VideoMAE with a classification head, and its image processor."""
     from transformers import (
         VideoMAEConfig,
@@ -311,15 +314,48 @@ def save_video_classifier(folder: Path) -> None:
     config = VideoMAEConfig(
         image_size=FRAME_SIZE,
         patch_size=16,
-        num_frames=6,
+        num_frames=frames,
         tubelet_size=2,
         hidden_size=16,
         intermediate_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
-        num_labels=CLASSES,
+        num_labels=classes,
     )
     VideoMAEForVideoClassification(config).half().save_pretrained(folder)
     VideoMAEImageProcessor(
         size={"shortest_edge": FRAME_SIZE}, crop_size={"height": FRAME_SIZE, "width": FRAME_SIZE}
     ).save_pretrained(folder)
+
+
+GIT_WORDS = (
+    *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "ball", "star", "over"),
+    *("the", "sea", "in", "forest"),
+)
+GIT_WIDTH = 16
+GIT_STATES = (FRAME_SIZE // 16) ** 2 + 1
+
+
+def save_git(folder: Path) -> None:
+    """Write a GIT as the hub has it: weights, configuration, a BERT tokenizer."""
+    from transformers import BertTokenizer, GitConfig, GitForCausalLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(GIT_WORDS))
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    vision = {"hidden_size": GIT_WIDTH, "intermediate_size": 16, "num_hidden_layers": 1}
+    vision |= {"num_attention_heads": 2, "image_size": FRAME_SIZE, "patch_size": 16}
+    config = GitConfig(
+        vision_config=vision,
+        vocab_size=len(GIT_WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=64,
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+        initializer_range=0.5,
+    )
+    GitForCausalLM(config).save_pretrained(folder)
