@@ -60,14 +60,22 @@ steps = 2
 keyframe_steps = 2
 batch_size = 2
 """
+COMMANDS = """
+import sys
+from neuroclips_cli.cli.main import guarded_run
+for words in sys.argv[1:]:
+    if code := guarded_run(words.split()):
+        sys.exit(code)
+"""
+"""Runs one command after the other."""
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def _start(folder: Path, *words: str, processes: int = 1) -> subprocess.Popen[str]:
+def _launch(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     source = str(Path(__file__).parents[1])
     paths = os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
-        [sys.executable, *(LAUNCHER if processes > 1 else ()), "-m", "neuroclips_cli", *words],
+        [sys.executable, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -75,6 +83,11 @@ def _start(folder: Path, *words: str, processes: int = 1) -> subprocess.Popen[st
         text=True,
         start_new_session=True,
     )
+
+
+def _start(folder: Path, *words: str, processes: int = 1) -> subprocess.Popen[str]:
+    launcher = LAUNCHER if processes > 1 else ()
+    return _launch(folder, *launcher, "-m", "neuroclips_cli", *words)
 
 
 def _run(folder: Path, *words: str, processes: int = 1) -> str:
@@ -119,9 +132,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("processes") / "alone"
     folder.mkdir()
     (folder / "neuroclips.toml").write_text(SETTINGS)
-    _run(folder, "simulate", "dataset")
-    for stage in ("preprocess", "train-pr", "train-sr", "reconstruct"):
-        _run(folder, stage)
+    stages = ("simulate dataset", "preprocess", "train-pr", "train-sr", "reconstruct")
+    running = _launch(folder, "-c", COMMANDS, *stages)  # one process: torch is imported once
+    said = running.communicate(timeout=550)[0]
+    assert running.returncode == 0, said
     return folder
 
 
