@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import textwrap
@@ -116,10 +117,12 @@ def test_the_pages_hold_many_commands_and_a_wrong_one_is_noticed() -> None:
 def test_settings_and_python_in_the_pages_are_valid(page: Path, tmp_path: Path) -> None:
     for kind, body in blocks(page.read_text("utf-8")):
         if kind == "python":
-            compile(body, page.name, "exec")
+            assert ast.parse(body, page.name).body
         if kind == "toml" and set(read_toml(body)) <= set(sections()):
             (tmp_path / "neuroclips.toml").write_text(body, "utf-8")
-            load_settings(folder=tmp_path, environ={})
+            chosen = load_settings(folder=tmp_path, environ={})
+            for section, values in read_toml(body).items():
+                assert all(chosen.chosen_by_user(f"{section}.{name}") for name in values)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
