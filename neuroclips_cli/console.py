@@ -38,6 +38,17 @@ def configure(verbose: bool = False, quiet: bool = False) -> None:
     _state.update(verbose=verbose, quiet=quiet)
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Leave out all but warnings and errors for the length of the block."""
+    before = dict(_state)
+    configure(quiet=True)
+    try:
+        yield
+    finally:
+        _state.update(before)
+
+
 def escape(text: str) -> str:
     """Return text without markup and control characters, as names of files may hold both."""
     return escape_markup(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_backbones as tiny
 import torch
+import trained_run
 
 from neuroclips_cli.backbones import captioner_blip2, loading, unclip, vae, video
 from neuroclips_cli.errors import UserError
@@ -41,34 +42,7 @@ def backbones(tmp_path_factory) -> dict[str, object]:
 
 @pytest.fixture
 def settings(backbones, tmp_path) -> Settings:
-    small = {
-        "run.workdir": str(tmp_path / "runs"),
-        "run.device": "cpu",
-        "data.frame_size": SIZE,
-        "perception.hidden": 16,
-        "perception.inception_hidden": 8,
-        "perception.blocks": 1,
-        "perception.start_size": 2,
-        "perception.decoder_channels": (8, 8),
-        "semantics.hidden": 16,
-        "semantics.blocks": 1,
-        "semantics.prior_depth": 1,
-        "semantics.prior_heads": 2,
-        "semantics.prior_head_dim": 16,
-        "semantics.prior_timesteps": 10,
-        "semantics.prior_sampling_steps": 3,
-        "semantics.token_pca_rank": 0,
-        "reconstruct.steps": 2,
-        "reconstruct.frames": 4,
-        "reconstruct.keyframe_steps": 2,
-        "reconstruct.blur_init": "strength:1.0",
-        "reconstruct.batch_size": 2,
-        "train_sr.validation_segments": (5, 6),
-        "fuse.epochs": 2,
-        "fuse.threshold": 0.01,
-    }
-    flags = {**small, **{f"backbones.{name}": value for name, value in backbones.items()}}
-    settings = load_settings(flags, folder=tmp_path, environ={})
+    settings = trained_run.settings(tmp_path / "runs", backbones)
     prepare(settings)
     return settings
 

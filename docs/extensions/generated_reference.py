@@ -43,6 +43,8 @@ def write(folder: Path) -> None:
 def _api_pages() -> dict[str, str]:
     """Return one page per package and one that lists them, by file name."""
     pages = {f"api/{package}.rst": _package_page(package) for package in DOMAIN}
+    interface = f"{_title('Runs and judging', '=')}.. automodule:: {PACKAGE}.api\n"
+    pages["api/interface.rst"] = interface
     return {**pages, "api/index.rst": _index_page()}
 
 
@@ -83,7 +85,7 @@ def _package_page(package: str) -> str:
 
 def _index_page() -> str:
     """Return the page that lists the packages."""
-    lines = [f"   {package}" for package in DOMAIN]
+    lines = [f"   {page}" for page in ("interface", *DOMAIN)]
     return (
         _title("Python API", "=")
         + "Generated from the docstrings. Names that begin with an underscore are left out.\n\n"

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import load
+from neuroclips_cli.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,47 @@ def read_geometry(path: Path, columns: NDArray[np.int64]) -> Geometry:
     mask = np.zeros(int(np.prod(image.shape[:3])), bool)
     mask[columns] = True
     return Geometry(None, mask.reshape(image.shape[:3]), image.affine)
+
+
+def read_maps(path: Path, columns: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+    """Read maps that `write_maps` wrote.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        ``*.dscalar.nii`` or ``*.nii``.
+    columns : numpy.ndarray
+        int (voxels,): positions of the voxels in the flattened volume, for ``*.nii``.
+
+    Returns
+    -------
+    dict
+        Name -> float32 (voxels,). Volumes keep no names: theirs are ``map 1``, ``map 2`` and so on.
+
+    Raises
+    ------
+    UserError
+        If the file is no image, or holds something else than scalars.
+
+    See Also
+    --------
+    write_maps, read_geometry
+    """
+    from nibabel.cifti2 import Cifti2Image, ScalarAxis
+
+    image = load(path)
+    values = np.asarray(image.dataobj, dtype=np.float32)
+    if isinstance(image, Cifti2Image):
+        names = image.header.get_axis(0)
+        if not isinstance(names, ScalarAxis):
+            raise UserError(f"{path} holds no scalar maps: give a *.dscalar.nii file")
+        return dict(zip(names.name.tolist(), values, strict=True))
+    flat = values.reshape(int(np.prod(image.shape[:3])), -1)
+    if columns.size and columns.max() >= len(flat):
+        raise UserError(
+            f"{path} has another grid {image.shape[:3]} than the runs: give a map of it"
+        )
+    return {f"map {n + 1}": flat[columns, n] for n in range(flat.shape[1])}
 
 
 def write_maps(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,13 +105,18 @@ def _open_array(path: Path, option: str) -> np.ndarray:
             f"{option} {path} is not a readable .npy array: write uint8 (clips, frames, height, "
             "width, 3) with numpy.save."
         ) from problem
+    _check_array(array, f"{option} {path}")
+    return array
+
+
+def _check_array(array: np.ndarray, what: str) -> None:
+    """Refuse an array that holds no clips."""
     sound = array.dtype.kind in "uif" and array.ndim == 5 and array.shape[-1] == 3
     if not sound or 0 in array.shape:
         raise UserError(
-            f"{option} {path} holds {array.dtype} {array.shape}: it must be numbers (clips, "
+            f"{what} holds {array.dtype} {array.shape}: it must be numbers (clips, "
             "frames, height, width, 3), best as uint8."
         )
-    return array
 
 
 WHOLE = 0.05
@@ -367,7 +372,39 @@ def open_clips(
         return FolderClips(files, clip_s, panel)
     if panel is not None:
         raise UserError(f"{option} {path} is an array: --panels is for folders of clips")
-    stored = _open_array(path, option)
-    array = Uint8Clips(stored, find_range(stored, f"{option} {path}"))
     rows = np.array([entry for entry in names.values() if isinstance(entry, int)])
+    stored, what = _open_array(path, option), f"{option} {path}"
+    return replace(
+        array_clips(stored, what, clip_s=clip_s, target_fps=target_fps, size=size), rows=rows
+    )
+
+
+def array_clips(
+    stored: np.ndarray, what: str, *, clip_s: float, target_fps: float, size: int
+) -> ArrayClips:
+    """Take an array as a set of clips.
+
+    Parameters
+    ----------
+    stored : numpy.ndarray
+        Numbers (clips, frames, h, w, 3) of any of the ranges 0..255, 0..1 and -1..1.
+    what : str
+        How to call it in an error.
+    clip_s : float
+        Duration of every clip in seconds.
+    target_fps, size
+        The protocol's frame rate and size.
+
+    Returns
+    -------
+    ArrayClips
+
+    Raises
+    ------
+    UserError
+        If the array has another shape, a value that is not finite, or another range.
+    """
+    _check_array(stored, what)
+    array = Uint8Clips(stored, find_range(stored, what))
+    rows = np.arange(len(stored))
     return ArrayClips(array, rows, array.shape[1] / clip_s, target_fps, size)

@@ -1,17 +1,20 @@
 """From scans to blurry clips, image tokens, keyframes and clips, by a run's trained networks.
 
 Each class holds the networks of one part of a reconstruction (paper 3.3) and computes any clips
-of it; ``reconstruct`` streams them to disk, :func:`decode` keeps them in memory.
+of it; ``reconstruct`` streams them to disk, :class:`Decoder` keeps them in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 
+from neuroclips_cli.backbones.captioners import load_captioner_fn
 from neuroclips_cli.backbones.pixels import resize_frames
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
@@ -25,10 +28,14 @@ from neuroclips_cli.generation.keyframe import (
     sample_latents,
 )
 from neuroclips_cli.generation.tokens import sample_tokens, sample_without_scans
+from neuroclips_cli.generation.video_generator import VideoGenerator
 from neuroclips_cli.models import checkpoint
+from neuroclips_cli.runtime.auto_batch import Batch
 from neuroclips_cli.runtime.precision import compute_in
 from neuroclips_cli.runtime.seeding import clip_generators
 from neuroclips_cli.settings.load import Settings
+
+Result = TypeVar("Result")
 
 PARTS = ("blurry", "tokens", "keyframes", "captions", "clips")
 """Parts of a reconstruction in the order in which they are made."""
@@ -206,3 +213,166 @@ class KeyframeGenerator:
         inner = self.unet.config.sample_size * 2 ** (len(self.vae.config.block_out_channels) - 1)
         frames = resize_frames(np.array(blurry[:, 0]), inner)
         return torch.from_numpy(encode_frames(self.vae, frames, signed=self.signed))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a run's networks make of scans; parts that were not asked for are None.
+
+    Attributes
+    ----------
+    numbers : tuple of int
+        Clip number of every scan, which decided the random numbers.
+    blurry : numpy.ndarray or None
+        uint8 (clips, Nf, h, w, 3), by the Perception Reconstructor (alpha guidance).
+    tokens_brain, tokens_prior : numpy.ndarray or None
+        float16 (clips, tokens, dim), of the contrastive head and of the diffusion prior.
+    keyframes : numpy.ndarray or None
+        uint8 (clips, h, w, 3) (beta guidance).
+    captions : tuple of str or None
+        One for each keyframe (gamma guidance).
+    clips : numpy.ndarray or None
+        uint8 (clips, frames, h, w, 3).
+    """
+
+    numbers: tuple[int, ...]
+    blurry: np.ndarray | None = None
+    tokens_brain: np.ndarray | None = None
+    tokens_prior: np.ndarray | None = None
+    keyframes: np.ndarray | None = None
+    captions: tuple[str, ...] | None = None
+    clips: np.ndarray | None = None
+
+
+Advance = Callable[[str, int], None]
+
+
+class Decoder:
+    """All parts of a reconstruction in memory; each loads and frees its networks.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[reconstruct]``, ``[backbones]`` and ``[data]`` decide the result, and ``run.seed``.
+    perception, semantics : pathlib.Path or None
+        Finished ``train-pr`` and ``train-sr`` stages; None for a part that is not asked for.
+    device : str
+        A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``.
+    advance : callable, optional
+        Called with the part's name and the number of clips after every batch.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        perception: Path | None,
+        semantics: Path | None,
+        device: str,
+        precision: str,
+        advance: Advance | None = None,
+    ) -> None:
+        self.settings, self.device, self.precision = settings, device, precision
+        self.perception, self.semantics = perception, semantics
+        self.advance = advance or (lambda _part, _clips: None)
+
+    def decode(
+        self, fmri: np.ndarray, numbers: Sequence[int], without: str | None, last: str
+    ) -> Decoded:
+        """Decode scans as ``reconstruct`` does.
+
+        Parameters
+        ----------
+        fmri : numpy.ndarray
+            float32 (clips, voxels).
+        numbers : sequence of int
+            Their clip numbers.
+        without : str or None
+            ``keyframe`` or ``blurry``: the guidance that is left out.
+        last : str
+            The last of :data:`PARTS` to make; tokens need no blurry clips.
+
+        Returns
+        -------
+        Decoded
+        """
+        wanted = PARTS[: PARTS.index(last) + 1]
+        made = Decoded(tuple(numbers))
+        if without != "blurry" and last != "tokens":
+            made = replace(made, blurry=self._blurry(fmri))
+        if "tokens" in wanted:
+            brain, prior = self._tokens(fmri, numbers)
+            made = replace(made, tokens_brain=brain, tokens_prior=prior)
+        if "keyframes" in wanted and without != "keyframe":
+            made = replace(made, keyframes=self._keyframes(made))
+        if "captions" in wanted and made.keyframes is not None:
+            made = replace(made, captions=self._captions(made))
+        if "clips" in wanted:
+            made = replace(made, clips=self._clips(made))
+        return made
+
+    def _pieces(
+        self, part: str, count: int, compute: Callable[[slice], Result]
+    ) -> Iterator[Result]:
+        """Compute a part in the batches that ``reconstruct`` takes."""
+        for piece, made in Batch(self.settings.reconstruct.batch_size).over(0, count, compute):
+            self.advance(part, piece.stop - piece.start)
+            yield made
+
+    def _blurry(self, fmri: np.ndarray) -> np.ndarray:
+        if self.perception is None:
+            raise ValueError("blurry clips need the Perception Reconstructor")
+        decoder = BlurryDecoder(self.settings, self.perception, self.device, self.precision)
+        rows = self._pieces("blurry", len(fmri), lambda piece: decoder(fmri[piece]))
+        return np.concatenate(list(rows))
+
+    def _tokens(self, fmri: np.ndarray, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        if self.semantics is None:
+            raise ValueError("tokens need the Semantics Reconstructor")
+        decoder = TokenDecoder(self.settings, self.semantics, self.device, self.precision)
+        brain = self._pieces("tokens", len(fmri), lambda piece: decoder.contrastive(fmri[piece]))
+        tokens_brain = np.concatenate(list(brain)).astype(np.float16)
+        prior = self._pieces(
+            "tokens", len(fmri), lambda piece: decoder.prior(fmri[piece], numbers[piece])
+        )
+        return tokens_brain, np.concatenate(list(prior)).astype(np.float16)
+
+    def _keyframes(self, made: Decoded) -> np.ndarray:
+        tokens, blurry = _present(made.tokens_prior), made.blurry
+        generate = KeyframeGenerator(self.settings, self.device, self.precision)
+
+        def compute(piece: slice) -> np.ndarray:
+            start = None if blurry is None else blurry[piece]
+            return generate(tokens[piece], made.numbers[piece], start)
+
+        return np.concatenate(list(self._pieces("keyframes", len(tokens), compute)))
+
+    def _captions(self, made: Decoded) -> tuple[str, ...]:
+        keyframes, tokens = _present(made.keyframes), _present(made.tokens_prior)
+        describe = load_captioner_fn(self.settings, self.device)
+        texts = self._pieces(
+            "captions",
+            len(keyframes),
+            lambda piece: describe(keyframes[piece], lambda: tokens[piece]),
+        )
+        return tuple(text for piece in texts for text in piece)
+
+    def _clips(self, made: Decoded) -> np.ndarray:
+        video = VideoGenerator(self.settings, self.device)
+
+        def compute(piece: slice) -> np.ndarray:
+            return video.clips(
+                made.numbers[piece],
+                blurry=None if made.blurry is None else made.blurry[piece],
+                keyframes=None if made.keyframes is None else made.keyframes[piece],
+                captions=None if made.captions is None else made.captions[piece],
+            )
+
+        return np.concatenate(list(self._pieces("clips", len(made.numbers), compute)))
+
+
+def _present(array: np.ndarray | None) -> np.ndarray:
+    if array is None:
+        raise ValueError("a part was asked for before the one that it is made from")
+    return array

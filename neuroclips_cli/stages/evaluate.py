@@ -11,7 +11,7 @@ import numpy as np
 
 from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
-from neuroclips_cli.data.clips import FolderClips, list_clips, open_clips
+from neuroclips_cli.data.clips import FolderClips, array_clips, list_clips, open_clips
 from neuroclips_cli.data.loaded_clips import LoadedClips, load_clips
 from neuroclips_cli.data.resample import ArrayClips
 from neuroclips_cli.data.side_by_side import position
@@ -144,18 +144,64 @@ def run_pair(
     config = evaluation_config(settings, practice_world=False, scans=False)
     found = judging.find_judges(config)
     config, pairs = _open_pairs(config, pred, gt, out, panels)
-    scenes = clip_table.block_labels(len(pairs.names), config.clip_s)
-    loaded = _judges(settings, config, found)
-    scores = _score(settings, config, loaded, pairs, scenes)
-    result = results.assemble(config, scores, None, scenes, found.left_out, pairs.unequal)
+    result, header, rows = _measure_pairs(settings, config, found, pairs)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
-    labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(pairs.names)
-    about = [{"clip": name, **label} for name, label in zip(pairs.names, labels, strict=True)]
-    header, rows = results.per_clip(config, scores, None, about, pairs.unequal)
     atomic.write_text(out / "per_clip.csv", results.as_csv(header, rows))
     atomic.write_json(out / "metrics.json", result)
     show(result, f"{pred} against {gt}")
     return out
+
+
+def judge_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[str, Any]:
+    """Measure two arrays of clips as :func:`run_pair` does, without files.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``evaluate`` names the protocol, which names the judges.
+    pred, gt : numpy.ndarray
+        Numbers (clips, frames, h, w, 3); clips are paired in order, and frame rate and size may
+        differ.
+
+    Returns
+    -------
+    dict
+        The content of ``metrics.json``.
+
+    Raises
+    ------
+    UserError
+        If an array holds no clips, or the two hold different numbers of them.
+    """
+    if len(pred) != len(gt):
+        raise UserError(
+            f"pred holds {len(pred)} clips and gt holds {len(gt)}: arrays are paired in order, so "
+            "both must hold the same number"
+        )
+    config = evaluation_config(settings, practice_world=False, scans=False)
+    found = judging.find_judges(config)
+    sets = [
+        array_clips(array, name, clip_s=config.clip_s, target_fps=config.fps, size=config.size)
+        for name, array in (("pred", pred), ("gt", gt))
+    ]
+    config = config.at_rate_of(*(clips.fps for clips in sets))
+    first, second = (replace(clips, target_fps=config.fps) for clips in sets)
+    names = [f"{row:04d}" for row in range(len(pred))]
+    pairs = _clip_pairs.pair_up(first, second, names, config.fps)
+    return _measure_pairs(settings, config, found, pairs)[0]
+
+
+def _measure_pairs(
+    settings: Settings, config: EvaluationConfig, found: judging.JudgesAtHand, pairs: Pairs
+) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
+    """Return the metrics of clips of which only the order is known, and the lines per clip."""
+    scenes = clip_table.block_labels(len(pairs.names), config.clip_s)
+    loaded = _judges(settings, config, found)
+    scores = _score(settings, config, loaded, pairs, scenes)
+    result = results.assemble(config, scores, None, scenes, found.left_out, pairs.unequal)
+    labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(pairs.names)
+    about = [{"clip": name, **label} for name, label in zip(pairs.names, labels, strict=True)]
+    return result, *results.per_clip(config, scores, None, about, pairs.unequal)
 
 
 def show(result: Mapping[str, Any], title: str) -> None:
