@@ -30,7 +30,7 @@ from neuroclips_cli.generation.keyframe import (
 from neuroclips_cli.generation.tokens import sample_tokens, sample_without_scans
 from neuroclips_cli.generation.video_generator import VideoGenerator
 from neuroclips_cli.models import checkpoint
-from neuroclips_cli.runtime.auto_batch import Batch
+from neuroclips_cli.runtime.auto_batch import AutoBatcher
 from neuroclips_cli.runtime.precision import compute_in
 from neuroclips_cli.runtime.seeding import clip_generators
 from neuroclips_cli.settings.load import Settings
@@ -316,7 +316,7 @@ class Decoder:
         self, part: str, count: int, compute: Callable[[slice], Result]
     ) -> Iterator[Result]:
         """Compute a part in the batches that ``reconstruct`` takes."""
-        for piece, made in Batch(self.settings.reconstruct.batch_size).over(0, count, compute):
+        for piece, made in AutoBatcher(self.settings.reconstruct.batch_size).map(0, count, compute):
             self.advance(part, piece.stop - piece.start)
             yield made
 
