@@ -7,7 +7,7 @@ import pytest
 
 from neuroclips_cli.metrics.evaluation import Evaluators
 from neuroclips_cli.protocols.evaluation_config import JUDGES
-from neuroclips_cli.stages import judging
+from neuroclips_cli.stages import _evaluators, evaluate, judging
 
 CLASSES = 60
 
@@ -61,7 +61,8 @@ def judges() -> Evaluators:
 
 def install(patch: pytest.MonkeyPatch, chosen: Evaluators | None = None) -> None:
     """Let stand-ins judge wherever ``evaluate`` would load networks."""
-    patch.setattr(judging, "find_judges", lambda config: judging.JudgesAtHand(JUDGES, ""))
+    for module in (_evaluators, evaluate):
+        patch.setattr(module, "find_judges", lambda config: _evaluators.JudgesAtHand(JUDGES, ""))
     patch.setattr(judging, "load_judges", lambda *rest: chosen or judges())
     patch.setattr(judging, "token_clip", lambda *rest: PatchEmbedder())
 

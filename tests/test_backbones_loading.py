@@ -9,8 +9,9 @@ import pytest
 import tiny_backbones as tiny
 import torch
 
-from neuroclips_cli.backbones.loading import choose_device, locate, resolve
+from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.backbones.pixels import Preprocess, resize_frames
+from neuroclips_cli.backbones.references import locate, resolve
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.schema import BackboneSettings
 

@@ -14,7 +14,7 @@ from neuroclips_cli.backbones import vae as vae_module
 from neuroclips_cli.backbones.pixels import Preprocess
 from neuroclips_cli.backbones.token_space import SPACES, contrast_for
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.generation import keyframe
+from neuroclips_cli.generation import decoder, keyframe
 from neuroclips_cli.runs.stage import open_stage, read_array, read_json
 from neuroclips_cli.settings.load import Settings, load_settings, replace_settings
 from neuroclips_cli.simulation.synthetic_world import draw_scene, render_scene
@@ -103,12 +103,12 @@ def test_unclip_restores_the_tones_of_true_tokens_in_their_own_space(
     space, frames, fitted, tmp_path, monkeypatch
 ):
     vae, unclip = fitted
-    monkeypatch.setattr(vae_module, "load_vae", lambda *_: vae)
-    monkeypatch.setattr(keyframe, "sample_latents", unclip[space])
+    monkeypatch.setattr(decoder, "load_vae", lambda *_: vae)
+    monkeypatch.setattr(decoder, "sample_latents", unclip[space])
     monkeypatch.setattr(informed, "write_videos", lambda *_: None)
     settings = settings_in(tmp_path, space, frames)
-    maker = ("unclip-true-tokens", FromTrueTokens)
-    folder = reconstruct.run(settings, maker=maker)
+    variant = reconstruct.Variant("unclip-true-tokens", recipe=FromTrueTokens)
+    folder = reconstruct.run(settings, variant=variant)
     made, shown = read_array(folder / "keyframes.npy"), frames[TRAIN:]
     clips = read_array(folder / "clips.npy")
     assert clips.shape[:2] == (TEST, settings.reconstruct.frames)
@@ -181,8 +181,8 @@ def test_a_keyframe_begins_from_latents_of_its_own_space(space, frames, tmp_path
         begun.append(first is not None)
         return torch.zeros(len(tokens), 4, 8, 8)
 
-    monkeypatch.setattr(vae_module, "encode_frames", encode)
-    monkeypatch.setattr(keyframe, "sample_latents", sample)
+    monkeypatch.setattr(decoder, "encode_frames", encode)
+    monkeypatch.setattr(decoder, "sample_latents", sample)
     monkeypatch.setattr(reconstruct.Reconstruction, "captions", lambda *_: [])
     monkeypatch.setattr(reconstruct.Reconstruction, "clips", lambda *_: np.zeros((0, 1, 8, 8, 3)))
     tokens = np.zeros((TEST, 16, 128), np.float16)

@@ -16,6 +16,7 @@ from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import open_stage
 from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.stages import _launch
 
 COMMANDS = (
     "demo",
@@ -49,6 +50,7 @@ def called(monkeypatch) -> list:
     import importlib
 
     calls: list = []
+    monkeypatch.setattr(_launch, "REQUESTS", {})
     for name in ("preprocess", "train_pr", "train_sr", "reconstruct", "fuse", "simulate"):
         module = importlib.import_module(f"neuroclips_cli.stages.{name}")
         monkeypatch.setattr(module, "run", lambda *a, **k: calls.append((a, k)))

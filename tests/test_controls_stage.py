@@ -9,8 +9,8 @@ import pytest
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import manifest
-from neuroclips_cli.runs.stage import command_for, read_json, run_folder
-from neuroclips_cli.stages import controls, evaluate, judging, reconstruct
+from neuroclips_cli.runs.stage import StageRequest, command_for, read_json, run_folder
+from neuroclips_cli.stages import _control_clips, controls, evaluate, judging, reconstruct
 
 STILL = ("nearest-training-clip", "mean-frame", "frozen-frame", "frozen-keyframe")
 
@@ -66,17 +66,17 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
 
 def test_a_second_run_has_nothing_to_make(chosen, monkeypatch):
     controls.run(chosen, ("mean-frame",))
-    monkeypatch.setattr(controls, "fill_rows", lambda *a, **k: pytest.fail("made again"))
+    monkeypatch.setattr(_control_clips, "fill_rows", lambda *a, **k: pytest.fail("made again"))
     monkeypatch.setattr(judging, "load_judges", lambda *rest: pytest.fail("measured again"))
     controls.run(chosen, ("mean-frame",))
 
 
 def test_the_vae_control_is_the_ground_truth_decoded(chosen, monkeypatch):
-    from neuroclips_cli.backbones import vae
-
-    monkeypatch.setattr(vae, "load_vae", lambda ref, device: None)
-    monkeypatch.setattr(vae, "encode_frames", lambda net, frames: frames.astype(np.float32))
-    monkeypatch.setattr(vae, "decode_latents", lambda net, x: (x // 2).astype(np.uint8))
+    monkeypatch.setattr(_control_clips, "load_vae", lambda ref, device: None)
+    monkeypatch.setattr(
+        _control_clips, "encode_frames", lambda net, frames: frames.astype(np.float32)
+    )
+    monkeypatch.setattr(_control_clips, "decode_latents", lambda net, x: (x // 2).astype(np.uint8))
     controls.run(chosen, ("vae",))
     root = run_folder(chosen)
     index = np.load(root / "reconstruct" / "index.npy")
@@ -94,17 +94,19 @@ def test_scans_are_replaced_for_the_generated_controls(chosen, monkeypatch):
     scans = np.load(folders["preprocess"] / "fmri_test.npy")
     train = np.load(folders["preprocess"] / "fmri_train.npy")
     repetitions = np.load(folders["preprocess"] / "fmri_test_repetitions.npy")
-    controls._generate(chosen, "mean-fmri", folders, False)
-    name, other = seen["instead"]
-    assert (name, seen["clips"]) == ("mean-fmri", None)
+
+    def make(name: str) -> np.ndarray:
+        _control_clips.make(chosen, name, StageRequest("", folders, {"clips": ""}))
+        assert (seen["variant"].name, seen["clips"]) == (name, None)
+        return seen["variant"].fmri
+
+    other = make("mean-fmri")
     assert other.shape == scans.shape
     assert np.allclose(other, train.mean(axis=(0, 1)), atol=1e-6)
-    controls._generate(chosen, "noise-fmri", folders, False)
-    assert abs(np.corrcoef(seen["instead"][1].ravel(), scans.ravel())[0, 1]) < 0.2
-    controls._generate(chosen, "repetitions-2", folders, False)
-    assert np.allclose(seen["instead"][1], repetitions[:, :2].mean(axis=1), atol=1e-6)
+    assert abs(np.corrcoef(make("noise-fmri").ravel(), scans.ravel())[0, 1]) < 0.2
+    assert np.allclose(make("repetitions-2"), repetitions[:, :2].mean(axis=1), atol=1e-6)
     with pytest.raises(UserError, match="repetitions-5 needs 5 .* the data set has 4"):
-        controls._generate(chosen, "repetitions-5", folders, False)
+        make("repetitions-5")
 
 
 def test_what_is_missing_or_unknown_is_one_sentence(chosen, tmp_path):

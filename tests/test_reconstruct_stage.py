@@ -21,6 +21,7 @@ from neuroclips_cli.runs.stage import Stage, open_stage, read_array, read_csv, r
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import fuse, reconstruct
 from neuroclips_cli.stages.informed import GroundTruthGuided, Unconditional
+from neuroclips_cli.stages.reconstruct import Variant
 
 VOXELS, TEST, TRAIN, SIZE = 10, 5, 24, tiny.FRAME_SIZE
 CLIP_COLUMNS = (
@@ -111,9 +112,9 @@ def test_chosen_clips_come_out_as_in_the_whole_run(settings):
 def test_other_scans_are_decoded_into_a_folder_of_their_own(settings):
     scans = np.array(read_array(Path(settings.run.workdir) / "sub-01/preprocess/fmri_test.npy"))
     whole = reconstruct.run(settings, clips="0:2")
-    other = reconstruct.run(settings, clips="0:2", instead=("reversed", scans[::-1]))
+    other = reconstruct.run(settings, clips="0:2", variant=Variant("reversed", scans[::-1]))
     assert other.name == "reconstruct-control-reversed"
-    same = reconstruct.run(settings, clips="0:2", instead=("same", scans))
+    same = reconstruct.run(settings, clips="0:2", variant=Variant("same", scans))
     ours, theirs, again = (read_array(f / "tokens_brain.npy") for f in (whole, other, same))
     assert np.array_equal(ours, again)
     assert not np.array_equal(ours, theirs)
@@ -239,7 +240,9 @@ def add_films(settings: Settings) -> np.ndarray:
 
 def test_the_film_itself_guides_the_generator_to_its_ceiling(settings):
     frames = add_films(settings)
-    folder = reconstruct.run(settings, maker=("film-guided", GroundTruthGuided), clips="1:4")
+    folder = reconstruct.run(
+        settings, variant=Variant("film-guided", recipe=GroundTruthGuided), clips="1:4"
+    )
     assert folder.name == "reconstruct-control-film-guided"
     assert np.array_equal(read_array(folder / "keyframes.npy"), frames[1:4, 0])
     assert read_array(folder / "clips.npy").shape[0] == 3
@@ -255,7 +258,7 @@ def test_the_prior_alone_sees_no_scan(settings, monkeypatch):
         raise AssertionError("it looked at a scan")
 
     monkeypatch.setattr(reconstruct.Reconstruction, "_scans", look)
-    folder = reconstruct.run(settings, maker=("prior-only", Unconditional))
+    folder = reconstruct.run(settings, variant=Variant("prior-only", recipe=Unconditional))
     assert not (folder / "blurry.npy").exists()
     tokens = read_array(folder / "tokens_unguided.npy")
     assert not np.array_equal(tokens[0], tokens[1])

@@ -15,7 +15,7 @@ from neuroclips_cli.data.coco_captions import read_captioned
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.simulation import synthetic_world
-from neuroclips_cli.stages import train_projector
+from neuroclips_cli.stages import _requests, train_projector
 
 IMAGES = 240
 
@@ -57,22 +57,22 @@ def settings_for(workdir: Path, **flags: object) -> Settings:
 
 def test_retrieval_is_better_after_than_before_and_train_sr_takes_the_result(coco, tmp_path):
     settings = settings_for(tmp_path / "runs")
-    assert train_projector.projector_reference(settings) == "assets:tiny/projector"
+    assert _requests.projector_reference(settings) == "assets:tiny/projector"
     folder = train_projector.run(settings, coco)
     assert folder == tmp_path / "runs" / "train-projector"
     found = json.loads((folder / "retrieval.json").read_text())
     assert (found["held_out"], found["trained_on"], found["among"]) == (60, 180, 60)
     for way in ("image_to_text", "text_to_image"):
         assert found["after"][way] >= found["before"][way] + 0.2
-    assert train_projector.projector_reference(settings) == str(folder)
+    assert _requests.projector_reference(settings) == str(folder)
     backbones = settings.backbones
     weight = load_projector(str(folder))
     assert weight.shape == (backbones.token_dim, backbones.embed_dim)
 
     subject = settings_for(tmp_path / "runs", **{"run.subject": 2})
-    assert train_projector.projector_reference(subject) == str(folder)
+    assert _requests.projector_reference(subject) == str(folder)
     own = settings_for(tmp_path / "runs", **{"backbones.projector": str(tmp_path)})
-    assert train_projector.projector_reference(own) == str(tmp_path)
+    assert _requests.projector_reference(own) == str(tmp_path)
 
     before = folder.joinpath("projector.safetensors").read_bytes()
     train_projector.run(settings, coco)

@@ -16,7 +16,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
 from neuroclips_cli.runs.stage import open_stage, stage_state
 from neuroclips_cli.settings.load import load_settings, replace_settings
-from neuroclips_cli.stages import train_pr, train_sr
+from neuroclips_cli.stages import _training_data, train_pr, train_sr
 
 CLIPS, FRAMES, VOXELS, TOKENS, DIM = 24, 3, 12, 4, 8
 
@@ -50,13 +50,12 @@ def calls(monkeypatch, tmp_path):
 
     clip = SimpleNamespace(tokens=tokens, text_embeddings=text_embeddings)
     clip.in_space = lambda _: clip
-    base = "neuroclips_cli.backbones."
-    monkeypatch.setattr(base + "vae.load_vae", lambda *_: None)
-    monkeypatch.setattr(base + "vae.encode_frames", encode_frames)
-    monkeypatch.setattr(base + "clip.load_clip", lambda *_: clip)
-    monkeypatch.setattr(base + "clip.load_projector", lambda *_: torch.ones(DIM, 6))
+    monkeypatch.setattr(_training_data, "load_vae", lambda *_: None)
+    monkeypatch.setattr(_training_data, "encode_frames", encode_frames)
+    monkeypatch.setattr(_training_data, "load_clip", lambda *_: clip)
+    monkeypatch.setattr(train_sr, "load_projector", lambda *_: torch.ones(DIM, 6))
     monkeypatch.setattr(
-        base + "captioner_blip2.load_captioner", lambda *_: SimpleNamespace(caption=caption)
+        _training_data, "load_captioner", lambda *_: SimpleNamespace(caption=caption)
     )
     return seen
 
@@ -198,8 +197,6 @@ def test_phases_one_after_the_other_equal_both_at_once(settings, calls):
 
 def test_captions_come_from_the_captioner_where_the_data_has_none(settings, calls):
     from pathlib import Path
-
-    from neuroclips_cli.stages import _training_data
 
     _preprocess(settings, captions=False)
     train_sr.run(settings, phase="contrastive")

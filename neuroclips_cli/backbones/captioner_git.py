@@ -14,8 +14,9 @@ from transformers import AutoTokenizer, GitForCausalLM
 from transformers.modeling_outputs import BaseModelOutput
 
 from neuroclips_cli.backbones.catalog import CONVERTER_FILE, CONVERTER_LAYERS
-from neuroclips_cli.backbones.loading import freeze, load_network, load_pretrained, resolve
+from neuroclips_cli.backbones.loading import freeze, load_network, load_pretrained
 from neuroclips_cli.backbones.pixels import batches
+from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runtime.precision import compute_in
 

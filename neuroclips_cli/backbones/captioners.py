@@ -19,7 +19,7 @@ CaptionFn = Callable[[np.ndarray, Callable[[], np.ndarray]], list[str]]
 
 def require_captioner(settings: Settings) -> None:
     """Refuse a captioner that the settings name no model for, before hours of work."""
-    from neuroclips_cli.backbones.loading import resolve
+    from neuroclips_cli.backbones.references import resolve
 
     if settings.reconstruct.captioner == "git":
         for reference in (settings.backbones.git, settings.backbones.git_tokens):

@@ -16,9 +16,10 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from neuroclips_cli.backbones.loading import load_network, load_pretrained, locate
+from neuroclips_cli.backbones.loading import load_network, load_pretrained
 from neuroclips_cli.backbones.local_files import folder_of
 from neuroclips_cli.backbones.pixels import Preprocess, batches, from_image_processor
+from neuroclips_cli.backbones.references import locate
 from neuroclips_cli.errors import UserError
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from neuroclips_cli.backbones.loading import freeze, require_here, resolve, unavailable
+from neuroclips_cli.backbones.loading import freeze, unavailable
 from neuroclips_cli.backbones.pixels import Preprocess, batches
+from neuroclips_cli.backbones.references import require_here, resolve
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.safetensors import read_tensors

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neuroclips_cli.backbones.catalog import FILES, NEEDED, wanted
 from neuroclips_cli.backbones.hub_cache import cached_snapshot
-from neuroclips_cli.backbones.loading import locate
+from neuroclips_cli.backbones.references import locate
 from neuroclips_cli.errors import UserError
 
 
@@ -42,7 +42,7 @@ def folder_of(source: str, subfolder: str) -> Path | None:
     Parameters
     ----------
     source, subfolder : str
-        From ``loading.locate``: a folder or a hub id, and the folder inside it.
+        From ``references.locate``: a folder or a hub id, and the folder inside it.
     """
     folder = Path(source)
     if not folder.is_dir():

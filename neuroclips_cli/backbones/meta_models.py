@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from neuroclips_cli.backbones.catalog import NEEDED
-from neuroclips_cli.backbones.loading import locate, quiet_libraries
+from neuroclips_cli.backbones.loading import quiet_libraries
 from neuroclips_cli.backbones.local_files import folder_of
+from neuroclips_cli.backbones.references import locate
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.protocols import JudgeReferences
 from neuroclips_cli.settings.schema import BackboneSettings

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
-from neuroclips_cli.backbones.loading import locate
+from neuroclips_cli.backbones.references import locate
 
 Scheduler = TypeVar("Scheduler", DDIMScheduler, EulerDiscreteScheduler)
 
@@ -18,7 +18,7 @@ def load_scheduler(ref: str, default: Scheduler) -> Scheduler:
     Parameters
     ----------
     ref : str
-        The denoiser, as in ``backbones.loading.resolve``.
+        The denoiser, as in ``backbones.references.resolve``.
     default : diffusers.DDIMScheduler or diffusers.EulerDiscreteScheduler
         Taken where the folder has no ``scheduler_config.json``, as with the published
         checkpoints, which predict noise. The embedded denoisers predict velocity and say so.

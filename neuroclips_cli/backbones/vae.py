@@ -22,7 +22,7 @@ def load_vae(ref: str, device: str = "cpu") -> AutoencoderKL:
     Parameters
     ----------
     ref : str
-        ``assets:<name>``, a folder or a hub id (see ``loading.resolve``).
+        ``assets:<name>``, a folder or a hub id (see ``references.resolve``).
     device : str
         A torch device.
 

@@ -26,8 +26,8 @@ from neuroclips_cli.backbones.loading import (
     freeze,
     load_network,
     load_pretrained,
-    resolve,
 )
+from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.errors import UserError

@@ -27,8 +27,9 @@ def register(app: typer.Typer) -> None:
         ] = "",
         overwrite: bool = False,
     ) -> None:
-        from neuroclips_cli.stages import controls as stage
+        from neuroclips_cli.stages._control_names import NAMES, QUICK
+        from neuroclips_cli.stages._launch import run_stage
 
-        names = [name.strip() for name in only.split(",") if name.strip()] or list(stage.QUICK)
-        names = list(stage.NAMES) if names == ["all"] else names
-        stage.run(settings, names, overwrite=overwrite)
+        names = [name.strip() for name in only.split(",") if name.strip()] or list(QUICK)
+        names = list(NAMES) if names == ["all"] else names
+        run_stage(settings, "controls", names=names, overwrite=overwrite)

@@ -58,8 +58,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        from neuroclips_cli.stages import evaluate as stage
-
         if panels is not None:
             if pred is None or gt is not None:
                 raise UserError("--panels goes with --pred alone: its clips hold both sides")
@@ -67,9 +65,13 @@ def register(app: typer.Typer) -> None:
         if pred is None and gt is None:
             if out is not None:
                 raise UserError("--out goes with --pred and --gt; a run's result is in its folder")
-            stage.run(settings, run=run, overwrite=overwrite)
+            from neuroclips_cli.stages._launch import run_stage
+
+            run_stage(settings, "evaluate", run=run, overwrite=overwrite)
         elif pred is None or gt is None:
             raise UserError("--pred and --gt go together; give both")
         else:
+            from neuroclips_cli.stages import evaluate as stage
+
             target = out or Path("evaluation")
             stage.run_pair(settings, pred, gt, target, panels=panels, overwrite=overwrite)

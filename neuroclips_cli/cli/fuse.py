@@ -24,6 +24,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        from neuroclips_cli.stages import fuse as stage
+        from neuroclips_cli.stages._launch import run_stage
 
-        stage.run(settings, clips=clips, overwrite=overwrite)
+        run_stage(settings, "fuse", clips=clips, overwrite=overwrite)

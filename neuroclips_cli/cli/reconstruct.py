@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        from neuroclips_cli.stages import reconstruct as stage
+        from neuroclips_cli.stages._launch import run_stage
 
         left_out = without.value if without else None
-        stage.run(settings, without=left_out, clips=clips, overwrite=overwrite)
+        run_stage(settings, "reconstruct", without=left_out, clips=clips, overwrite=overwrite)

@@ -40,6 +40,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        from neuroclips_cli.stages import train_pr as stage
+        from neuroclips_cli.stages._launch import run_stage
 
-        stage.run(settings, checkpoint=from_checkpoint, overwrite=overwrite)
+        run_stage(settings, "train-pr", checkpoint=from_checkpoint, overwrite=overwrite)

@@ -35,6 +35,6 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        from neuroclips_cli.stages import train_projector as stage
+        from neuroclips_cli.stages._launch import run_stage
 
-        stage.run(settings, images, overwrite=overwrite)
+        run_stage(settings, "train-projector", folder=images, overwrite=overwrite)

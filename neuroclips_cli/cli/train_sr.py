@@ -61,10 +61,11 @@ def register(app: typer.Typer) -> None:
         ] = None,
         overwrite: bool = False,
     ) -> None:
-        from neuroclips_cli.stages import train_sr as stage
+        from neuroclips_cli.stages._launch import run_stage
 
-        stage.run(
+        run_stage(
             settings,
+            "train-sr",
             phase=phase.value if phase else None,
             checkpoint=from_checkpoint,
             overwrite=overwrite,

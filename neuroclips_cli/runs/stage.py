@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Stage",
+    "StageRequest",
     "command_for",
+    "is_up_to_date",
     "open_stage",
     "read_array",
     "read_csv",
@@ -165,6 +168,100 @@ def require_upstream(
     return {n: require_stage(settings, n, stage) for n in needs if n not in leave_out}
 
 
+@dataclass(frozen=True)
+class StageRequest:
+    """What decides a stage's result, beside its settings and the seed.
+
+    Attributes
+    ----------
+    name : str
+        The stage, or a variant of it, and its folder.
+    inputs : mapping
+        Name to file or folder.
+    extra : mapping
+        Further things, as JSON values.
+    sections : tuple of str, optional
+        Sections of the settings, where they are not those of the table of stages.
+    """
+
+    name: str
+    inputs: Mapping[str, Path | str]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    sections: tuple[str, ...] | None = None
+
+    def open(self, settings: Settings, *, overwrite: bool = False) -> AbstractContextManager[Stage]:
+        """Open the stage's folder; see :func:`open_stage`."""
+        return open_stage(
+            settings,
+            self.name,
+            inputs=self.inputs,
+            sections=self.sections,
+            overwrite=overwrite,
+            extra=self.extra,
+        )
+
+
+def is_up_to_date(settings: Settings, request: StageRequest) -> bool:
+    """Tell, and say to the user, whether the result that is asked for is there; nothing is written.
+
+    Raises
+    ------
+    UserError
+        If the name is none, or the manifest in the folder is no manifest.
+    """
+    _check_name(request.name)
+    sections = request.sections
+    if sections is None:
+        sections = pipeline.settings_sections(request.name)
+    comparison = _compare(settings, request.name, sections, request.inputs, request.extra)
+    if comparison.up_to_date:
+        console.info(f"{request.name} of {_home(settings, request.name).name} is up to date")
+    return comparison.up_to_date
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """A stage as it is asked for beside the one that is there.
+
+    Attributes
+    ----------
+    record : dict
+        The manifest of a stage that begins now.
+    old : dict or None
+        The manifest in the folder.
+    changes, damage : list of str
+        What decides the two differently; which files of the old one are not what was written.
+    up_to_date : bool
+        Whether the old one is what is asked for, finished and whole.
+    """
+
+    record: dict[str, Any]
+    old: dict[str, Any] | None
+    changes: list[str]
+    damage: list[str]
+    up_to_date: bool
+
+
+def _compare(
+    settings: Settings,
+    stage: str,
+    sections: Sequence[str],
+    inputs: Mapping[str, Path | str],
+    extra: Mapping[str, Any] | None,
+) -> _Comparison:
+    """Compare what a stage's folder holds with what is asked for."""
+    folder = _home(settings, stage) / stage
+    decided = manifest.determinants(settings, sections, extra)
+    record = manifest.new(settings, stage, decided, manifest.record_inputs(folder, inputs))
+    old = manifest.read(folder)
+    if old is None:
+        return _Comparison(record, None, [], [], up_to_date=False)
+    changes = manifest.differences(old, record)
+    damage = checksums.altered(folder, old) if old["state"] == "done" else []
+    done = not changes and not damage and _finished(folder, old)
+    return _Comparison(record, old, changes, damage, up_to_date=done)
+
+
 @contextmanager
 def open_stage(
     settings: Settings,
@@ -204,9 +301,10 @@ def open_stage(
     Of several processes the first one alone opens the folder; the others get a stage that writes
     nothing, and leave the block when the first one has finished it.
 
-    On a clean exit the outputs are hashed and the state becomes ``done``; on an exception it
-    stays ``running``. A finished result that is being replaced is kept aside until its
-    successor is done, and comes back if the new run fails before it has written anything.
+    On a clean exit the outputs are hashed and the state becomes ``done``; on an exception, and
+    after :meth:`Stage.pause`, it stays ``running``. A finished result that is being replaced is
+    kept aside until its successor is done, and comes back if the new run fails before it has
+    written anything.
     """
     _check_name(stage)
     sections = pipeline.settings_sections(stage) if sections is None else sections
@@ -252,17 +350,11 @@ def _open_on_main(
     folder = run / stage
     with stage_lock(run, stage):
         manifest.describe_workdir(workdir_folder(settings))
-        record = manifest.new(
-            settings,
-            stage,
-            manifest.determinants(settings, sections, extra),
-            manifest.record_inputs(folder, inputs),
-        )
-        old = manifest.read(folder)
-        changes = manifest.differences(old, record) if old else []
-        damage = checksums.altered(folder, old) if old and old["state"] == "done" else []
+        comparison = _compare(settings, stage, sections, inputs, extra)
+        record, old, changes = comparison.record, comparison.old, comparison.changes
+        damage = comparison.damage
         fresh = old is None or overwrite or bool(changes) or bool(damage)
-        if old and not fresh and _finished(folder, old):
+        if old and comparison.up_to_date and not overwrite:
             console.info(f"{stage} of {run.name} is up to date")
             yield Stage(folder, old, up_to_date=True)
             return
@@ -293,6 +385,10 @@ def _run(stage: Stage) -> Iterator[Stage]:
         stage.record["seconds"] = round(before + time.monotonic() - began, 3)
         _abandon(stage, keep=not isinstance(error, UserError))
         raise
+    if stage.paused:
+        stage.record["seconds"] = round(before + time.monotonic() - began, 3)
+        manifest.write(stage.folder, stage.record)
+        return
     outputs = manifest.hash_outputs(stage.folder)
     stage.record.update(
         outputs=outputs,
@@ -316,6 +412,8 @@ class Stage:
         Inputs and settings are unchanged and all outputs there: nothing to do.
     resumed
         An interrupted run with the same inputs and settings left partial work in ``folder``.
+    paused
+        The recipe stops before the end on purpose, see :meth:`pause`.
     """
 
     def __init__(
@@ -330,6 +428,11 @@ class Stage:
         self.record = record
         self.up_to_date = up_to_date
         self.resumed = resumed
+        self.paused = False
+
+    def pause(self) -> None:
+        """Leave the stage unfinished at the end of the block; the next call goes on from here."""
+        self.paused = True
 
     def fact(self, key: str, value: Any) -> None:
         """Put something worth knowing into the manifest's ``facts`` (a JSON value)."""

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones.conversion.unwrap import Found, from_common_prefix
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.checkpoint import load_perception, load_semantics
+from neuroclips_cli.models.perception import make_perception
+from neuroclips_cli.models.released.checkpoints import (
+    export_published,
+    has_other_trunk,
+    import_published,
+    is_by_authors,
+    published_names,
+    write_last_pth,
+)
+from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require_stage
 from neuroclips_cli.settings.load import Settings
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from neuroclips_cli.backbones.conversion.unwrap import Found
+from neuroclips_cli.stages.convert import find_trained
+from neuroclips_cli.training.checkpoints import cpu_state_dict
 
 STAGES = ("train-sr", "train-pr")
 """Stages whose networks the authors publish."""
@@ -45,9 +57,6 @@ def export_run(settings: Settings, stage: str, path: Path, *, overwrite: bool = 
     UserError
         If the stage is not finished, or the file is there.
     """
-    from neuroclips_cli.models.checkpoint import load_perception, load_semantics
-    from neuroclips_cli.models.released.checkpoints import export_published, write_last_pth
-
     _known(stage)
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists: give another name, or --overwrite")
@@ -90,10 +99,6 @@ def import_run(
         If preprocess is missing, or the checkpoint is of another kind, size, subject or token
         space, or its token space is not known.
     """
-    from neuroclips_cli.models.released.checkpoints import import_published
-    from neuroclips_cli.stages.convert import find_trained
-    from neuroclips_cli.training.checkpoints import cpu_state_dict
-
     _known(stage)
     preprocess = require_stage(settings, "preprocess", needed_by=stage)
     inputs: dict[str, Path | str] = {"preprocess": preprocess, "checkpoint": path}
@@ -128,14 +133,6 @@ def load_pretrained_weights(model: nn.Module, path: Path, settings: Settings) ->
         If the file is unreadable, of another kind or size above the ridge layer, or of another
         or unknown token space.
     """
-    from neuroclips_cli.models.released.checkpoints import (
-        has_other_trunk,
-        import_published,
-        published_names,
-    )
-    from neuroclips_cli.models.semantics import Semantics
-    from neuroclips_cli.stages.convert import find_trained
-
     found = find_trained(path)
     if isinstance(model, Semantics):
         require_token_space(settings, found, path)
@@ -163,8 +160,6 @@ def require_token_space(settings: Settings, found: Found, path: Path) -> None:
         If the spaces differ, or the user did not choose ``semantics.token_space`` for a file that
         does not tell.
     """
-    from neuroclips_cli.models.released.checkpoints import is_by_authors
-
     known = found.notes.get("token_space", PUBLISHED if is_by_authors(found.weights) else "")
     own = settings.semantics.token_space
     if known and known != own:
@@ -182,9 +177,6 @@ def require_token_space(settings: Settings, found: Found, path: Path) -> None:
 
 def _bare(found: Found, model: nn.Module) -> Mapping[str, Tensor]:
     """Return the weights without an attribute that a trainer put in front of all names."""
-    from neuroclips_cli.backbones.conversion.unwrap import from_common_prefix
-    from neuroclips_cli.models.released.checkpoints import published_names
-
     names = set(published_names(model).values())
     return from_common_prefix(found.weights, lambda inner: not names.isdisjoint(inner))
 
@@ -198,11 +190,6 @@ def _empty(
     settings: Settings, stage: str, preprocess: Path, weights: dict[str, Tensor]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build the run's network without numbers, and the sizes that its manifest keeps."""
-    import torch
-
-    from neuroclips_cli.models.perception import make_perception
-    from neuroclips_cli.models.semantics import Semantics
-
     voxels = int(read_array(preprocess / "fmri_train.npy").shape[2])
     with torch.device("meta"):
         if stage == "train-sr":

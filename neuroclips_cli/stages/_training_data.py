@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones.captioner_blip2 import load_captioner
+from neuroclips_cli.backbones.clip import load_clip
+from neuroclips_cli.backbones.convnext import load_convnext
+from neuroclips_cli.backbones.pixels import resize_frames
+from neuroclips_cli.backbones.references import resolve
+from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from neuroclips_cli.io.atomic import human_size, text_digest
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json, sha256
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-
-if TYPE_CHECKING:
-    from neuroclips_cli.training.checkpoints import Progress
+from neuroclips_cli.training.checkpoints import Progress, seed_torch
+from neuroclips_cli.training.samples import derived_seed
+from neuroclips_cli.training.split import split_segments
+from neuroclips_cli.training.target_cache import cached_captions, cached_rows, per_frame, target_key
 
 FRAMES = "frames_train.npy"
 
@@ -62,8 +70,6 @@ def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> Trai
     validation_segments : sequence of int
         Segments to hold out.
     """
-    from neuroclips_cli.training.split import split_segments
-
     rows = [row for row in read_csv(preprocess / "clips.csv") if row["split"] == "train"]
     segments = np.array([int(row["segment"]) for row in rows])
     train, validation, held_out = split_segments(segments, validation_segments)
@@ -94,8 +100,6 @@ def _target_path(
     suffix: str,
     precision: str = "float32",
 ) -> Path:
-    from neuroclips_cli.backbones.loading import resolve
-    from neuroclips_cli.training.target_cache import target_key
 
     folder = Path(resolve(reference))
     key = target_key(digest, reference, folder if folder.is_dir() else None, precision)
@@ -104,9 +108,6 @@ def _target_path(
 
 def latent_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
     """VAE latents of all frames, float16 (clips, Nf, channels, h, w)."""
-    from neuroclips_cli.backbones.pixels import resize_frames
-    from neuroclips_cli.backbones.vae import encode_frames, load_vae
-
     size = settings.perception.frame_size
 
     def encoder() -> Callable[[np.ndarray], np.ndarray]:
@@ -125,10 +126,6 @@ def map_targets(
 
     float16 (clips, Nf, 2, positions x positions, width).
     """
-    from neuroclips_cli.backbones.convnext import load_convnext
-    from neuroclips_cli.training.checkpoints import seed_torch
-    from neuroclips_cli.training.samples import derived_seed
-
     network = load_convnext(settings.backbones.convnext, device)
 
     def encoder() -> Callable[[np.ndarray], np.ndarray]:
@@ -143,9 +140,6 @@ def map_targets(
 
 def token_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
     """CLIP image tokens of all frames, float16 (clips, Nf, tokens, dim), in the settings' space."""
-    from neuroclips_cli.backbones.clip import load_clip
-    from neuroclips_cli.runtime.precision import choose_precision
-
     reference = settings.backbones.clip
     precision = choose_precision(settings.run.precision, device)
 
@@ -165,7 +159,6 @@ def _frame_targets(
     encoder: Callable[[], Callable[[np.ndarray], np.ndarray]],
     what: str,
 ) -> np.ndarray:
-    from neuroclips_cli.training.target_cache import cached_rows, per_frame
 
     if path.exists():
         return read_array(path)
@@ -186,10 +179,6 @@ def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.nd
     captioner describes every frame: Reftm takes the caption of the very frame that is the keyframe
     (paper B.2), and at a film cut the frames of a clip show different things.
     """
-    from neuroclips_cli.backbones.clip import load_clip
-    from neuroclips_cli.runtime.precision import choose_precision
-    from neuroclips_cli.training.target_cache import cached_captions, cached_rows
-
     precision = choose_precision(settings.run.precision, device)
     captions = list(clips.captions)
     if not all(captions):
@@ -199,7 +188,6 @@ def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.nd
         )
 
         def describe(frames: np.ndarray) -> Sequence[str]:
-            from neuroclips_cli.backbones.captioner_blip2 import load_captioner
 
             if not captioner:
                 captioner.append(load_captioner(reference, device, precision))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones.conversion.files import find_weights
+from neuroclips_cli.backbones.conversion.kinds import convert, guess
+from neuroclips_cli.backbones.conversion.parts import Part
+from neuroclips_cli.backbones.conversion.unwrap import Found
+from neuroclips_cli.backbones.loading import quiet_libraries
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from neuroclips_cli.backbones.conversion.parts import Part
-    from neuroclips_cli.backbones.conversion.unwrap import Found
 
 FOLDERS = {
     "unclip": "unclip",
@@ -71,9 +73,6 @@ def run(
     UserError
         If the file is damaged, refused or of another kind, or the folder exists.
     """
-    from neuroclips_cli.backbones.conversion.kinds import convert, guess
-    from neuroclips_cli.backbones.loading import quiet_libraries
-
     if kind and kind not in FOLDERS:
         raise UserError(f"--kind '{kind}' is unknown: choose one of {', '.join(FOLDERS)}")
     if path.is_dir():
@@ -98,8 +97,6 @@ def run(
 
 def find_trained(path: Path, entry: str = "") -> Found:
     """Read a checkpoint's weights, and say from which of its entries where that was a choice."""
-    from neuroclips_cli.backbones.conversion.files import find_weights
-
     found = find_weights(path, entry)
     if found.averaged:
         console.info(
@@ -123,7 +120,6 @@ def _overrides(config: Path | None) -> dict[str, Any]:
 
 
 def _write(part: Part, folder: Path) -> None:
-    from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in part.texts.items():

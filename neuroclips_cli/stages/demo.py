@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from neuroclips_cli.io import atomic
 from neuroclips_cli.runs.pipeline import PIPELINE, StageSpec
 from neuroclips_cli.settings.load import FILE_NAME, Settings, replace_settings
 from neuroclips_cli.settings.template import template_text
+from neuroclips_cli.stages._launch import run_stage
 
 FUSED_CLIPS = "0:24"
 """Test clips that ``fuse`` chains in the demo: one test film."""
@@ -88,11 +88,10 @@ def _steps(
 
 
 def _step(settings: Settings, spec: StageSpec, dataset: Path, overwrite: bool) -> Any:
-    """Run one part; its recipe is imported when its turn comes."""
-    positional, named = {
-        "simulate": ((dataset,), {}),
-        "fuse": ((), {"clips": FUSED_CLIPS}),
-        "controls": ((CONTROLS,), {}),
-    }.get(spec.name, ((), {}))
-    recipe = import_module(f"neuroclips_cli.stages.{spec.module}")
-    return recipe.run(settings, *positional, **named, overwrite=overwrite)
+    """Run one part."""
+    options: dict[str, dict[str, Any]] = {
+        "simulate": {"folder": dataset},
+        "fuse": {"clips": FUSED_CLIPS},
+        "controls": {"names": CONTROLS},
+    }
+    return run_stage(settings, spec.name, overwrite=overwrite, **options.get(spec.name, {}))

@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from neuroclips_cli import console
+from neuroclips_cli.data.input_checks import is_volumetric
+from neuroclips_cli.data.layout import find_layout
+from neuroclips_cli.data.region_files import read_region_file, region_paths
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
 from neuroclips_cli.runs.stage import subject_label
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.stages.models import find_backbones
 
 SPACE = {"tiny": 2e9, "paper": 100e9, "compact": 60e9}
 """Bytes of free disk below which the doctor warns: data arrays, target caches, checkpoints."""
@@ -79,8 +85,6 @@ def _python() -> Check:
 
 def _packages() -> Iterator[Check]:
     """Check every package that neuroclips asks for, against the version that it asks for."""
-    from packaging.requirements import Requirement
-
     try:
         wanted = importlib.metadata.requires("neuroclips") or []
     except importlib.metadata.PackageNotFoundError:
@@ -162,10 +166,6 @@ def _dataset(settings: Settings) -> Check:
     folder = Path(settings.run.dataset)
     if not folder.is_dir():
         return Check("data set", "problem", f"{folder} is no folder", "mend --dataset")
-    from neuroclips_cli.data.input_checks import is_volumetric
-    from neuroclips_cli.data.layout import find_layout
-    from neuroclips_cli.data.region_files import read_region_file, region_paths
-
     data, subject = settings.data, settings.run.subject
     try:
         regions = read_region_file(region_paths(data.mask)) if data.mask else None
@@ -186,8 +186,6 @@ def _dataset(settings: Settings) -> Check:
 
 def _models(settings: Settings) -> Iterator[Check]:
     """Check that every backbone is in the package, in a folder, or in the hub's cache."""
-    from neuroclips_cli.stages.models import find_backbones
-
     found = list(find_backbones(settings))
     missing = [one for one in found if one.problem]
     if not missing:

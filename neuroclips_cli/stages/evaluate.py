@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.clips import FolderClips, array_clips, list_clips, open_clips
 from neuroclips_cli.data.loaded_clips import LoadedClips, load_clips
@@ -20,20 +21,13 @@ from neuroclips_cli.io import atomic
 from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.metrics.common_time import Pairs
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
-from neuroclips_cli.reporting import results, tables
-from neuroclips_cli.runs.stage import (
-    open_stage,
-    read_array,
-    read_csv,
-    read_json,
-    require_stage,
-    require_upstream,
-)
+from neuroclips_cli.reporting import results
+from neuroclips_cli.runs.stage import read_array, read_csv, read_json
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.stages import _clip_pairs, judging
-
-FUSED = "fuse"
-"""The run whose clips are parts of fused chains (paper 3.4)."""
+from neuroclips_cli.stages import _clip_pairs, _requests, judging
+from neuroclips_cli.stages._evaluators import JudgesAtHand, find_judges
+from neuroclips_cli.stages._metric_table import show, show_run
 
 
 def run(
@@ -64,37 +58,19 @@ def run(
     UserError
         If the reconstruction is missing or is no reconstruction.
     """
-    if run not in ("reconstruct", FUSED) and not run.startswith("reconstruct-"):
-        raise UserError(
-            f"'{run}' is not a reconstruction: --run takes reconstruct, fuse, "
-            "reconstruct-without-<keyframe|blurry> or reconstruct-captioner-git"
-        )
-    name = f"evaluate-{FUSED}" if run == FUSED else "evaluate" + run.removeprefix("reconstruct")
-    made = require_stage(settings, run, name)
-    data = require_upstream(settings, name, leave_out=("reconstruct",))["preprocess"]
-    facts = read_json(data / "manifest.json")["facts"]
-    practice_world = bool(facts.get("practice_world"))
-    config = evaluation_config(settings, practice_world=practice_world, scans=True)
-    found = judging.find_judges(config)
-    with open_stage(
-        settings,
-        name,
-        inputs={run if run == FUSED else "reconstruct": made, "preprocess": data},
-        overwrite=overwrite,
-        extra={
-            **config.judge_names,
-            "judges_at_hand": list(found.present),
-            "protocol": config.protocol.name,
-            "precision": settings.run.precision,
-        },
-    ) as stage:
+    request = _requests.evaluate(settings, run=run)
+    made = Path(request.inputs[_requests.FUSED if run == _requests.FUSED else "reconstruct"])
+    data = Path(request.inputs["preprocess"])
+    config = _requests.run_config(settings, data)
+    found = find_judges(config)
+    with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
             result, header, rows = _measure_run(settings, config, found, _clips_of(made, run), data)
             stage.write_csv("per_clip.csv", header, rows)
             stage.write_json("metrics.json", result)
             stage.fact("clips", result["protocol"]["n"])
         folder = stage.folder
-    show(read_json(folder / "metrics.json"), f"{folder.parent.name}: {run}")
+    show_run(folder, run)
     return folder
 
 
@@ -142,7 +118,7 @@ def run_pair(
         )
     # where these clips come from is not known, so no embedded network may judge them
     config = evaluation_config(settings, practice_world=False, scans=False)
-    found = judging.find_judges(config)
+    found = find_judges(config)
     config, pairs = _open_pairs(config, pred, gt, out, panels)
     result, header, rows = _measure_pairs(settings, config, found, pairs)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
@@ -179,7 +155,7 @@ def judge_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[s
             "both must hold the same number"
         )
     config = evaluation_config(settings, practice_world=False, scans=False)
-    found = judging.find_judges(config)
+    found = find_judges(config)
     sets = [
         array_clips(array, name, clip_s=config.clip_s, target_fps=config.fps, size=config.size)
         for name, array in (("pred", pred), ("gt", gt))
@@ -192,7 +168,7 @@ def judge_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[s
 
 
 def _measure_pairs(
-    settings: Settings, config: EvaluationConfig, found: judging.JudgesAtHand, pairs: Pairs
+    settings: Settings, config: EvaluationConfig, found: JudgesAtHand, pairs: Pairs
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
     """Return the metrics of clips of which only the order is known, and the lines per clip."""
     scenes = clip_table.block_labels(len(pairs.names), config.clip_s)
@@ -202,13 +178,6 @@ def _measure_pairs(
     labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(pairs.names)
     about = [{"clip": name, **label} for name, label in zip(pairs.names, labels, strict=True)]
     return result, *results.per_clip(config, scores, None, about, pairs.unequal)
-
-
-def show(result: Mapping[str, Any], title: str) -> None:
-    """Print the metric table and what must be known to read it."""
-    console.table(f"{title} ({tables.measured_how(result)})", *tables.text_table(result))
-    for note in tables.notes(result):
-        console.info(note)
 
 
 @dataclass(frozen=True)
@@ -224,7 +193,7 @@ class _RunClips:
 def _clips_of(made: Path, run: str) -> _RunClips:
     """Open the clips of a run; those of fused chains are cut out of them again."""
     array = read_array(made / "clips.npy")
-    if run != FUSED:
+    if run != _requests.FUSED:
         index = np.asarray(read_array(made / "index.npy"))
         return _RunClips(made, array, np.arange(len(array)), index)
     chains = read_csv(made / "chains.csv")
@@ -240,7 +209,7 @@ def _clips_of(made: Path, run: str) -> _RunClips:
 def _measure_run(
     settings: Settings,
     config: EvaluationConfig,
-    found: judging.JudgesAtHand,
+    found: JudgesAtHand,
     made: _RunClips,
     data: Path,
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
@@ -276,19 +245,15 @@ def _measure_run(
 def _judges(
     settings: Settings,
     config: EvaluationConfig,
-    found: judging.JudgesAtHand,
+    found: JudgesAtHand,
 ) -> evaluation.Evaluators:
     """Load the judges that are at hand."""
-    from neuroclips_cli.runtime.precision import choose_precision
-
     device = _device(settings)
     precision = choose_precision(settings.run.precision, device)
     return judging.load_judges(config, found.present, device, precision)
 
 
 def _device(settings: Settings) -> str:
-    from neuroclips_cli.backbones.loading import choose_device
-
     return choose_device(settings.run.device)
 
 

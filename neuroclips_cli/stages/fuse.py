@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuroclips_cli import console
 from neuroclips_cli.backbones.captioners import load_captioner_fn
+from neuroclips_cli.backbones.classifiers import load_image_classifier
+from neuroclips_cli.backbones.clip import load_clip
+from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.generation.fusion import build_chains, neighbours
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
-from neuroclips_cli.protocols.evaluation_config import evaluation_config
+from neuroclips_cli.models.matcher import Matcher, draw_pairs, fit_matcher
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.resumable import fill_rows
 from neuroclips_cli.runs.stage import (
     Stage,
-    open_stage,
     read_array,
     read_csv,
-    read_json,
-    require_upstream,
 )
+from neuroclips_cli.runtime.offload import ModelOffloader
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-
-if TYPE_CHECKING:
-    from neuroclips_cli.models.matcher import Matcher
+from neuroclips_cli.stages import _requests
 
 NAME = "fuse"
 HEADER = ("chain", "position", "clip", "replaced_keyframe", "match_probability", "frames")
@@ -54,34 +54,15 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
     UserError
         If ``reconstruct`` has not run, or made none of these clips.
     """
-    from neuroclips_cli.data.clip_selection import parse_clips
-
-    inputs = require_upstream(settings, NAME)
+    request = _requests.fuse(settings, clips=clips)
+    inputs = {name: Path(path) for name, path in request.inputs.items()}
     index = read_array(inputs["reconstruct"] / "index.npy")
-    wanted = parse_clips(clips, int(index.max()) + 1)
-    rows = np.flatnonzero(np.isin(index, wanted))
-    if not len(rows):
-        raise UserError(
-            f"--clips '{clips}' names no clip that was reconstructed: run 'neuroclips reconstruct' "
-            "for them first."
-        )
-    facts = read_json(inputs["preprocess"] / "manifest.json")["facts"]
-    practice_world = bool(facts.get("practice_world"))
-    judges = evaluation_config(settings, practice_world=practice_world, scans=True).judges
-    with open_stage(
-        settings,
-        NAME,
-        inputs=inputs,
-        overwrite=overwrite,
-        extra={
-            "clips": clips or "",
-            "precision": settings.run.precision,
-            "image_classifier": judges.image_classifier,
-        },
-    ) as stage:
+    rows = _requests.rows_to_fuse(inputs["reconstruct"], clips)
+    classifier = request.extra["image_classifier"]
+    with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
             stage.need_space(disk_usage.of_fuse(settings, len(rows)))
-            _Fusion(settings, stage, inputs, rows, index[rows], judges.image_classifier).run()
+            _Fusion(settings, stage, inputs, rows, index[rows], classifier).run()
         return stage.folder
 
 
@@ -97,10 +78,6 @@ class _Fusion:
         numbers: np.ndarray,
         classifier: str,
     ) -> None:
-        from neuroclips_cli.backbones.clip import load_clip
-        from neuroclips_cli.backbones.loading import choose_device
-        from neuroclips_cli.runtime.offload import ModelOffloader
-        from neuroclips_cli.runtime.precision import choose_precision
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.rows, self.numbers = rows, [int(number) for number in numbers]
@@ -117,8 +94,6 @@ class _Fusion:
 
     def run(self) -> None:
         """Train the matcher, build the chains, generate and write them."""
-        from neuroclips_cli.generation.fusion import build_chains, neighbours
-
         probability = self.match()
         test = {int(row["clip"]): row for row in self.table if row["split"] == "test"}
         near = neighbours(
@@ -140,8 +115,6 @@ class _Fusion:
 
     def train_matcher(self) -> Matcher:
         """Train the matcher on the training films' middle frames; keep weights and accuracy."""
-        from neuroclips_cli.models.matcher import draw_pairs, fit_matcher
-
         chosen = self.settings.fuse
         frames = read_array(self.inputs["preprocess"] / "frames_train.npy")
         train = [row for row in self.table if row["split"] == "train"]
@@ -175,8 +148,6 @@ class _Fusion:
         """Class of every training clip: its scene, or what the image classifier sees in it."""
         if all(row["scene"] for row in train):
             return np.array([row["scene"] for row in train])
-        from neuroclips_cli.backbones.classifiers import load_image_classifier
-        from neuroclips_cli.runtime.precision import choose_precision
 
         classifier = load_image_classifier(
             self.classifier,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from neuroclips_cli.backbones.clip import load_clip
+from neuroclips_cli.backbones.pixels import resize_frames
+from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 from neuroclips_cli.generation.video_generator import write_videos
 from neuroclips_cli.runs.resumable import fill_rows, finished
 from neuroclips_cli.runs.stage import read_array
@@ -27,8 +30,6 @@ class GroundTruthGuided(Reconstruction):
         there = finished(self.stage, "blurry.npy")
         if there is not None:
             return there
-        from neuroclips_cli.backbones.pixels import resize_frames
-        from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 
         vae = load_vae(self.settings.backbones.vae, self.device)
         frames, size = self.settings.data.frames_per_clip, self.settings.data.frame_size
@@ -45,8 +46,6 @@ class GroundTruthGuided(Reconstruction):
 
     def tokens(self) -> np.ndarray:
         """Return the CLIP tokens of the keyframes, float16 (clips, tokens, dim)."""
-        from neuroclips_cli.backbones.clip import load_clip
-
         backbones = self.settings.backbones
         clip = load_clip(backbones.clip, self.device, self.precision)
         clip = clip.in_space(self.settings.semantics.token_space)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from neuroclips_cli import console
 from neuroclips_cli.backbones import local_files
+from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
+from neuroclips_cli.backbones.clip import ClipBackbone, load_clip
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import captions, evaluation, flow
 from neuroclips_cli.metrics.controls import split_half_reliability
@@ -21,77 +23,8 @@ from neuroclips_cli.metrics.perceptual import Lpips
 from neuroclips_cli.metrics.retrieval import NotFinite
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
 from neuroclips_cli.runs.stage import read_array, read_csv
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-
-if TYPE_CHECKING:
-    from neuroclips_cli.backbones.clip import ClipBackbone
-
-PULLED_AS = {
-    "image_classifier": "image_classifier",
-    "video_classifier": "video_classifier",
-    "clip": "evaluation_clip",
-}
-"""Judge -> what ``neuroclips models`` calls it."""
-
-
-@dataclass(frozen=True)
-class JudgesAtHand:
-    """Which judges are on this machine.
-
-    Attributes
-    ----------
-    present : tuple of str
-        Names of judges that are complete.
-    left_out : str
-        One sentence about the others and how to fetch them; empty if there are none.
-    """
-
-    present: tuple[str, ...]
-    left_out: str
-
-
-def find_judges(config: EvaluationConfig) -> JudgesAtHand:
-    """Look for the judges on this machine; nothing is fetched.
-
-    Raises
-    ------
-    UserError
-        If a judge that the user named is not there.
-    """
-    problems = {
-        judge: local_files.find(PULLED_AS[judge], reference)[1]
-        for judge, reference in config.judge_names.items()
-    }
-    for judge in config.chosen_judges:
-        if problems[judge]:
-            reference = config.judge_names[judge]
-            raise UserError(
-                f"evaluate.{judge} is {reference}, which cannot judge ({problems[judge]}): fetch "
-                f"it with `neuroclips models pull {PULLED_AS[judge]} --set "
-                f"evaluate.{judge}={reference}`, or name another folder or hub id"
-            )
-    present = tuple(judge for judge, problem in problems.items() if not problem)
-    missing = [judge for judge, problem in problems.items() if problem]
-    return JudgesAtHand(present, _left_out(config, missing))
-
-
-def _left_out(config: EvaluationConfig, missing: Sequence[str]) -> str:
-    if not missing:
-        return ""
-    metrics = {
-        "image_classifier": [f"frame {n}-way" for n in config.ways],
-        "video_classifier": [f"video {n}-way" for n in config.ways],
-        "clip": ["CLIP-pcc", "CLIP similarity"],
-    }
-    names = ", ".join(name for judge in missing for name in metrics[judge])
-    references = ", ".join(config.judge_names[judge] for judge in missing)
-    pull = " ".join(["neuroclips models pull", *(PULLED_AS[judge] for judge in missing)])
-    if config.protocol.name != "standard":
-        pull += f" --set evaluate.protocol={config.protocol.name}"
-    return (
-        f"left out: {names}, whose judges ({references}) are not on this machine; fetch them with "
-        f"`{pull}`"
-    )
 
 
 def load_judges(
@@ -115,9 +48,6 @@ def load_judges(
     UserError
         If a network is of another kind, or knows too few classes.
     """
-    from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
-    from neuroclips_cli.backbones.clip import load_clip
-
     names = config.judge_names
     image = video = clip = None
     if "image_classifier" in present:
@@ -233,9 +163,6 @@ def token_clip(
             "on this machine: fetch it with `neuroclips models pull clip`"
         )
         return None
-    from neuroclips_cli.backbones.clip import load_clip
-    from neuroclips_cli.runtime.precision import choose_precision
-
     return load_clip(reference, device, choose_precision(settings.run.precision, device))
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from neuroclips_cli import console
 from neuroclips_cli.backbones import hub, hub_cache, local_files
 from neuroclips_cli.backbones.catalog import FILES, ORIGINS, REPOSITORIES, Origin
-from neuroclips_cli.backbones.loading import ASSETS, hub_parts
+from neuroclips_cli.backbones.references import ASSETS, hub_parts
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.parse import nearest
 from neuroclips_cli.simulation.provenance import is_practice_world
-from neuroclips_cli.stages.judging import PULLED_AS
+from neuroclips_cli.stages._evaluators import PULLED_AS
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
+from neuroclips_cli.data.brain_maps import write_maps
 from neuroclips_cli.data.input_checks import Recordings, is_volumetric, open_recordings
 from neuroclips_cli.data.layout import Layout, Segment, find_layout
 from neuroclips_cli.data.quality_checks import Checked
 from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
+from neuroclips_cli.data.runs import Run
 from neuroclips_cli.data.stimuli import clip_frames
 from neuroclips_cli.data.time_step import require_one_volume_per_clip
 from neuroclips_cli.errors import UserError
@@ -26,13 +27,16 @@ from neuroclips_cli.runs.stage import Stage, open_stage, run_folder
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
-from neuroclips_cli.signal.windows import delay_in_volumes
+from neuroclips_cli.signal.detrend import standardise, usable_columns
+from neuroclips_cli.signal.quality import BlockQuality, RunQuality, look, summarise
+from neuroclips_cli.signal.reproducibility import (
+    Selection,
+    mean_over_repetitions,
+    select_voxels,
+    voxel_reproducibility,
+)
+from neuroclips_cli.signal.windows import delay_in_volumes, film_window, response_window
 from neuroclips_cli.simulation.provenance import shows_practice_world
-
-if TYPE_CHECKING:
-    from neuroclips_cli.data.runs import Run
-    from neuroclips_cli.signal.quality import BlockQuality, RunQuality
-    from neuroclips_cli.signal.reproducibility import Selection
 
 SPLITS = ("train", "test")
 BLOCK = 2048
@@ -170,8 +174,6 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
 
     Returns the selection and which voxels carry a signal in all training runs.
     """
-    from neuroclips_cli.signal.reproducibility import select_voxels
-
     layout = source.layout
     usable = np.ones(len(source.first.columns), bool)
     lifeless = np.ones(len(usable), bool)
@@ -205,11 +207,6 @@ def _score(
     Returns the voxels' scores, which of them carry a signal in all repetitions, both while the
     film ran and in the responses to it, and what else is wrong with each repetition.
     """
-    from neuroclips_cli.signal.detrend import usable_columns
-    from neuroclips_cli.signal.quality import look, summarise
-    from neuroclips_cli.signal.reproducibility import voxel_reproducibility
-    from neuroclips_cli.signal.windows import film_window, response_window
-
     order, clips = source.data.detrend_order, source.clips[segment.name]
     runs = {r: source.open(segment, r) for r in sorted(segment.runs)}
     glances: dict[int, list[BlockQuality]] = {repetition: [] for repetition in runs}
@@ -237,9 +234,6 @@ def _film_series(
     source: _Source, segment: Segment, repetition: int, columns: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Standardised series of some voxels while the film ran, (clips, voxels)."""
-    from neuroclips_cli.signal.detrend import standardise
-    from neuroclips_cli.signal.windows import film_window
-
     opened, leading = source.open(segment, repetition)
     series = opened.read()[film_window(leading, source.clips[segment.name])][:, columns]
     return standardise(series, source.data.detrend_order)[0]
@@ -271,7 +265,6 @@ def _report_selection(
 def _write_selection(
     stage: Stage, source: _Source, selection: Selection, usable: NDArray[np.bool_]
 ) -> None:
-    from neuroclips_cli.data.brain_maps import write_maps
 
     columns = source.first.columns
     with stage.atomic("selection.npz") as path:
@@ -306,10 +299,6 @@ def _responses(
     Voxels without a signal in this run are NaN. A test run is read here for the first time and
     looked through in passing; of a training run only the blocks with selected voxels are read.
     """
-    from neuroclips_cli.signal.detrend import standardise
-    from neuroclips_cli.signal.quality import look, summarise
-    from neuroclips_cli.signal.windows import response_window
-
     segment, repetition = of
     opened, leading = source.open(segment, repetition)
     window = response_window(leading, source.clips[segment.name], delay)
@@ -328,7 +317,6 @@ def _responses(
 def _write_responses(
     stage: Stage, source: _Source, selected: NDArray[np.bool_], delay: int
 ) -> None:
-    from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 
     layout, voxels = source.layout, int(selected.sum())
     train, test = source.total_clips("train"), source.total_clips("test")

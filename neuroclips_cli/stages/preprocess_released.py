@@ -25,7 +25,12 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.placeholders import require_content
 from neuroclips_cli.runs.stage import Stage, open_stage, run_folder
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.signal.reproducibility import mean_over_repetitions
+from neuroclips_cli.signal.reproducibility import (
+    fisher_z,
+    interrun_correlation,
+    mean_over_repetitions,
+    select_voxels,
+)
 from neuroclips_cli.stages.preprocess import SPLITS
 
 Splits = dict[str, ReleasedSplit]
@@ -173,8 +178,6 @@ def _write_selection(
     stage: Stage, train: ReleasedSplit, level: float, usable: NDArray[np.bool_]
 ) -> None:
     """Measure how well the given voxels repeat; which grayordinates they are is not published."""
-    from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation, select_voxels
-
     scores = []
     for rows in train.films():
         scans = np.where(usable, train.scans(rows), 0)

@@ -6,26 +6,43 @@ clips (paper 3.3). Every part is streamed to disk, so that an interruption loses
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones.captioners import load_captioner_fn, require_captioner
-from neuroclips_cli.backbones.token_space import contrast_for
-from neuroclips_cli.errors import UserError
+from neuroclips_cli.backbones.captioners import load_captioner_fn
+from neuroclips_cli.backbones.loading import choose_device
+from neuroclips_cli.data.clip_selection import parse_clips
+from neuroclips_cli.generation.decoder import BlurryDecoder, KeyframeGenerator, TokenDecoder
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.resumable import fill_rows, fill_texts, finished
-from neuroclips_cli.runs.stage import Stage, open_stage, read_array, require_upstream
+from neuroclips_cli.runs.stage import Stage, read_array
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.stages import _requests
+from neuroclips_cli.stages.dry_run import require_generation_memory
 
-if TYPE_CHECKING:
-    from neuroclips_cli.generation.decoder import TokenDecoder
 
-NAME = "reconstruct"
-WITHOUT = ("keyframe", "blurry")
+@dataclass(frozen=True)
+class Variant:
+    """A reconstruction that is a control.
+
+    Attributes
+    ----------
+    name : str
+        Of the control.
+    fmri : numpy.ndarray, optional
+        Scans, float32 (clips, voxels), that take the place of the test scans.
+    recipe : type, optional
+        A subclass of `Reconstruction` that takes its place.
+    """
+
+    name: str
+    fmri: np.ndarray | None = None
+    recipe: type[Reconstruction] | None = None
 
 
 def run(
@@ -33,8 +50,7 @@ def run(
     *,
     without: str | None = None,
     clips: str | None = None,
-    instead: tuple[str, np.ndarray] | None = None,
-    maker: tuple[str, type[Reconstruction]] | None = None,
+    variant: Variant | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Reconstruct test clips.
@@ -48,11 +64,8 @@ def run(
         and keyframes start from noise. Written to a folder of its own.
     clips : str, optional
         Which test clips, such as ``0:50``; all by default.
-    instead : tuple of str and numpy.ndarray, optional
-        Name of a control and the scans, float32 (clips, voxels), that take the place of the test
-        scans. Written to a folder of its own.
-    maker : tuple of str and type, optional
-        Name of a control and what makes it, likewise in a folder of its own.
+    variant : Variant, optional
+        What a control makes otherwise, written to a folder of its own.
     overwrite : bool
         Start afresh.
 
@@ -66,45 +79,17 @@ def run(
     UserError
         If a needed stage or backbone is missing, or an option has no meaning.
     """
-    from neuroclips_cli.backbones.loading import revisions
-    from neuroclips_cli.data.clip_selection import parse_clips
-
-    if without not in (None, *WITHOUT):
-        raise UserError(f"--without '{without}' is unknown: write keyframe or blurry.")
-    require_captioner(settings)
-    token_space = settings.semantics.token_space
-    contrast_for(token_space, settings.reconstruct.keyframe_contrast)
-    name = f"{NAME}-without-{without}" if without else NAME
-    captioned = without != "keyframe" and instead is None and maker is None
-    if captioned and settings.reconstruct.captioner != "blip2":
-        name += f"-captioner-{settings.reconstruct.captioner}"
-    unread = ("train-pr",) if without == "blurry" else ()
-    inputs = require_upstream(settings, NAME, leave_out=unread)
+    control = variant.name if variant else ""
+    request = _requests.reconstruct(settings, without=without, clips=clips, variant=control)
+    inputs = {name: Path(path) for name, path in request.inputs.items()}
     fmri = read_array(inputs["preprocess"] / "fmri_test.npy")
-    extra = {
-        "without": without or "",
-        "clips": clips or "",
-        "token_space": token_space,
-        "revisions": revisions(settings.backbones),
-        "precision": settings.run.precision,
-    }
-    if instead is not None:
-        extra["instead"], fmri = instead
-        name = f"{name}-control-{instead[0]}"
-    if maker is not None:
-        extra["instead"] = maker[0]
-        name = f"{name}-control-{maker[0]}"
+    if variant and variant.fmri is not None:
+        fmri = variant.fmri
     numbers = parse_clips(clips, len(fmri))
-    with open_stage(
-        settings,
-        name,
-        inputs=inputs,
-        overwrite=overwrite,
-        extra=extra,
-    ) as stage:
+    with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
             stage.need_space(disk_usage.of_reconstruct(settings, len(numbers), without))
-            kind = maker[1] if maker else Reconstruction
+            kind = (variant.recipe if variant else None) or Reconstruction
             kind(settings, stage, inputs, fmri[numbers], numbers).run(without)
         return stage.folder
 
@@ -120,8 +105,6 @@ class Reconstruction:
         fmri: np.ndarray,
         numbers: list[int],
     ) -> None:
-        from neuroclips_cli.backbones.loading import choose_device
-        from neuroclips_cli.runtime.precision import choose_precision
 
         self.settings, self.stage, self.inputs = settings, stage, inputs
         self.fmri, self.numbers = fmri, numbers
@@ -129,8 +112,6 @@ class Reconstruction:
         self.precision = choose_precision(settings.run.precision, self.device)
         stage.fact("precision", self.precision)
         if self.device.startswith("cuda"):
-            from neuroclips_cli.stages.dry_run import require_generation_memory
-
             require_generation_memory(settings, self.device, fmri.shape[1])
         self.batch = settings.reconstruct.batch_size
 
@@ -161,7 +142,6 @@ class Reconstruction:
         there = finished(self.stage, "blurry.npy")
         if there is not None:
             return there
-        from neuroclips_cli.generation.decoder import BlurryDecoder
 
         folder = self.inputs["train-pr"]
         decoder = BlurryDecoder(self.settings, folder, self.device, self.precision)
@@ -197,8 +177,6 @@ class Reconstruction:
 
     def token_decoder(self) -> TokenDecoder:
         """Load the Semantics Reconstructor."""
-        from neuroclips_cli.generation.decoder import TokenDecoder
-
         folder = self.inputs["train-sr"]
         return TokenDecoder(self.settings, folder, self.device, self.precision)
 
@@ -207,7 +185,6 @@ class Reconstruction:
         there = finished(self.stage, "keyframes.npy")
         if there is not None:
             return there
-        from neuroclips_cli.generation.decoder import KeyframeGenerator
 
         generate = KeyframeGenerator(self.settings, self.device, self.precision)
         self.stage.fact("keyframe_contrast", generate.options.contrast)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
@@ -25,7 +26,7 @@ from neuroclips_cli.runs.stage import (
     stage_state,
 )
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.stages import compare, controls
+from neuroclips_cli.stages import _control_names, compare
 
 SHOWN_CHAINS = 6
 VARIANTS = ("evaluate-without-", "evaluate-captioner-", "evaluate-fuse")
@@ -88,7 +89,7 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
     frames = read_array(inputs["preprocess"] / "frames_test.npy")
     scores = _scores(inputs["evaluate"])
     shuffled = _scores(inputs["evaluate"], "shuffled_")
-    names = [name for name in map(CONTROL.__add__, controls.NAMES) if name in inputs]
+    names = [name for name in map(CONTROL.__add__, _control_names.NAMES) if name in inputs]
     measured_with = ["evaluate" + compare.SHUFFLED] if shuffled else []
     tested = _against(settings, [*measured_with, *names], CONTROL)
     ablated = _against(settings, [n for n in inputs if n.startswith(VARIANTS)], "evaluate-")
@@ -101,7 +102,7 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         shuffled=shuffled,
         ablations=ablated,
         controls=tested,
-        explained={"shuffled": SHUFFLED} | controls.QUICK | controls.GENERATED,
+        explained={"shuffled": SHUFFLED} | _control_names.QUICK | _control_names.GENERATED,
         brain=brain,
         missing={
             name: how for (name, how), found in zip(PARTS.items(), there, strict=True) if not found
@@ -134,7 +135,6 @@ def _against(
 def _brain(inputs: Mapping[str, Path]) -> BrainMaps | None:
     if "interpret" not in inputs:
         return None
-    from PIL import Image
 
     picture, areas = (inputs["interpret"] / name for name in ("weights.png", "areas.csv"))
     return BrainMaps(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neuroclips_cli import console
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.simulation.dataset import simulate_dataset, steps
 
 
 def run(
@@ -30,8 +31,6 @@ def run(
     Path
         The data set's folder.
     """
-    from neuroclips_cli.simulation.dataset import simulate_dataset, steps
-
     plan = settings.simulate
     with console.progress("simulate", steps(plan), unit="file") as advance:
         written = simulate_dataset(

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from neuroclips_cli import console
+from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.stage import Stage, open_stage, require_upstream
+from neuroclips_cli.runs.stage import Stage
 from neuroclips_cli.runtime import distributed
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.stages import _requests
+from neuroclips_cli.stages._released_weights import load_pretrained_weights
+from neuroclips_cli.stages._training_data import (
+    latent_targets,
+    map_targets,
+    phase_facts,
+    training_clips,
+)
+from neuroclips_cli.stages.dry_run import require_training_memory
+from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
+from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
+from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+from neuroclips_cli.training.memory import require_gpu_memory
+from neuroclips_cli.training.metric_logger import MetricLogger
+from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
+from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
+from neuroclips_cli.training.validation import perception_figures
 
 NAME = "train-pr"
 
@@ -37,53 +60,15 @@ def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool =
         If the checkpoint does not fit, preprocess is missing, there is only one training segment,
         or the loss becomes NaN.
     """
-    from neuroclips_cli.backbones.loading import resolve
-
-    upstream = require_upstream(settings, NAME)
-    vae = resolve(settings.backbones.vae)
-    inputs: dict[str, Path | str] = {**upstream, "vae": vae}
-    if settings.train_pr.contrast == "convnext" and settings.backbones.convnext:
-        inputs["convnext"] = str(Path(settings.backbones.convnext).expanduser())
-    if checkpoint:
-        inputs["checkpoint"] = checkpoint
-    with open_stage(
-        settings,
-        NAME,
-        inputs=inputs,
-        overwrite=overwrite,
-        extra={"precision": settings.run.precision},
-    ) as stage:
+    request = _requests.train_pr(settings, checkpoint=checkpoint)
+    with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            _train(settings, upstream["preprocess"], stage, checkpoint)
+            _train(settings, Path(request.inputs["preprocess"]), stage, checkpoint)
         return stage.folder
 
 
 def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None) -> None:
     """Read from top to bottom: data, targets, model, one phase, weights."""
-    from dataclasses import replace
-
-    import torch
-
-    from neuroclips_cli.backbones.loading import choose_device
-    from neuroclips_cli.models.perception import make_perception
-    from neuroclips_cli.runtime.precision import choose_precision
-    from neuroclips_cli.stages._released_weights import load_pretrained_weights
-    from neuroclips_cli.stages._training_data import (
-        latent_targets,
-        map_targets,
-        phase_facts,
-        training_clips,
-    )
-    from neuroclips_cli.stages.dry_run import require_training_memory
-    from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
-    from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
-    from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
-    from neuroclips_cli.training.memory import require_gpu_memory
-    from neuroclips_cli.training.metric_logger import MetricLogger
-    from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
-    from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
-    from neuroclips_cli.training.validation import perception_figures
-
     options = settings.train_pr
     released_contrast = options.contrast == "convnext"
     if released_contrast and settings.perception.network != "published":

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones.loading import resolve
-from neuroclips_cli.backbones.token_space import STANDARD
+from neuroclips_cli.backbones.clip import PROJECTOR_FILE, ClipBackbone, load_clip
+from neuroclips_cli.backbones.loading import choose_device
+from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.data.coco_captions import CaptionedImages, read_captioned
-from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import text_digest
 from neuroclips_cli.reporting.published import TABLE_3
-from neuroclips_cli.runs.stage import Stage, open_stage, stage_state, workdir_folder
+from neuroclips_cli.runs.stage import Stage, workdir_folder
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-
-if TYPE_CHECKING:
-    from neuroclips_cli.backbones.clip import ClipBackbone
+from neuroclips_cli.stages import _requests
+from neuroclips_cli.training.projector import retrieval, train_projector
+from neuroclips_cli.training.samples import derived_seed
+from neuroclips_cli.training.target_cache import cached_rows, target_key
 
 NAME = "train-projector"
 
@@ -46,55 +48,14 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
         If the folder holds no captioned images, or CLIP has no projection to begin with.
     """
     images = read_captioned(folder)
-    inputs: dict[str, Path | str] = {
-        "images": folder,
-        "clip": resolve(settings.backbones.clip),
-    }
-    with open_stage(
-        settings,
-        NAME,
-        inputs=inputs,
-        overwrite=overwrite,
-        extra={
-            "token_space": settings.semantics.token_space,
-            "precision": settings.run.precision,
-        },
-    ) as stage:
+    request = _requests.train_projector(settings, folder=folder)
+    with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
             _train(stage, settings, images)
         return stage.folder
 
 
-def projector_reference(settings: Settings) -> str:
-    """Return the projector in force: the user's own, else a trained one, else the profile's.
-
-    Raises
-    ------
-    UserError
-        If the trained one was made for tokens of another space than the settings'.
-    """
-    if settings.chosen_by_user("backbones.projector"):
-        return settings.backbones.projector
-    state, _, record = stage_state(settings, NAME)
-    if state != "done" or record is None:
-        return settings.backbones.projector
-    space = settings.semantics.token_space
-    made_for = record["determined_by"]["extra"].get("token_space", STANDARD)
-    if made_for != space:
-        raise UserError(
-            f"{workdir_folder(settings) / NAME} was trained on {made_for} tokens, and "
-            f"semantics.token_space is '{space}': run `neuroclips train-projector` again, or name "
-            "another projector in [backbones]"
-        )
-    return str(workdir_folder(settings) / NAME)
-
-
 def _train(stage: Stage, settings: Settings, images: CaptionedImages) -> None:
-    from neuroclips_cli.backbones.clip import PROJECTOR_FILE, load_clip
-    from neuroclips_cli.backbones.loading import choose_device
-    from neuroclips_cli.runtime.precision import choose_precision
-    from neuroclips_cli.training.projector import retrieval, train_projector
-    from neuroclips_cli.training.samples import derived_seed
 
     options, seed = settings.train_projector, settings.run.seed
     device = choose_device(settings.run.device)
@@ -152,8 +113,6 @@ def _features(
 
     Both are cached in ``<workdir>/targets``, so that an interrupted run goes on.
     """
-    from neuroclips_cli.training.target_cache import cached_rows, target_key
-
     folder = Path(resolve(settings.backbones.clip))
     known = folder if folder.is_dir() else None
     facts = [(path.name, path.stat().st_size) for path in images.paths]

@@ -2,26 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones.clip import load_projector
+from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.projector import TokenProjector
+from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.models.token_subspace import TokenSubspace
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.stage import Stage, open_stage, require_upstream
+from neuroclips_cli.runs.stage import Stage
 from neuroclips_cli.runtime import distributed
+from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-
-if TYPE_CHECKING:
-    from neuroclips_cli.training.checkpoints import Progress
-    from neuroclips_cli.training.objectives import Decode
+from neuroclips_cli.stages import _requests
+from neuroclips_cli.stages import _training_data as inputs
+from neuroclips_cli.stages._released_weights import load_pretrained_weights
+from neuroclips_cli.stages._requests import PHASES, projector_reference
+from neuroclips_cli.stages._training_data import phase_facts
+from neuroclips_cli.stages.dry_run import require_training_memory
+from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
+from neuroclips_cli.training.checkpoints import (
+    CheckpointManager,
+    Progress,
+    cpu_state_dict,
+    seed_torch,
+)
+from neuroclips_cli.training.cross_fitted_ridge import (
+    begin_as_regression,
+    cross_fit,
+    joint_targets,
+    load_into_ridge,
+    padded,
+)
+from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+from neuroclips_cli.training.memory import require_gpu_memory
+from neuroclips_cli.training.metric_logger import MetricLogger
+from neuroclips_cli.training.objectives import ContrastiveObjective, Decode, PriorObjective
+from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
+from neuroclips_cli.training.validation import contrastive_figures, prior_figures
 
 NAME = "train-sr"
-PHASES = ("contrastive", "prior")
-
-
-class _FirstPhaseDone(Exception):
-    """Leaves the stage open, so that the next call goes on with phase 2."""
 
 
 def run(
@@ -56,36 +83,12 @@ def run(
         If the checkpoint does not fit, preprocess or phase 1 is missing, there is only one
         training segment, or the loss becomes NaN.
     """
-    from neuroclips_cli.backbones.loading import resolve
-    from neuroclips_cli.stages.train_projector import projector_reference
-
-    if phase not in (None, *PHASES):
-        raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
-    upstream = require_upstream(settings, NAME)
-    if checkpoint and settings.train_sr.ridge_closed_form:
-        raise UserError(
-            "train_sr.ridge_closed_form solves the layers that --from-checkpoint brings: add "
-            "--set train_sr.ridge_closed_form=false, or leave the checkpoint out"
-        )
-    given: dict[str, Path | str] = {"checkpoint": checkpoint} if checkpoint else {}
-    inputs = {**upstream, **given} | {
-        name: resolve(getattr(settings.backbones, name)) for name in ("clip", "captioner")
-    }
-    inputs["projector"] = resolve(projector_reference(settings))
-    try:
-        with open_stage(
-            settings,
-            NAME,
-            inputs=inputs,
-            overwrite=overwrite,
-            extra={"precision": settings.run.precision},
-        ) as stage:
-            if not stage.up_to_date:
-                _Training(settings, upstream["preprocess"], stage, checkpoint).run(phase)
-            return stage.folder
-    except _FirstPhaseDone as stopped:
-        console.info("phase 1 is done; `neuroclips train-sr` goes on with phase 2")
-        return Path(str(stopped))
+    request = _requests.train_sr(settings, phase=phase, checkpoint=checkpoint)
+    preprocess = Path(request.inputs["preprocess"])
+    with request.open(settings, overwrite=overwrite) as stage:
+        if not stage.up_to_date:
+            _Training(settings, preprocess, stage, checkpoint).run(phase)
+        return stage.folder
 
 
 class _Training:
@@ -94,21 +97,6 @@ class _Training:
     def __init__(
         self, settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None
     ) -> None:
-        import torch
-
-        from neuroclips_cli.backbones.clip import load_projector
-        from neuroclips_cli.backbones.loading import choose_device
-        from neuroclips_cli.models.projector import TokenProjector
-        from neuroclips_cli.models.semantics import Semantics
-        from neuroclips_cli.models.token_subspace import TokenSubspace
-        from neuroclips_cli.runtime.precision import choose_precision
-        from neuroclips_cli.stages import _training_data as inputs
-        from neuroclips_cli.stages._released_weights import load_pretrained_weights
-        from neuroclips_cli.stages.train_projector import projector_reference
-        from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
-        from neuroclips_cli.training.checkpoints import seed_torch
-        from neuroclips_cli.training.loop import make_accelerator
-        from neuroclips_cli.training.samples import derived_seed, repetition_mean
 
         self.settings, self.stage, self.options = settings, stage, settings.train_sr
         self.device = choose_device(settings.run.device)
@@ -156,12 +144,6 @@ class _Training:
 
     def _require_memory(self) -> None:
         """Refuse a network that cannot fit the GPU, before the frozen targets are computed."""
-        from dataclasses import replace
-
-        from neuroclips_cli.models.semantics import Semantics
-        from neuroclips_cli.stages.dry_run import require_training_memory
-        from neuroclips_cli.training.memory import require_gpu_memory
-
         sizes, backbones = self.settings.semantics, self.settings.backbones
         shape = (backbones.tokens, backbones.token_dim)
         voxels = self.clips.fmri.shape[2]
@@ -177,16 +159,6 @@ class _Training:
 
     def _solve_ridge(self) -> None:
         """Solve Eq. 3 for tokens and captions; what lies above learns from cross-fitted scans."""
-        import numpy as np
-
-        from neuroclips_cli.training.cross_fitted_ridge import (
-            begin_as_regression,
-            cross_fit,
-            joint_targets,
-            load_into_ridge,
-            padded,
-        )
-
         train, hidden = self.clips.train, self.settings.semantics.hidden
         tokens = self.tokens[train].astype("float32").mean(axis=1)
         text = self.text[train].astype("float32")
@@ -203,9 +175,6 @@ class _Training:
 
     def run(self, phase: str | None) -> None:
         """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
-        from neuroclips_cli.stages._training_data import phase_facts
-        from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict
-
         folder = self.stage.folder / "checkpoints"
         first = CheckpointManager(folder, PHASES[0])
         if phase == "prior" and first.progress().epoch < self.options.contrastive_epochs:
@@ -218,7 +187,9 @@ class _Training:
         self.stage.fact(PHASES[0], phase_facts(progress, self.clips))
         self._say("phase 1 (contrastive)", progress)
         if phase == "contrastive":
-            raise _FirstPhaseDone(str(self.stage.folder))
+            self.stage.pause()
+            console.info("phase 1 is done; `neuroclips train-sr` goes on with phase 2")
+            return
         progress = self.prior(CheckpointManager(folder, PHASES[1]))
         self.stage.fact(PHASES[1], phase_facts(progress, self.clips))
         self._say("phase 2 (prior)", progress)
@@ -226,9 +197,6 @@ class _Training:
 
     def contrastive(self, checkpoints: Any) -> Progress:
         """Phase 1: BiMixCo on the contrastive tokens (Eq. 8)."""
-        from neuroclips_cli.training.objectives import ContrastiveObjective
-        from neuroclips_cli.training.validation import contrastive_figures
-
         options = self.options
         objective = ContrastiveObjective(
             self.model,
@@ -251,9 +219,6 @@ class _Training:
 
     def prior(self, checkpoints: Any) -> Progress:
         """Phase 2: BiMixCo + delta prior + mu Reftm (Eq. 4)."""
-        from neuroclips_cli.training.objectives import PriorObjective
-        from neuroclips_cli.training.validation import prior_figures
-
         options = self.options
         weights = {
             "temperature": options.temperature,
@@ -291,9 +256,6 @@ class _Training:
     def _phase(
         self, name: str, sizes: tuple[int, int], objective: Any, validate: Any, checkpoints: Any
     ) -> Progress:
-        from neuroclips_cli.training.loop import Plan, train_phase
-        from neuroclips_cli.training.metric_logger import MetricLogger
-        from neuroclips_cli.training.samples import ClipSamples
 
         options = self.options
         samples = ClipSamples(

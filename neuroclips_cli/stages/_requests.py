@@ -1,0 +1,206 @@
+"""What decides the result of each stage, without importing torch.
+
+A recipe opens its folder with the request made here; the command line asks with the same request
+whether there is anything to do before it imports the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from neuroclips_cli.backbones.captioners import require_captioner
+from neuroclips_cli.backbones.references import resolve, revisions
+from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
+from neuroclips_cli.data.clip_selection import parse_clips
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
+from neuroclips_cli.runs.stage import (
+    StageRequest,
+    read_array,
+    read_json,
+    require_stage,
+    require_upstream,
+    stage_state,
+    workdir_folder,
+)
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.stages import _control_names, _evaluators
+
+FUSED = "fuse"
+"""The run whose clips are parts of fused chains (paper 3.4)."""
+PHASES = ("contrastive", "prior")
+"""Phases of train-sr."""
+WITHOUT = ("keyframe", "blurry")
+"""Guidances that a reconstruction can leave out."""
+
+
+def train_pr(settings: Settings, *, checkpoint: Path | None = None) -> StageRequest:
+    """Return what decides train-pr."""
+    inputs: dict[str, Path | str] = {
+        **require_upstream(settings, "train-pr"),
+        "vae": resolve(settings.backbones.vae),
+    }
+    if settings.train_pr.contrast == "convnext" and settings.backbones.convnext:
+        inputs["convnext"] = str(Path(settings.backbones.convnext).expanduser())
+    if checkpoint:
+        inputs["checkpoint"] = checkpoint
+    return StageRequest("train-pr", inputs, {"precision": settings.run.precision})
+
+
+def train_sr(
+    settings: Settings, *, phase: str | None = None, checkpoint: Path | None = None
+) -> StageRequest:
+    """Return what decides train-sr; the phase only says where to stop."""
+    if phase not in (None, *PHASES):
+        raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
+    inputs: dict[str, Path | str] = {**require_upstream(settings, "train-sr")}
+    if checkpoint and settings.train_sr.ridge_closed_form:
+        raise UserError(
+            "train_sr.ridge_closed_form solves the layers that --from-checkpoint brings: add "
+            "--set train_sr.ridge_closed_form=false, or leave the checkpoint out"
+        )
+    if checkpoint:
+        inputs["checkpoint"] = checkpoint
+    inputs["clip"] = resolve(settings.backbones.clip)
+    inputs["captioner"] = resolve(settings.backbones.captioner)
+    inputs["projector"] = resolve(projector_reference(settings))
+    return StageRequest("train-sr", inputs, {"precision": settings.run.precision})
+
+
+def train_projector(settings: Settings, *, folder: Path) -> StageRequest:
+    """Return what decides train-projector."""
+    inputs: dict[str, Path | str] = {"images": folder, "clip": resolve(settings.backbones.clip)}
+    return StageRequest(
+        "train-projector",
+        inputs,
+        {"token_space": settings.semantics.token_space, "precision": settings.run.precision},
+    )
+
+
+def projector_reference(settings: Settings) -> str:
+    """Return the projector in force: the user's own, else a trained one, else the profile's.
+
+    Raises
+    ------
+    UserError
+        If the trained one was made for tokens of another space than the settings'.
+    """
+    if settings.chosen_by_user("backbones.projector"):
+        return settings.backbones.projector
+    state, _, record = stage_state(settings, "train-projector")
+    if state != "done" or record is None:
+        return settings.backbones.projector
+    space = settings.semantics.token_space
+    made_for = record["determined_by"]["extra"].get("token_space", STANDARD)
+    folder = workdir_folder(settings) / "train-projector"
+    if made_for != space:
+        raise UserError(
+            f"{folder} was trained on {made_for} tokens, and "
+            f"semantics.token_space is '{space}': run `neuroclips train-projector` again, or name "
+            "another projector in [backbones]"
+        )
+    return str(folder)
+
+
+def reconstruct(
+    settings: Settings,
+    *,
+    without: str | None = None,
+    clips: str | None = None,
+    variant: str = "",
+) -> StageRequest:
+    """Return what decides a reconstruction; ``variant`` is the name of a generated control."""
+    if without not in (None, *WITHOUT):
+        raise UserError(f"--without '{without}' is unknown: write keyframe or blurry.")
+    require_captioner(settings)
+    token_space = settings.semantics.token_space
+    contrast_for(token_space, settings.reconstruct.keyframe_contrast)
+    name = f"reconstruct-without-{without}" if without else "reconstruct"
+    if without != "keyframe" and not variant and settings.reconstruct.captioner != "blip2":
+        name += f"-captioner-{settings.reconstruct.captioner}"
+    if variant:
+        name += f"-control-{variant}"
+    unread = ("train-pr",) if without == "blurry" else ()
+    inputs = require_upstream(settings, "reconstruct", leave_out=unread)
+    parse_clips(clips, len(read_array(inputs["preprocess"] / "fmri_test.npy")))
+    extra = {
+        "without": without or "",
+        "clips": clips or "",
+        "token_space": token_space,
+        "revisions": revisions(settings.backbones),
+        "precision": settings.run.precision,
+    }
+    return StageRequest(name, inputs, extra | ({"instead": variant} if variant else {}))
+
+
+def fuse(settings: Settings, *, clips: str | None = None) -> StageRequest:
+    """Return what decides fuse."""
+    inputs = require_upstream(settings, "fuse")
+    if not len(rows_to_fuse(inputs["reconstruct"], clips)):
+        raise UserError(
+            f"--clips '{clips}' names no clip that was reconstructed: run 'neuroclips reconstruct' "
+            "for them first."
+        )
+    classifier = run_config(settings, inputs["preprocess"]).judges.image_classifier
+    extra = {
+        "clips": clips or "",
+        "precision": settings.run.precision,
+        "image_classifier": classifier,
+    }
+    return StageRequest("fuse", inputs, extra)
+
+
+def rows_to_fuse(reconstruction: Path, clips: str | None) -> np.ndarray:
+    """Return the rows, int (n,), of the reconstructed clips that ``--clips`` names."""
+    index = read_array(reconstruction / "index.npy")
+    return np.flatnonzero(np.isin(index, parse_clips(clips, int(index.max()) + 1)))
+
+
+def evaluate(settings: Settings, *, run: str = "reconstruct") -> StageRequest:
+    """Return what decides the evaluation of a run."""
+    if run not in ("reconstruct", FUSED) and not run.startswith("reconstruct-"):
+        raise UserError(
+            f"'{run}' is not a reconstruction: --run takes reconstruct, fuse, "
+            "reconstruct-without-<keyframe|blurry> or reconstruct-captioner-git"
+        )
+    name = f"evaluate-{FUSED}" if run == FUSED else "evaluate" + run.removeprefix("reconstruct")
+    made = require_stage(settings, run, name)
+    data = require_upstream(settings, name, leave_out=("reconstruct",))
+    config = run_config(settings, data["preprocess"])
+    extra = {
+        **config.judge_names,
+        "judges_at_hand": list(_evaluators.find_judges(config).present),
+        "protocol": config.protocol.name,
+        "precision": settings.run.precision,
+    }
+    inputs = {run if run == FUSED else "reconstruct": made, **data}
+    return StageRequest(name, inputs, extra)
+
+
+def run_config(settings: Settings, preprocess: Path) -> EvaluationConfig:
+    """Return how a run is evaluated; the synthetic data set has evaluators of its own."""
+    facts = read_json(preprocess / "manifest.json")["facts"]
+    practice_world = bool(facts.get("practice_world"))
+    return evaluation_config(settings, practice_world=practice_world, scans=True)
+
+
+def control(settings: Settings, *, name: str) -> StageRequest:
+    """Return what decides the clips of a control."""
+    folders = require_upstream(settings, "controls")
+    if name in _control_names.GENERATED:
+        record = read_json(folders["reconstruct"] / "manifest.json")
+        clips = record["determined_by"]["extra"].get("clips") or None
+        return reconstruct(settings, clips=clips, variant=name)
+    extra = {"vae": settings.backbones.vae} if name == "vae" else {}
+    inputs = {stage: folders[stage] for stage in ("preprocess", "reconstruct")}
+    return StageRequest(_control_names.folder_of(name), inputs, extra, sections=())
+
+
+REQUESTS: dict[str, Callable[..., StageRequest]] = {
+    decide.__name__.replace("_", "-"): decide
+    for decide in (train_pr, train_projector, train_sr, reconstruct, fuse, evaluate)
+}
+"""Command to request, of the stages whose recipes import torch."""
