@@ -22,6 +22,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import atomic_path
 from neuroclips_cli.runs import manifest
 from neuroclips_cli.runs.inherit import settings_for
+from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runs.stage import (
     read_array,
     read_csv,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "judge", "open_run"]
 
-UPSTREAM = ("reconstruct", "preprocess", "train-pr", "train-sr")
+UPSTREAM = ("reconstruct", *BY_NAME["reconstruct"].needs)
 """Stages whose settings a run is opened with; the first that has a setting decides it."""
 
 LEFT_OUT = {"keyframe": ("keyframes", "captions"), "blurry": ("blurry",)}

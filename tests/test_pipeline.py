@@ -62,7 +62,7 @@ def test_variants_have_the_row_of_their_stage_and_others_none():
 def test_no_other_module_lists_stages():
     """A list of three and more stages in one literal is a second statement of the graph.
 
-    Three say something else: runs the paper has figures of, the demo's arguments, the interface.
+    Two say something else: runs the paper has figures of, and the demo's arguments.
     """
     found = []
     for path in PACKAGE.rglob("*.py"):
@@ -78,4 +78,4 @@ def test_no_other_module_lists_stages():
             if len(NAMES.intersection(w for w in words if isinstance(w, str))) >= 3:
                 found.append(path.relative_to(PACKAGE).as_posix())
     # demo gives three of its steps their arguments
-    assert set(found) - {"reporting/published.py", "stages/demo.py", "api.py"} == set()
+    assert set(found) - {"reporting/published.py", "stages/demo.py"} == set()

@@ -373,4 +373,6 @@ def test_a_mixing_trunk_begins_from_mindeye2s_checkpoint_without_its_trunk(
     assert {name.split(".")[0] for name in taken} == {"ridge", "backbone", "diffusion_prior"}
     assert not any(".mixer_blocks" in name for name in ours)
     for name in taken:
-        torch.testing.assert_close(ours[name], theirs[name].half().float(), atol=1e-6, rtol=0)
+        schedule = "noise_scheduler" in name  # computed, not learned: its rounding is not taken
+        value = theirs[name] if schedule else theirs[name].half().float()
+        torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=0)
