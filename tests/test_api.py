@@ -8,13 +8,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import fake_judges
 import nibabel as nib
 import numpy as np
 import pytest
-import tiny_backbones as tiny
-import trained_run
-from trained_run import FRAMES, SIZE, TEST, VERTICES, VOXELS
+import random_backbones as tiny
+from helpers import fake_judges, trained_run
+from helpers.trained_run import FRAMES, SIZE, TEST, VERTICES, VOXELS
 
 import neuroclips_cli
 from neuroclips_cli import Run, judge, open_run

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import published_checkpoints as checkpoints
-import tiny_backbones as tiny
+import random_backbones as tiny
 from mindeye2 import save_last_pth
 
 IMAGENET, KINETICS, KINETICS_FRAMES = 1000, 400, 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tiny_backbones as tiny
+import random_backbones as tiny
 
 SUBJECTS = (1, 2, 3)
 FRAME_SIZE = 32

@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import published_names as names
-import tiny_backbones as tiny
+import random_backbones as tiny
 import torch
 from convnext_weights import convnext_state
 from safetensors.torch import save_file

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pictures
-import tiny_backbones as tiny
+import random_backbones as tiny
 import torch
 from miniature import FRAMES_PER_CLIP, SUBJECTS
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import tiny_subject
-from numbered_films import copied, number, picture, write_film
+from helpers.numbered_films import copied, number, picture, write_film
 from variants_time import B_FRAMES, PIXELS, RATES, WRITTEN
 
 from neuroclips_cli.settings.load import load_settings

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numbered_films import copied, number, picture, write_film
+from helpers.numbered_films import copied, number, picture, write_film
 from PIL import Image
 from variants import Variant
 

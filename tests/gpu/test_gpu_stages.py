@@ -147,12 +147,12 @@ def test_captions_of_films_without_any_are_described_alike(world, device, figure
 
 
 def test_train_projector_learns_the_cpus_matrix(world, device, figures, tmp_path):
-    from test_train_projector import draw
+    from helpers.captioned_images import draw_captioned_images
 
     from neuroclips_cli.backbones.clip import load_projector
     from neuroclips_cli.stages import train_projector
 
-    images = draw(tmp_path / "coco", 40)
+    images = draw_captioned_images(tmp_path / "coco", 40)
     weights = []
     for name in ("cpu", device):
         begin_anew()

@@ -1,7 +1,7 @@
 """A second set of records of the same layout, with other seeds and sizes.
 
     python -m parity.second_set FOLDER        (in tests/)
-    NEUROCLIPS_FIXTURES=FOLDER pytest -m oracle tests/test_parity_oracle.py ...
+    NEUROCLIPS_FIXTURES=FOLDER pytest -m oracle tests/oracle/test_parity.py ...
 
 What was recorded from the original code is copied; the records below are replaced by ones of other
 sizes, computed by loops and library calls of their own where these suffice (retrieval, N-way

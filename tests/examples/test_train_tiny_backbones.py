@@ -1,0 +1,143 @@
+"""The training script of the embedded backbones: its loop, its clock, the sampler's path."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from tiny_backbones import loop, path
+from tiny_backbones import unclip as unclip_training
+from tiny_backbones import video as video_training
+from tiny_backbones.clock import Budget, Clock
+from tiny_backbones.decoded import DecodedLike
+from torch import nn
+
+from neuroclips_cli.generation.alpha import start_latents
+from neuroclips_cli.generation.keyframe import keyframe_timesteps
+
+CPU = torch.device("cpu")
+
+
+def _walk(steps, state: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
+    for place, velocity in zip(range(len(steps)), velocities, strict=True):
+        at = torch.full((len(state),), place)
+        clean = path.clean_from_velocity(state, velocity, steps.kept[at])
+        state = steps.next_state(state, at, clean)
+    return state
+
+
+def test_video_path_is_what_the_sampler_does():
+    scheduler = video_training.scheduler()
+    steps = video_training.sampling_path(scheduler, CPU)
+    noise, blurry = torch.randn(2, 3, 4, 2, 2, 2)
+    state, times = start_latents(blurry, noise, scheduler, video_training.OPTIONS.blur_init, 0.3)
+    assert steps.times[-video_training.FROM_BLURRY :].tolist() == times.tolist()
+    velocities = torch.randn(len(times), *state.shape)
+    expected = state
+    for time, velocity in zip(times, velocities, strict=True):
+        expected = scheduler.step(velocity, time, expected).prev_sample
+    own = path.SamplingPath(scheduler.alphas_cumprod, times.tolist(), CPU)
+    torch.testing.assert_close(_walk(own, state, velocities), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_keyframe_path_is_what_the_sampler_does():
+    scheduler: EulerDiscreteScheduler = unclip_training.scheduler()
+    times = keyframe_timesteps(unclip_training.STEPS)
+    scheduler.set_timesteps(timesteps=times)
+    image, noise = torch.randn(2, 3, 4, 2, 2)
+    latents = image + scheduler.sigmas[0] * noise
+    steps = path.SamplingPath(scheduler.alphas_cumprod, times, CPU)
+    kept = steps.kept[0]
+    state = kept.sqrt() * image + (1 - kept).sqrt() * noise
+    velocities = torch.randn(len(times), *state.shape)
+    for time, velocity in zip(scheduler.timesteps, velocities, strict=True):
+        scheduler.scale_model_input(latents, time)
+        latents = scheduler.step(velocity, time, latents).prev_sample
+    torch.testing.assert_close(_walk(steps, state, velocities), latents, rtol=1e-3, atol=1e-3)
+
+
+def test_slots_begin_anew_where_they_have_arrived():
+    schedule = DDIMScheduler()
+    steps = path.SamplingPath(schedule.alphas_cumprod, [700, 400, 100], CPU)
+    drawn = iter(range(1, 100))
+
+    def draw() -> dict[str, torch.Tensor]:
+        value = torch.full((6, 1), float(next(drawn)))
+        return {"state": value, "clean": value, "place": torch.zeros(6, dtype=torch.long)}
+
+    torch.manual_seed(0)
+    slots = path.Slots(steps, draw)
+    places = slots.rows["place"].clone()
+    for _ in range(7):
+        before = slots.rows["clean"].clone()
+        rows = slots.now()
+        begun = places == 3
+        places[begun] = 0
+        assert torch.equal(rows["place"], places)
+        assert torch.equal(rows["times"], steps.times[places])
+        assert torch.equal(rows["clean"][~begun], before[~begun])
+        assert (rows["clean"][begun] > before[begun]).all()
+        slots.carry_on(rows["clean"])
+        places += 1
+
+
+def test_decoded_like_keeps_what_is_known():
+    torch.manual_seed(0)
+    rows = torch.randn(2000, 6) * torch.tensor([8.0, 4.0, 2.0, 1.0, 0.5, 0.2])
+    degrade = DecodedLike(rows, rank=(3, 3), share=(0.6, 0.6))
+    true, made = (x @ degrade.axes for x in (rows - degrade.mean, degrade(rows) - degrade.mean))
+    gain = (true * made).mean(0) / true.square().mean(0)
+    power = made.square().mean(0) / true.square().mean(0)
+    # A decoder's expected values: known share in gain and in power, nothing beyond the rank.
+    torch.testing.assert_close(gain[:3], torch.full((3,), 0.6), rtol=0.1, atol=0)
+    torch.testing.assert_close(power[:3], torch.full((3,), 0.6), rtol=0.1, atol=0)
+    assert made[:, 3:].abs().max() < 1e-3
+
+
+def test_minutes_are_dealt_by_share():
+    budget = Budget(1.0, {"a": 1.0, "b": 2.0, "c": 3.0}, every=5.0, graphs=True)
+    assert budget.clock("a").seconds == pytest.approx(10, abs=0.5)
+    # A part that cost nothing leaves its seconds to the others.
+    assert budget.clock("b").seconds == pytest.approx(24, abs=0.5)
+    assert budget.clock("c").seconds == pytest.approx(60, abs=0.5)
+
+
+def _trainer(seed: int) -> tuple:
+    torch.manual_seed(seed)
+    model = nn.Linear(3, 2)
+    inputs = torch.randn(8, 3)
+
+    def loss_of() -> torch.Tensor:
+        return (model(inputs) - 1).square().mean()
+
+    return model, loop.Trainer(model, loss_of, weight_decay=0.01, average=0.9, graph=False)
+
+
+def test_a_state_goes_on_as_if_nothing_had_happened(tmp_path: Path):
+    whole, straight = _trainer(0)
+    for step in range(20):
+        straight.advance(0.01 * (step + 1))
+        if step == 9:
+            straight.save(tmp_path / "state.safetensors", Clock(100.0, spent=30.0))
+    torch.manual_seed(0)
+    again, resumed = _trainer(0)
+    with torch.no_grad():
+        again.weight.zero_()
+    clock = Clock(5.0)
+    resumed.load(tmp_path / "state.safetensors", clock)
+    assert (clock.seconds, resumed.step) == (100.0, 10)
+    assert clock.spent == pytest.approx(30.0, abs=1.0)
+    for step in range(10, 20):
+        resumed.advance(0.01 * (step + 1))
+    assert torch.equal(again.weight, whole.weight)
+    assert resumed.loss.item() == pytest.approx(straight.loss.item(), rel=1e-6)
+    for one, other in zip(resumed.averages.values, straight.averages.values, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_lost_loss_stops_the_training():
+    model = nn.Linear(1, 1)
+    with pytest.raises(FloatingPointError, match="demo: the loss is nan"):
+        loop.fit(
+            "demo", model, lambda: model.weight.sum() * float("nan"), Clock(5), learning_rate=1e-3
+        )

@@ -1,0 +1,1 @@
+"""What several test files share: made-up runs, stand-in networks, small data sets."""
