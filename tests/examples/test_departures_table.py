@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import departures_table as example
 import numpy as np
 import pytest
 
