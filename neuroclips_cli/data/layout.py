@@ -73,8 +73,18 @@ class Layout:
         return sum(len(segment.runs) for segment in (*self.train, *self.test))
 
 
+def is_run_name(path: Path) -> bool:
+    """Tell whether a file is called as cc2017's runs are, be it a surface or a volume."""
+    return any(_run_key(path, volumetric) for volumetric in (False, True))
+
+
 def find_layout(
-    dataset: Path, subject: int, *, volumetric: bool = False, space: str = ""
+    dataset: Path,
+    subject: int,
+    *,
+    volumetric: bool = False,
+    space: str = "",
+    tree: Tree | None = None,
 ) -> Layout:
     """Discover a subject's segments.
 
@@ -93,6 +103,8 @@ def find_layout(
     space
         Which of several copies of the runs to take: part of a folder's or a file's name, such as
         ``mni`` or ``raw``. Empty: MNI volumes before others, and raw ones last.
+    tree
+        Everything below ``dataset``, where it was listed already.
 
     Raises
     ------
@@ -104,7 +116,7 @@ def find_layout(
         raise UserError(
             f"no dataset folder at {dataset}: give --dataset, or write one with neuroclips simulate"
         )
-    tree = walk(dataset)
+    tree = walk(dataset) if tree is None else tree
     folder = _subject_folder(tree, subject)
     _require_readable(tree, subject)
     films = _films(tree)

@@ -1,0 +1,38 @@
+"""What the user chose among the runs of a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """Choices that readers take into account; empty or None where the user made none.
+
+    Attributes
+    ----------
+    raw : Path or None
+        The raw BIDS tree, with the events, beside its derivatives.
+    films : Path or None
+        Folder of the films, where they lie outside the data set.
+    space : str
+        Which copies of the runs to take, such as ``fsLR``, ``MNI152NLin2009cAsym`` or ``raw``.
+    task, session : str
+        Labels of the runs to take.
+    confounds : str
+        Strategy of the confound regression; empty: none is regressed.
+    tr_s : float or None
+        Time between two volumes in s that the user stated.
+    volumetric : bool
+        Volumes are wanted: the region mask is of voxels.
+    """
+
+    raw: Path | None = None
+    films: Path | None = None
+    space: str = ""
+    task: str = ""
+    session: str = ""
+    confounds: str = ""
+    tr_s: float | None = None
+    volumetric: bool = False
