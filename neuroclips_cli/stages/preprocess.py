@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -18,6 +18,7 @@ from neuroclips_cli.data.input_checks import Recordings, is_volumetric, open_rec
 from neuroclips_cli.data.layout import Layout, Segment, find_layout
 from neuroclips_cli.data.quality_checks import Checked
 from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
+from neuroclips_cli.data.responses import BLOCK, Responses, standardized_responses
 from neuroclips_cli.data.runs import Run
 from neuroclips_cli.data.stimuli import clip_frames
 from neuroclips_cli.data.time_step import require_one_volume_per_clip
@@ -35,12 +36,11 @@ from neuroclips_cli.signal.reproducibility import (
     select_voxels,
     voxel_reproducibility,
 )
+from neuroclips_cli.signal.training_statistics import RunStatistics, over_runs
 from neuroclips_cli.signal.windows import delay_in_volumes, film_window, response_window
 from neuroclips_cli.simulation.provenance import shows_practice_world
 
 SPLITS = ("train", "test")
-BLOCK = 2048
-"""Voxels at a time: a run's block of 2 MB stays in the processor's cache for all its steps."""
 
 
 @dataclass(frozen=True)
@@ -292,26 +292,13 @@ def _write_selection(
 
 def _responses(
     source: _Source, selected: NDArray[np.bool_], delay: int, of: tuple[Segment, int]
-) -> tuple[NDArray[np.float32], int, RunQuality | None]:
-    """Standardised responses to a segment's clips, (clips, voxels), and how many voxels lack one.
-
-    The standardising window moves with the delay (paper 4.1): clip k goes with volume k + delay.
-    Voxels without a signal in this run are NaN. A test run is read here for the first time and
-    looked through in passing; of a training run only the blocks with selected voxels are read.
-    """
+) -> Responses:
+    """Return the responses of one run to its segment's clips: clip k goes with volume k + delay."""
     segment, repetition = of
     opened, leading = source.open(segment, repetition)
     window = response_window(leading, source.clips[segment.name], delay)
-    known = segment.split == "train"
-    glances, parts, without = [], [], 0
-    for columns, series in opened.blocks(BLOCK, selected if known else None):
-        if not known:
-            glances.append(look(series))
-        if selected[columns].any():
-            z, good = standardise(series[window][:, selected[columns]], source.data.detrend_order)
-            parts.append(np.where(good, z, np.nan).astype(np.float32, order="C"))
-            without += int((~good).sum())
-    return np.concatenate(parts, axis=1), without, None if known else summarise(glances)
+    training, order = segment.split == "train", source.data.detrend_order
+    return standardized_responses(opened, window, selected, order, training=training, block=BLOCK)
 
 
 def _write_responses(
@@ -332,8 +319,10 @@ def _write_responses(
     ):
         fmri_test[:] = np.nan
         lost: dict[str, int] = {}
+        statistics: list[RunStatistics] = []
         for array, split in ((fmri_train, "train"), (fmri_test, "test")):
-            lost |= _fill_responses(source, split, array, selected, delay, advance)
+            lost |= _fill_responses(source, split, array, selected, delay, advance, statistics)
+        _write_training_statistics(stage, source, statistics)
         if lost:
             names = ", ".join(f"{name} ({n})" for name, n in lost.items())
             console.warn(f"selected voxels without a signal in single runs: {names}")
@@ -353,21 +342,37 @@ def _fill_responses(
     selected: NDArray[np.bool_],
     delay: int,
     advance: Callable[[int], None],
+    statistics: list[RunStatistics],
 ) -> dict[str, int]:
-    """Fill one split's array; return how many selected voxels have no signal in which runs."""
+    """Fill one split's array, and append the statistics of training runs.
+
+    Returns how many selected voxels have no signal in which runs.
+    """
     lost: dict[str, int] = {}
     rows = {segment.name: where for segment, where in _rows(source, split)}
     todo = [(segment, r) for segment in source.segments(split) for r in segment.runs]
     results = threads.in_order(partial(_responses, source, selected, delay), todo)
-    for (segment, repetition), (z, without, found) in zip(todo, results, strict=True):
-        if found:
+    for (segment, repetition), found in zip(todo, results, strict=True):
+        if found.quality:
             path = source.open(segment, repetition)[0].path
-            source.checked.run(path, found, len(selected))
-        array[rows[segment.name], repetition - 1] = z
-        if without:
-            lost[f"{segment.name}_{repetition}"] = without
+            source.checked.run(path, found.quality, len(selected))
+        if found.statistics:
+            statistics.append(found.statistics)
+        array[rows[segment.name], repetition - 1] = found.z
+        if found.without_signal:
+            lost[f"{segment.name}_{repetition}"] = found.without_signal
         advance(1)
     return lost
+
+
+def _write_training_statistics(
+    stage: Stage, source: _Source, statistics: list[RunStatistics]
+) -> None:
+    """Write what ``decode`` knows of runs that are not finished yet."""
+    longest = max(source.clips[segment.name] for segment in source.layout.train)
+    found = over_runs(statistics, longest)
+    with stage.atomic("training_statistics.npz") as path:
+        np.savez(path, **asdict(found))
 
 
 def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:

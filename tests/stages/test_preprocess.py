@@ -89,6 +89,22 @@ def test_clips_go_with_the_volume_two_later_and_windows_are_standardised(done):
     assert np.allclose(np.load(done / "fmri_test.npy"), repetitions.mean(axis=1), atol=1e-5)
 
 
+def test_training_statistics_are_of_the_raw_training_runs(done):
+    import nibabel as nib
+
+    with np.load(done / "selection.npz", allow_pickle=False) as selection:
+        index = selection["index"]
+    files = [_run_file(simulated(), f"seg{s}", r) for s in range(1, 9) for r in (1, 2)]
+    raw = [np.asarray(nib.load(file).dataobj, float)[1 + 2 : 1 + 2 + 14, index] for file in files]
+    with np.load(done / "training_statistics.npz", allow_pickle=False) as found:
+        assert set(found) == {"mean", "between_runs", "drift", "deviation", "volumes"}
+        assert np.allclose(found["mean"], np.mean(raw, axis=(0, 1)))
+        assert found["drift"].shape == (ORDER, len(index)) and found["volumes"] == 14
+        z = standardise(raw[5], ORDER)[0]
+        shares = np.std(raw[5], axis=0, ddof=1) / found["deviation"]
+        assert 0.8 < np.median(shares) < 1.3 and np.isfinite(z).all()
+
+
 def test_frames_are_the_film_at_three_per_second(done):
     import decord
 

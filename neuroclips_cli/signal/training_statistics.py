@@ -1,0 +1,152 @@
+"""Mean, drift and noise of every voxel over the training runs, for scans that come one by one.
+
+A finished run is standardized by itself. Of a run that is still being recorded, or is too short
+for that, only its first volumes are known: what its baseline, drift and noise will be like is
+known from the training runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RunStatistics:
+    """Baseline, drift and noise of one run.
+
+    Attributes
+    ----------
+    trend : numpy.ndarray
+        float64 (order + 1, voxels), coefficients of the Legendre polynomials on -1..1 that fit the
+        run, its mean first, in the units of the series.
+    deviation : numpy.ndarray
+        float64 (voxels,), standard deviation (ddof 1) of what they leave.
+    """
+
+    trend: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrainingStatistics:
+    """Baseline, drift and noise of the selected voxels over all training runs.
+
+    Attributes
+    ----------
+    mean : numpy.ndarray
+        float64 (voxels,), mean over the runs, in the units of the series.
+    between_runs : numpy.ndarray
+        float64 (voxels,), standard deviation (ddof 1) of the runs' means; 0 of a single run.
+    drift : numpy.ndarray
+        float64 (order, voxels), root mean square over the runs of the Legendre coefficients of
+        degree 1 and above.
+    deviation : numpy.ndarray
+        float64 (voxels,), root mean square over the runs of the detrended standard deviation.
+    volumes : int
+        Volumes of the longest run, to which -1..1 of its polynomials corresponds.
+    """
+
+    mean: NDArray[np.float64]
+    between_runs: NDArray[np.float64]
+    drift: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    volumes: int
+
+    def standardize(self, series: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Standardize a series by the training runs alone.
+
+        Parameters
+        ----------
+        series : numpy.ndarray
+            float (volumes, voxels), the units of the training runs.
+
+        Returns
+        -------
+        numpy.ndarray
+            float64 (volumes, voxels): ``(x - mean) / deviation``, no drift removed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from neuroclips_cli.signal.training_statistics import TrainingStatistics
+        >>> one = np.ones(1)
+        >>> TrainingStatistics(10 * one, one, one[None], 2 * one, 9).standardize(
+        ...     np.array([[14.0]])
+        ... ).tolist()
+        [[2.0]]
+        """
+        return (np.asarray(series, np.float64) - self.mean) / self.deviation
+
+
+def run_statistics(series: NDArray[np.floating], order: int) -> RunStatistics:
+    """Measure baseline, drift and noise of one run.
+
+    Parameters
+    ----------
+    series : numpy.ndarray
+        float (volumes, voxels), arbitrary units; voxels with a value that is not finite become NaN.
+    order : int
+        Degree of the polynomial, as for :func:`neuroclips_cli.signal.detrend.standardise`.
+
+    Returns
+    -------
+    RunStatistics
+
+    Examples
+    --------
+    A mean of 5 and a rise by 2, of which nothing is left:
+
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.training_statistics import run_statistics
+    >>> found = run_statistics(np.linspace(4.0, 6.0, 9)[:, None], order=1)
+    >>> found.trend.round(6).tolist(), found.deviation.round(6).tolist()
+    ([[5.0], [1.0]], [0.0])
+    """
+    data = np.asarray(series, np.float64)
+    finite = np.isfinite(data).all(axis=0)
+    data = np.where(finite, data, 0.0)
+    mean = data.mean(axis=0)
+    data -= mean
+    basis = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, len(data)), order)
+    trend = np.linalg.lstsq(basis, data, rcond=None)[0]
+    data -= basis @ trend
+    trend[0] += mean
+    return RunStatistics(
+        np.where(finite, trend, np.nan), np.where(finite, data.std(axis=0, ddof=1), np.nan)
+    )
+
+
+def over_runs(runs: Sequence[RunStatistics], volumes: int) -> TrainingStatistics:
+    """Combine the training runs.
+
+    Parameters
+    ----------
+    runs : sequence of RunStatistics
+        All training runs. A voxel that is NaN or constant in one is left out of that one.
+    volumes : int
+        Volumes of the longest.
+
+    Returns
+    -------
+    TrainingStatistics
+        Of a voxel that is usable in no run the mean is 0 and the deviation 1.
+    """
+    deviation = np.stack([run.deviation for run in runs])
+    trend = np.stack([run.trend for run in runs])
+    used = np.isfinite(deviation) & (deviation > 0)
+    count = np.maximum(used.sum(axis=0), 1)
+    trend = np.where(used[:, None], trend, 0.0)
+    mean = trend[:, 0].sum(axis=0) / count
+    apart = np.where(used, trend[:, 0] - mean, 0.0)
+    squares = np.square(np.where(used, deviation, 0.0)).sum(axis=0) / count
+    return TrainingStatistics(
+        mean=mean,
+        between_runs=np.sqrt(np.square(apart).sum(axis=0) / np.maximum(count - 1, 1)),
+        drift=np.sqrt(np.square(trend[:, 1:]).sum(axis=0) / count),
+        deviation=np.where(used.any(axis=0), np.sqrt(squares), 1.0),
+        volumes=volumes,
+    )

@@ -1,0 +1,54 @@
+"""Baseline, drift and noise of training runs, against numpy's polynomial fits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from neuroclips_cli.signal.detrend import standardise
+from neuroclips_cli.signal.training_statistics import over_runs, run_statistics
+
+
+def _runs(order: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(order)
+    times = np.linspace(-1, 1, 40)[:, None]
+    return [
+        10_000 + 300 * rng.normal() + 80 * rng.normal() * times + rng.normal(0, 50, (40, 7))
+        for _ in range(5)
+    ]
+
+
+@pytest.mark.parametrize("order", [0, 1, 4])
+def test_a_run_is_its_legendre_series_and_what_is_left(order):
+    series = _runs(order)[0]
+    found = run_statistics(series, order)
+    fits = [
+        np.polynomial.Legendre.fit(np.arange(40), column, order, domain=[0, 39])
+        for column in series.T
+    ]
+    assert np.allclose(found.trend, np.stack([fit.coef for fit in fits], axis=1))
+    left = [c - fit(np.arange(40)) for c, fit in zip(series.T, fits, strict=True)]
+    assert np.allclose(found.deviation, np.std(left, axis=1, ddof=1))
+    z, _ = standardise(series, order)
+    trend = np.polynomial.legendre.legvander(np.linspace(-1, 1, 40), order) @ found.trend
+    assert np.allclose(z * found.deviation + trend, series)
+
+
+def test_runs_are_combined_voxel_by_voxel_without_those_that_carry_nothing():
+    series = _runs(1)
+    series[2][:, 3] = np.nan
+    series[4][:, 3] = 7.0
+    measured = [run_statistics(run, 1) for run in series]
+    found = over_runs(measured, 40)
+    for voxel in (0, 3):
+        used = [0, 1, 3] if voxel == 3 else [0, 1, 2, 3, 4]
+        means = [series[i][:, voxel].mean() for i in used]
+        assert np.isclose(found.mean[voxel], np.mean(means))
+        assert np.isclose(found.between_runs[voxel], np.std(means, ddof=1))
+        rises = [np.polyfit(np.linspace(-1, 1, 40), series[i][:, voxel], 1)[0] for i in used]
+        assert np.isclose(found.drift[0, voxel], np.sqrt(np.mean(np.square(rises))))
+        left = [measured[i].deviation[voxel] ** 2 for i in used]
+        assert np.isclose(found.deviation[voxel], np.sqrt(np.mean(left)))
+    assert found.volumes == 40
+    dead = over_runs([run_statistics(np.full((9, 1), np.nan), 1)], 9)
+    assert (dead.mean[0], dead.deviation[0], dead.between_runs[0]) == (0, 1, 0)
