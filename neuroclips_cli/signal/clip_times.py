@@ -95,10 +95,10 @@ def response_positions(
     >>> response_positions(2, **given, tr_s=1.6, window=3).round(6).tolist()
     [[2.75, 3.75, 4.75], [4.0, 5.0, 6.0]]
     """
-    onset_s = start_s + np.arange(clips) * clip_s + delay_s
+    onset_s = start_s + np.arange(clips, dtype=np.float64) * clip_s + delay_s
     step_s = tr_s if spacing_s is None else spacing_s
     times_s = onset_s[:, None] + window_offsets(window) * step_s
-    return _snapped(np.asarray(times_s / tr_s, np.float64))
+    return _snapped(times_s / tr_s)
 
 
 def film_positions(
@@ -125,7 +125,8 @@ def film_positions(
         float64 (moments,), in volumes.
     """
     count = math.floor((duration_s - first_s) / grid_s + ON_VOLUME)
-    positions = _snapped((start_s + first_s + np.arange(max(count, 0)) * grid_s) / tr_s)
+    times_s = start_s + first_s + np.arange(max(count, 0), dtype=np.float64) * grid_s
+    positions = _snapped(times_s / tr_s)
     return positions[positions <= volumes - 1]
 
 
