@@ -35,6 +35,15 @@ def _signature(
         _shared("--subject", "--participant-label", help="Subject: 1, 01 or sub-01; default 1."),
         Key("run.subject"),
     ] = None,
+    decoder: Annotated[
+        str | None,
+        _shared(
+            "--decoder",
+            help="Folder in the work folder whose decoder is taken, such as pool-01-02-03; default "
+            "the subject's own.",
+        ),
+        Key("run.decoder"),
+    ] = None,
     workdir: Annotated[
         str | None,
         _shared("--workdir", help="Folder of all results; default runs."),

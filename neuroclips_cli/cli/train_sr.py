@@ -54,6 +54,11 @@ def register(app: typer.Typer) -> None:
                 help="Begin from published weights (last.pth); give it again to go on.",
             ),
         ] = None,
+        subjects: Annotated[
+            str | None,
+            setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
+            Key("run.subjects"),
+        ] = None,
         learning_rate: Annotated[
             float | None,
             setting("--learning-rate", help="Peak of OneCycle."),

@@ -51,7 +51,7 @@ class BlurryDecoder:
     Parameters
     ----------
     settings : Settings
-        ``[data]`` and ``backbones.vae`` are used.
+        ``[data]``, ``backbones.vae`` and ``run.subject`` are used.
     folder : pathlib.Path
         A finished ``train-pr`` stage.
     device : str
@@ -69,7 +69,7 @@ class BlurryDecoder:
         size = settings.data.frame_size
         self.device = device
         self.shape = (settings.data.frames_per_clip, size, size, 3)
-        self.perception = checkpoint.load_perception(folder).to(device).eval()
+        self.perception = checkpoint.load_perception(folder, settings.run.subject).to(device).eval()
         compute_in(precision, self.perception, store=False)
         self.vae = load_vae(settings.backbones.vae, device)
 
@@ -87,7 +87,7 @@ class TokenDecoder:
     Parameters
     ----------
     settings : Settings
-        ``[backbones]`` and ``run.seed`` are used.
+        ``[backbones]``, ``run.seed`` and ``run.subject`` are used.
     folder : pathlib.Path
         A finished ``train-sr`` stage.
     device : str
@@ -104,7 +104,7 @@ class TokenDecoder:
     def __init__(self, settings: Settings, folder: Path, device: str, precision: str) -> None:
         self.device, self.seed = device, settings.run.seed
         self.shape = (settings.backbones.tokens, settings.backbones.token_dim)
-        self.semantics = checkpoint.load_semantics(folder).to(device).eval()
+        self.semantics = checkpoint.load_semantics(folder, settings.run.subject).to(device).eval()
         compute_in(precision, self.semantics.diffusion_prior.net, store=False)
         compute_in(precision, self.semantics, store=False)
 

@@ -2,24 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from neuroclips_cli.models.subject_scans import Scans, SubjectLayers, SubjectScans
+
 MIXING, RELEASED = "mixing", "released"
 
 
-class RidgeRegression(nn.Module):
-    """The linear map of Eq. 3 from a subject's voxels to the common width.
-
-    It is learned by AdamW with a weight decay of its own (the ridge penalty) together with the
-    rest, as the authors do. Keys are those of the published checkpoints.
+class WindowLinear(nn.Module):
+    """One linear layer per volume of a window, and a learned weighted sum over the volumes.
 
     Parameters
     ----------
     voxels, hidden : int
         Input and output width.
+    window : int
+        Volumes of a clip.
+
+    Notes
+    -----
+    ``z = sum_t a_t (W_t v_t + b_t)``, as Dynadiff's input layer (2505.14556) without what it has
+    between the two. The sum begins as the mean, ``a_t = 1 / window``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from neuroclips_cli.models.backbone import WindowLinear
+    >>> tuple(WindowLinear(voxels=5, hidden=3, window=4)(torch.zeros(2, 4, 5)).shape)
+    (2, 3)
+    """
+
+    def __init__(self, voxels: int, hidden: int, window: int) -> None:
+        super().__init__()
+        self.volumes = nn.ModuleList(nn.Linear(voxels, hidden) for _ in range(window))
+        self.sum = nn.Parameter(torch.full((window,), 1 / window))
+
+    def forward(self, fmri: Tensor) -> Tensor:
+        """Map ``(..., window, voxels)`` to ``(..., hidden)``."""
+        layers = zip(self.sum, self.volumes, fmri.unbind(-2), strict=True)
+        parts = [weight * layer(volume) for weight, layer, volume in layers]
+        return torch.stack(parts).sum(0)
+
+
+def input_layer(voxels: int, hidden: int, window: int) -> nn.Linear | WindowLinear:
+    """Build one subject's first linear layer, of one volume or of a window of them."""
+    return nn.Linear(voxels, hidden) if window == 1 else WindowLinear(voxels, hidden, window)
+
+
+class RidgeRegression(nn.Module):
+    """The linear map of Eq. 3 from each subject's voxels to the common width.
+
+    It is learned by AdamW with a weight decay of its own (the ridge penalty) together with the
+    rest, as the authors do. Keys are those of the published checkpoints: ``linears.N.weight`` of
+    subject N; ``average.weight`` where subjects share a space and an average subject is learned.
+
+    Parameters
+    ----------
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several.
+    hidden : int
+        Output width.
+    window : int
+        Volumes of a clip.
+    average : bool
+        Whether there is an average subject's layer; all subjects have the same voxels then.
 
     See Also
     --------
@@ -31,25 +81,34 @@ class RidgeRegression(nn.Module):
     >>> from neuroclips_cli.models.backbone import RidgeRegression
     >>> tuple(RidgeRegression(voxels=5, hidden=3)(torch.zeros(2, 5)).shape)
     (2, 3)
+    >>> [tuple(weights.shape) for weights in RidgeRegression([5, 7], hidden=3).parameters()]
+    [(3, 5), (3,), (3, 7), (3,)]
     """
 
-    def __init__(self, voxels: int, hidden: int) -> None:
+    def __init__(
+        self, voxels: int | Sequence[int], hidden: int, *, window: int = 1, average: bool = False
+    ) -> None:
         super().__init__()
-        self.linears = nn.ModuleList([nn.Linear(voxels, hidden)])
+        sizes = [voxels] if isinstance(voxels, int) else list(voxels)
+        self.linears = SubjectLayers(input_layer(size, hidden, window) for size in sizes)
+        self.average = input_layer(sizes[0], hidden, window) if average else None
 
-    def forward(self, fmri: Tensor) -> Tensor:
-        """Apply the linear map.
+    def forward(self, fmri: Scans) -> Tensor:
+        """Apply each subject's linear map.
 
         Parameters
         ----------
-        fmri : Tensor
-            ``(..., voxels)``, standardized.
+        fmri : Tensor or SubjectScans
+            ``(..., voxels)``, standardized, of the first subject, or a part of every subject;
+            ``(..., window, voxels)`` with several volumes.
 
         Returns
         -------
         Tensor
-            ``(..., hidden)``.
+            ``(..., hidden)``; several subjects' rows one after the other.
         """
+        if isinstance(fmri, SubjectScans):
+            return self.linears(fmri, self.average).joined()
         return self.linears[0](fmri)
 
 

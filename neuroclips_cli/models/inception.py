@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from torch import Tensor, nn
+
+from neuroclips_cli.models.subject_scans import SubjectLayers, SubjectScans
 
 
 class InceptionExtension(nn.Module):
@@ -49,12 +53,55 @@ class InceptionExtension(nn.Module):
         Parameters
         ----------
         fmri : Tensor
-            ``(batch, voxels)``, standardized.
+            ``(batch, voxels)`` or ``(batch, window, voxels)``, standardized.
 
         Returns
         -------
         Tensor
-            ``(batch, frames, voxels)``.
+            ``(batch, frames, voxels)`` or ``(batch, frames, window, voxels)``: every volume of a
+            window is extended alike.
         """
         extended = self.lin1(self.lin0(fmri)).unflatten(-1, (self.frames, -1))
-        return fmri[:, None] + extended
+        return fmri[:, None] + extended.movedim(-2, 1)
+
+
+class SubjectExtensions(nn.Module):
+    """Several subjects' extensions: they work on voxels, which no two subjects share.
+
+    Parameters
+    ----------
+    extensions : sequence of nn.Module
+        One per subject, each from ``(batch, voxels)`` to ``(batch, frames, voxels)``.
+    average : nn.Module, optional
+        That of the average subject, where subjects share a space.
+    """
+
+    def __init__(self, extensions: Sequence[nn.Module], average: nn.Module | None = None) -> None:
+        super().__init__()
+        self.subjects = SubjectLayers(extensions)
+        self.average = average
+
+    def forward(self, scans: SubjectScans) -> SubjectScans:
+        """Extend every subject's part by its own module."""
+        extended: SubjectScans = self.subjects(scans, self.average)
+        return extended
+
+
+def make_extension(
+    make: Callable[[int], nn.Module], voxels: int | Sequence[int], *, average: bool = False
+) -> nn.Module:
+    """Build one subject's extension, or one for each of several subjects.
+
+    Parameters
+    ----------
+    make : callable
+        Number of voxels to an extension.
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several.
+    average : bool
+        Whether there is an average subject's, too.
+    """
+    if isinstance(voxels, int):
+        return make(voxels)
+    modules = [make(size) for size in voxels]
+    return SubjectExtensions(modules, make(voxels[0]) if average else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegression
-from neuroclips_cli.models.inception import InceptionExtension
+from neuroclips_cli.models.inception import InceptionExtension, make_extension
 from neuroclips_cli.models.released.mixer import PublishedMixer
+from neuroclips_cli.models.subject_scans import Scans
 from neuroclips_cli.models.temporal_upsampling import TemporalUpsampling
 from neuroclips_cli.settings.schema import PerceptionSettings
 
@@ -21,23 +23,30 @@ PUBLISHED = "published"
 
 
 def make_perception(
-    voxels: int,
+    voxels: int | Sequence[int],
     frames: int,
     settings: PerceptionSettings,
     latent_shape: tuple[int, int, int],
+    *,
+    window: int = 1,
+    average: bool = False,
 ) -> Perception | PublishedPerception:
     """Build the network that ``perception.network`` names.
 
     Parameters
     ----------
-    voxels : int
-        Length of a scan.
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several.
     frames : int
         Nf, frames kept of a clip.
     settings : PerceptionSettings
         Kind and sizes.
     latent_shape : tuple of int
         ``(channels, height, width)`` of one frame's VAE latents.
+    window : int
+        Volumes of a clip.
+    average : bool
+        Whether there are first layers of an average subject, too.
 
     Returns
     -------
@@ -46,15 +55,21 @@ def make_perception(
     Raises
     ------
     UserError
-        If the latents are not ``start_size`` doubled once per further decoder channel.
+        If the latents are not ``start_size`` doubled once per further decoder channel, or the
+        published network is to read a window.
     """
     if settings.network != PUBLISHED:
-        return Perception(voxels, frames, settings, latent_shape)
+        return Perception(voxels, frames, settings, latent_shape, window=window, average=average)
+    if window != 1:
+        raise UserError(
+            'perception.network = "published" reads one volume per clip and the data has '
+            f'{window}: set perception.network = "paper", or preprocess with data.window=1'
+        )
     # Its layers are diffusers', which takes seconds to import.
     from neuroclips_cli.models.released.perception import PublishedPerception
 
     grid = _start_grid(settings, latent_shape)
-    return PublishedPerception(voxels, frames, settings, grid, latent_shape[0])
+    return PublishedPerception(voxels, frames, settings, grid, latent_shape[0], average=average)
 
 
 class Perception(nn.Module):
@@ -62,14 +77,18 @@ class Perception(nn.Module):
 
     Parameters
     ----------
-    voxels : int
-        Length of a scan.
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several.
     frames : int
         Nf, frames kept of a clip.
     settings : PerceptionSettings
         Sizes.
     latent_shape : tuple of int
         ``(channels, height, width)`` of one frame's VAE latents.
+    window : int
+        Volumes of a clip.
+    average : bool
+        Whether there are first layers of an average subject, too.
 
     Raises
     ------
@@ -80,21 +99,29 @@ class Perception(nn.Module):
     -----
     Order of operations (paper 3.1): Inception Extension, ridge layer, MLP backbone, a linear layer
     to a coarse grid, one Temporal Upsampling module per decoder channel, convolution to latents.
+    The first two work on voxels: of several subjects each has its own, all above is shared.
     """
 
     def __init__(
         self,
-        voxels: int,
+        voxels: int | Sequence[int],
         frames: int,
         settings: PerceptionSettings,
         latent_shape: tuple[int, int, int],
+        *,
+        window: int = 1,
+        average: bool = False,
     ) -> None:
         super().__init__()
         channels = settings.decoder_channels
         self.frames, self.latent_shape = frames, tuple(latent_shape)
         self.start = (channels[0], *_start_grid(settings, latent_shape))
-        self.fmri = InceptionExtension(voxels, frames, settings.inception_hidden)
-        self.ridge = RidgeRegression(voxels, settings.hidden)
+        self.fmri = make_extension(
+            lambda size: InceptionExtension(size, frames, settings.inception_hidden),
+            voxels,
+            average=average,
+        )
+        self.ridge = RidgeRegression(voxels, settings.hidden, window=window, average=average)
         trunk = PublishedMixer if settings.backbone == RELEASED else ResidualMLP
         self.backbone: nn.Module = trunk(settings.hidden, settings.blocks, settings.dropout)
         cells = self.start[0] * self.start[1] * self.start[2]
@@ -114,13 +141,13 @@ class Perception(nn.Module):
         self.to_latents = nn.Conv2d(channels[-1], latent_shape[0], 3, padding=1)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, fmri: Tensor) -> Tensor:
+    def forward(self, fmri: Scans) -> Tensor:
         """Decode scans.
 
         Parameters
         ----------
-        fmri : Tensor
-            ``(batch, voxels)``, standardized.
+        fmri : Tensor or SubjectScans
+            ``(batch, voxels)`` or ``(batch, window, voxels)``, standardized.
 
         Returns
         -------

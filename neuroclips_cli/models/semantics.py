@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegression
 from neuroclips_cli.models.head import make_head
 from neuroclips_cli.models.prior import DiffusionPrior
 from neuroclips_cli.models.released.mixer import PublishedMixer
+from neuroclips_cli.models.subject_scans import Scans
 from neuroclips_cli.models.token_subspace import TokenSubspace
 from neuroclips_cli.settings.schema import SemanticsSettings
 
@@ -121,21 +124,33 @@ class Semantics(nn.Module):
 
     Parameters
     ----------
-    voxels : int
-        Length of a scan.
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several: their ridge layers are their
+        own, all above is shared.
     settings : SemanticsSettings
         Sizes.
     tokens, token_dim : int
         Of the CLIP image model.
+    window : int
+        Volumes of a clip.
+    average : bool
+        Whether there is a ridge layer of an average subject, too.
     """
 
     def __init__(
-        self, voxels: int, settings: SemanticsSettings, tokens: int, token_dim: int
+        self,
+        voxels: int | Sequence[int],
+        settings: SemanticsSettings,
+        tokens: int,
+        token_dim: int,
+        *,
+        window: int = 1,
+        average: bool = False,
     ) -> None:
         super().__init__()
         self.sampling_steps, self.draws = settings.prior_sampling_steps, settings.prior_samples
         self.prior_condition = settings.prior_condition
-        self.ridge = RidgeRegression(voxels, settings.hidden)
+        self.ridge = RidgeRegression(voxels, settings.hidden, window=window, average=average)
         released = settings.backbone == RELEASED
         make = PublishedSemanticsBackbone if released else SemanticsBackbone
         self.backbone: SemanticsBackbone | PublishedSemanticsBackbone = make(
@@ -160,13 +175,13 @@ class Semantics(nn.Module):
         if settings.token_pca_rank:
             self.token_subspace = TokenSubspace(settings.token_pca_rank, tokens, token_dim)
 
-    def forward(self, fmri: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, fmri: Scans) -> tuple[Tensor, Tensor]:
         """Decode scans.
 
         Parameters
         ----------
-        fmri : Tensor
-            ``(batch, voxels)``, standardized.
+        fmri : Tensor or SubjectScans
+            ``(batch, voxels)`` or ``(batch, window, voxels)``, standardized.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,19 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.errors import UserError
 
-RIDGE = ("ridge.linears.0.weight", "ridge1.linears.0.weight")
+RIDGE = ("ridge", "ridge1")
 """The first ridge layer of our reconstructors, and of the released perception network."""
 
 
-def voxel_weights(weights: Path) -> NDArray[np.float64]:
-    """Return the mean absolute weight of every voxel in the first ridge layer.
+def voxel_weights(weights: Path, place: int | str | None = None) -> NDArray[np.float64]:
+    """Return the mean absolute weight of every voxel in a subject's first ridge layer.
 
     Parameters
     ----------
     weights : pathlib.Path
         ``model.safetensors`` of ``train-pr`` or ``train-sr``.
+    place : int or str, optional
+        Of the subject in a decoder of several, see :func:`checkpoint.place_of`.
 
     Returns
     -------
@@ -38,27 +41,31 @@ def voxel_weights(weights: Path) -> NDArray[np.float64]:
 
     Notes
     -----
-    ``w_v = (1 / hidden) sum_h abs(W[h, v])``.
+    ``w_v = (1 / hidden) sum_h abs(W[h, v])``; of a window of volumes the mean over them.
     """
     from safetensors import SafetensorError, safe_open
 
+    own = "average" if place == "average" else f"linears.{place or 0}"
+    one = re.compile(rf"({'|'.join(RIDGE)})\.{own}(\.volumes\.\d+)?\.weight")
     try:
         with safe_open(weights, framework="np") as file:
-            names = [name for name in RIDGE if name in file.keys()]  # noqa: SIM118
-            if len(names) != 1:
+            names = sorted(name for name in file.keys() if one.fullmatch(name))  # noqa: SIM118
+            if not names or len({name.split(".")[0] for name in names}) != 1:
+                named = " nor ".join(f"{ridge}.{own}.weight" for ridge in RIDGE)
                 raise UserError(
-                    f"{weights} holds no ridge layer, neither {' nor '.join(RIDGE)}: it is no "
-                    "trained reconstructor, train again"
+                    f"{weights} holds no ridge layer, neither {named}: it is no trained "
+                    "reconstructor, train again"
                 )
-            layer = file.get_tensor(names[0])
+            layers = [file.get_tensor(name) for name in names]
     except FileNotFoundError as error:
         raise UserError(f"{weights} is not there: run the training command first") from error
     except SafetensorError as error:
         raise UserError(
             f"{weights} holds no readable ridge layer ({error}): train again"
         ) from error
-    means: NDArray[np.float64] = np.abs(layer.astype(np.float64)).mean(axis=0)
-    return means
+    means = [np.abs(layer.astype(np.float64)).mean(axis=0) for layer in layers]
+    found: NDArray[np.float64] = means[0] if len(means) == 1 else np.mean(means, axis=0)
+    return found
 
 
 def scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,16 +11,16 @@ QUALITY = 88
 """WebP quality: the small clips of profile tiny show no visible loss at it."""
 
 
-def still(frame: np.ndarray, quality: int = QUALITY) -> str:
+def still(frame: np.ndarray) -> str:
     """Encode one frame, uint8 (h, w, 3), as a WebP data URI."""
     from PIL import Image
 
     data = io.BytesIO()
-    Image.fromarray(frame).save(data, "WEBP", quality=quality)
+    Image.fromarray(frame).save(data, "WEBP", quality=QUALITY)
     return _uri(data)
 
 
-def moving(frames: np.ndarray, duration_s: float, quality: int = QUALITY) -> str:
+def moving(frames: np.ndarray, duration_s: float) -> str:
     """Encode a clip as an endless animated WebP data URI.
 
     Parameters
@@ -29,8 +29,6 @@ def moving(frames: np.ndarray, duration_s: float, quality: int = QUALITY) -> str
         uint8 (frames, h, w, 3).
     duration_s : float
         How long one turn lasts; clips of one scan run in step although their rates differ.
-    quality : int
-        Of WebP, 0..100.
 
     Returns
     -------
@@ -50,7 +48,7 @@ def moving(frames: np.ndarray, duration_s: float, quality: int = QUALITY) -> str
         append_images=images[1:],
         duration=np.diff(stamps).tolist(),
         loop=0,
-        quality=quality,
+        quality=QUALITY,
     )
     return _uri(data)
 

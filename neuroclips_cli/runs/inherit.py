@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.runs import manifest
-from neuroclips_cli.runs.stage import run_folder
+from neuroclips_cli.runs import manifest, pipeline
+from neuroclips_cli.runs.stage import run_folder, stage_folder
 from neuroclips_cli.settings.load import Settings, keys, load_settings, replace_settings
 
 
@@ -42,9 +42,14 @@ def settings_for(
         For a profile chosen by the user that contradicts an upstream result.
     """
     settings = load_settings(flags, folder=folder, environ=environ)
+    spec = pipeline.spec_of(stage)
+    if settings.run.subjects and spec is not None and spec.owner == "decoder":
+        # What several subjects' scans were made with is read from the first one's.
+        flags = {**(flags or {}), "run.subject": min(settings.run.subjects)}
+        settings = load_settings(flags, folder=folder, environ=environ)
     run = run_folder(settings)
-    records = {name: r for name in upstream if (r := manifest.read(run / name))}
-    own = manifest.read(run / stage) if stage else None
+    records = {n: r for n in upstream if (r := manifest.read(stage_folder(settings, n)))}
+    own = manifest.read(stage_folder(settings, stage)) if stage else None
     first = next(iter(records.values()), own)
     if first is None:
         return settings

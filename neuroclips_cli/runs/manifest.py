@@ -162,9 +162,11 @@ def input_digest(source: Path | str) -> str:
     return f"name:{source}"
 
 
-def record_inputs(folder: Path, inputs: Mapping[str, Path | str]) -> dict[str, dict[str, str]]:
+def record_inputs(
+    folder: Path, inputs: Mapping[str, Path | str], workdir: Path
+) -> dict[str, dict[str, str]]:
     """Return path and digest of every input; paths inside the work folder are kept relative."""
-    workdir = folder.resolve().parent.parent
+    workdir = workdir.resolve()
     recorded = {}
     for name, source in inputs.items():
         path = Path(source).resolve()

@@ -34,6 +34,10 @@ class StageSpec:
         controls.
     per_subject : bool
         Whether the folder lies in the subject's; otherwise it lies in the work folder.
+    owner : str
+        What its folder belongs to where a pooled or adapted decoder is in use
+        (``run.decoder``): ``scans``, which stay with their subject; ``decoder``, whatever
+        subject it decodes; ``result`` of that decoder on that subject.
     distributed : bool
         Whether several processes of a launcher may work on it together.
     demo : str
@@ -48,6 +52,7 @@ class StageSpec:
     folder: bool = True
     variants: bool = False
     per_subject: bool = True
+    owner: str = "result"
     distributed: bool = False
     demo: str = ""
 
@@ -68,6 +73,7 @@ PIPELINE = (
         "preprocess",
         "Select voxels, shift by the hemodynamic delay, cut clips and frames.",
         settings=("data",),
+        owner="scans",
         demo="voxels, clips, frames",
     ),
     StageSpec(
@@ -75,6 +81,7 @@ PIPELINE = (
         "Train the Perception Reconstructor: scans to blurry clips.",
         needs=("preprocess",),
         settings=("perception", "train_pr"),
+        owner="decoder",
         distributed=True,
         demo="from scans to blurry clips",
     ),
@@ -90,6 +97,7 @@ PIPELINE = (
         needs=("preprocess",),
         uses=("train-projector",),
         settings=("semantics", "train_sr"),
+        owner="decoder",
         distributed=True,
         demo="from scans to image tokens",
     ),

@@ -36,8 +36,10 @@ __all__ = [
     "Stage",
     "StageRequest",
     "command_for",
+    "decoder_name",
     "is_up_to_date",
     "open_stage",
+    "pool_name",
     "read_array",
     "read_csv",
     "read_json",
@@ -51,6 +53,7 @@ __all__ = [
     "workdir_folder",
 ]
 
+_NAME = re.compile(r"[a-z0-9]+([-_.][a-z0-9]+)*")
 LEAST_SPACE = 4 * atomic.MEBIBYTE
 """No stage begins with less: tables, figures, logs and manifests."""
 
@@ -60,9 +63,36 @@ def subject_label(subject: int) -> str:
     return f"sub-{subject:02d}"
 
 
+def pool_name(subjects: Sequence[int]) -> str:
+    """Return the folder of a decoder that several subjects share: ``pool-01-02-03``."""
+    return "-".join(["pool", *(f"{subject:02d}" for subject in sorted(subjects))])
+
+
+def decoder_name(settings: Settings) -> str:
+    """Return the folder of the decoder in use within the work folder; empty: the subject's own.
+
+    Raises
+    ------
+    UserError
+        If ``run.decoder`` is no name of a folder.
+    """
+    name = settings.run.decoder or (
+        pool_name(settings.run.subjects) if settings.run.subjects else ""
+    )
+    if name and (not _NAME.fullmatch(name) or name.startswith("sub-")):
+        raise UserError(
+            f"--decoder {name!r} is no decoder's folder in {settings.run.workdir}: write one such "
+            "as pool-01-02-03, without a path; leave it out for the subject's own"
+        )
+    return name
+
+
 def run_folder(settings: Settings) -> Path:
-    """Return the folder of all results of the subject, ``<workdir>/sub-01``."""
-    return Path(settings.run.workdir) / subject_label(settings.run.subject)
+    """Return the folder of the subject's results.
+
+    ``<workdir>/sub-01``, or ``<workdir>/pool-01-02/sub-01`` of a decoder that is not its own.
+    """
+    return workdir_folder(settings) / decoder_name(settings) / subject_label(settings.run.subject)
 
 
 def workdir_folder(settings: Settings) -> Path:
@@ -77,7 +107,15 @@ def stage_folder(settings: Settings, stage: str) -> Path:
 
 def _home(settings: Settings, stage: str) -> Path:
     """Return the folder that a stage's own folder lies in."""
-    return workdir_folder(settings) if pipeline.is_shared(stage) else run_folder(settings)
+    spec = pipeline.spec_of(stage)
+    owner = spec.owner if spec else "result"
+    if pipeline.is_shared(stage):
+        return workdir_folder(settings)
+    if owner == "scans":
+        return workdir_folder(settings) / subject_label(settings.run.subject)
+    if owner == "decoder" and (decoder := decoder_name(settings)):
+        return workdir_folder(settings) / decoder
+    return run_folder(settings)
 
 
 def command_for(stage: str, settings: Settings) -> str:
@@ -98,8 +136,12 @@ def command_for(stage: str, settings: Settings) -> str:
         words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
     if pipeline.is_shared(stage):
         words += ["DIR"]
+    elif settings.run.subjects and spec and spec.owner == "decoder":
+        words += ["--subjects", ",".join(map(str, settings.run.subjects))]
     else:
         words += ["--subject", str(settings.run.subject)]
+        decoder = decoder_name(settings)
+        words += ["--decoder", decoder] if decoder and name != "preprocess" else []
     if settings.run.workdir != "runs":
         words += ["--workdir", settings.run.workdir]
     return " ".join(words)
@@ -252,7 +294,8 @@ def _compare(
     """Compare what a stage's folder holds with what is asked for."""
     folder = _home(settings, stage) / stage
     decided = manifest.determinants(settings, sections, extra)
-    record = manifest.new(settings, stage, decided, manifest.record_inputs(folder, inputs))
+    recorded = manifest.record_inputs(folder, inputs, workdir_folder(settings))
+    record = manifest.new(settings, stage, decided, recorded)
     old = manifest.read(folder)
     if old is None:
         return _Comparison(record, None, [], [], up_to_date=False)
@@ -585,7 +628,7 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
 
 def _check_name(stage: str) -> None:
     """Refuse a stage name, such as one made from ``--run``, that leads out of the run folder."""
-    if not re.fullmatch(r"[a-z0-9]+([-_.][a-z0-9]+)*", stage):
+    if not _NAME.fullmatch(stage):
         raise UserError(
             f"{stage!r} is no name of a stage: write small letters, digits and hyphens only"
         )

@@ -18,6 +18,8 @@ else:
     import tomli as tomllib
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+SUBJECTS = ("run.subject", "run.subjects")
+"""Settings whose values may be written as subjects' labels are."""
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -73,7 +75,7 @@ def parse_text(field: SettingField, text: str, source: str) -> Any:
 
 def _parse_one(field: SettingField, text: str, source: str) -> Any:
     """Read one value, or one item of a list, given as text."""
-    if field.key == "run.subject":
+    if field.key in SUBJECTS:
         return parse_subject(text)
     if field.kind is str:
         return text
@@ -102,7 +104,7 @@ def check_value(field: SettingField, value: Any, source: str) -> Any:
 def _check_one(field: SettingField, value: Any, source: str) -> Any:
     """Return one value, or one item of a list, in the setting's type."""
     kind: Any = field.kind
-    if field.key == "run.subject" and isinstance(value, str):
+    if field.key in SUBJECTS and isinstance(value, str):
         value = parse_subject(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -28,6 +28,7 @@ from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages.convert import find_trained
 from neuroclips_cli.training.checkpoints import cpu_state_dict
+from neuroclips_cli.training.samples import scan_size
 
 STAGES = ("train-sr", "train-pr")
 """Stages whose networks the authors publish."""
@@ -190,11 +191,16 @@ def _empty(
     settings: Settings, stage: str, preprocess: Path, weights: dict[str, Tensor]
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Build the run's network without numbers, and the sizes that its manifest keeps."""
-    voxels = int(read_array(preprocess / "fmri_train.npy").shape[2])
+    voxels, window = scan_size(read_array(preprocess / "fmri_train.npy"))
+    if window > 1:
+        raise UserError(
+            f"published checkpoints read one volume per clip, and the data has {window}: "
+            "preprocess with data.window=1"
+        )
     with torch.device("meta"):
         if stage == "train-sr":
             backbones = settings.backbones
-            sizes = {
+            sizes: dict[str, Any] = {
                 "voxels": voxels,
                 "tokens": backbones.tokens,
                 "token_dim": backbones.token_dim,
@@ -206,5 +212,5 @@ def _empty(
         last = weights.get("backbone.bupsampler.conv_out.bias")
         latent = (4 if last is None else len(last), side, side)
         frames = data.frames_per_clip
-        model = make_perception(voxels, frames, chosen, latent)
+        model: nn.Module = make_perception(voxels, frames, chosen, latent)
         return model, {"voxels": voxels, "frames": frames, "latent_shape": list(latent)}

@@ -10,7 +10,7 @@ from neuroclips_cli.memory_estimate.needs import Need
 from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from neuroclips_cli.memory_estimate.walk import generate, walk
 from neuroclips_cli.models.released.checkpoints import VOXELS
-from neuroclips_cli.runs.stage import read_array, run_folder
+from neuroclips_cli.runs.stage import read_array, stage_folder
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import BFLOAT16, choose_precision
 from neuroclips_cli.settings.load import Settings
@@ -128,9 +128,9 @@ def _mixed(settings: Settings, device: str) -> bool:
 
 def voxels_of(settings: Settings) -> tuple[int, str]:
     """Return the length of a scan and where it is from: this run, or the paper's subject."""
-    scans = run_folder(settings) / "preprocess" / "fmri_test.npy"
+    scans = stage_folder(settings, "preprocess") / "fmri_test.npy"
     if scans.is_file():
-        return read_array(scans).shape[1], "of this run"
+        return read_array(scans).shape[-1], "of this run"
     by_subject = {subject: voxels for voxels, subject in VOXELS.items()}
     voxels = by_subject.get(settings.run.subject, by_subject[1])
     return voxels, "as in the paper"

@@ -15,6 +15,7 @@ from neuroclips_cli.data.regions import labels_of, on_grid, on_vertices, plain_n
 from neuroclips_cli.data.surfaces import FlatSurface, in_stated_order, read_flat, template
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.roi import grouped, ratio, region_means
+from neuroclips_cli.models.subject_place import recorded_place
 from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
 from neuroclips_cli.reporting.flatmap import Panel, draw
 from neuroclips_cli.reporting.weight_panels import hemispheres, practice_world
@@ -106,7 +107,7 @@ def run(settings: Settings, choices: Choices | None = None, *, overwrite: bool =
         extra={"lower": chosen.lower, "higher": chosen.higher},
     ) as stage:
         if not stage.up_to_date:
-            _interpret(stage, inputs, chosen, truth)
+            _interpret(stage, inputs, chosen, truth, settings.run.subject)
         folder = stage.folder
     _show(folder)
     return folder
@@ -132,11 +133,13 @@ def _files(chosen: Choices, truth: Path) -> dict[str, Path]:
     return files | ({"ground_truth": truth} if truth.is_file() else {})
 
 
-def _interpret(stage: Stage, inputs: dict[str, Path], chosen: Choices, truth: Path) -> None:
+def _interpret(
+    stage: Stage, inputs: dict[str, Path], chosen: Choices, truth: Path, subject: int
+) -> None:
     with np.load(inputs["preprocess"] / "selection.npz", allow_pickle=False) as selection:
         columns, selected = selection["columns"], selection["selected"]
     geometry = read_geometry(next(inputs["preprocess"].glob("selection*.nii")), columns)
-    raw = _weights(inputs, int(selected.sum()))
+    raw = _weights(inputs, int(selected.sum()), subject)
     maps = {name: scaled(values) for name, values in raw.items()}
     # all that the user gave is read before the first file is written
     world = _world(truth, selected)
@@ -158,8 +161,11 @@ def _interpret(stage: Stage, inputs: dict[str, Path], chosen: Choices, truth: Pa
             draw(panels).save(path, "PNG", optimize=True)
 
 
-def _weights(inputs: dict[str, Path], voxels: int) -> dict[str, NDArray[np.float64]]:
-    raw = {name: voxel_weights(inputs[key] / "model.safetensors") for name, key in MODELS.items()}
+def _weights(inputs: dict[str, Path], voxels: int, subject: int) -> dict[str, NDArray[np.float64]]:
+    raw = {
+        name: voxel_weights(inputs[key] / "model.safetensors", recorded_place(inputs[key], subject))
+        for name, key in MODELS.items()
+    }
     for name, values in raw.items():
         if len(values) != voxels:
             raise UserError(

@@ -24,7 +24,7 @@ from neuroclips_cli.data.stimuli import clip_frames
 from neuroclips_cli.data.time_step import require_one_volume_per_clip
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.stage import Stage, open_stage, run_folder
+from neuroclips_cli.runs.stage import Stage, open_stage, stage_folder
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
@@ -112,7 +112,7 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
                 disk_usage.of_preprocess(settings, source.sizes(), len(source.first.columns))
             )
             _preprocess(stage, source, dataset)
-    return run_folder(settings) / "preprocess"
+    return stage_folder(settings, "preprocess")
 
 
 def _inputs(dataset: Path, layout: Layout, data: DataSettings) -> dict[str, Path]:

@@ -23,7 +23,7 @@ from neuroclips_cli.data.released_tensors import (
 )
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.placeholders import require_content
-from neuroclips_cli.runs.stage import Stage, open_stage, run_folder
+from neuroclips_cli.runs.stage import Stage, open_stage, stage_folder
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.signal.reproducibility import (
     fisher_z,
@@ -76,7 +76,7 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
     ) as stage:
         if not stage.up_to_date:
             _write(stage, settings, _open(settings, folder, inputs), inputs)
-    return run_folder(settings) / "preprocess"
+    return stage_folder(settings, "preprocess")
 
 
 def _tell_of_others(folder: Path) -> None:

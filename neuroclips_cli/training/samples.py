@@ -12,6 +12,24 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 
+def scan_size(fmri: np.ndarray) -> tuple[int, int]:
+    """Return the voxels of a scan and the volumes of a clip.
+
+    Parameters
+    ----------
+    fmri : numpy.ndarray
+        ``(clips, repetitions, voxels)`` or ``(clips, repetitions, window, voxels)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.training.samples import scan_size
+    >>> scan_size(np.zeros((9, 2, 5))), scan_size(np.zeros((9, 2, 3, 5)))
+    ((5, 1), (5, 3))
+    """
+    return int(fmri.shape[-1]), int(fmri.shape[2]) if fmri.ndim == 4 else 1
+
+
 def derived_seed(*parts: Any) -> int:
     """Derive a seed from anything printable, such as ``(seed, phase, epoch)``.
 
@@ -88,7 +106,8 @@ class ClipSamples(Dataset[Any]):
     Parameters
     ----------
     fmri : numpy.ndarray
-        float32 (clips, repetitions, voxels), standardized.
+        float32 (clips, repetitions, voxels), standardized; (clips, repetitions, window, voxels)
+        where a clip has several volumes.
     clips : numpy.ndarray
         int (n,), the clips to draw from.
     targets : mapping
@@ -173,13 +192,14 @@ class ClipSamples(Dataset[Any]):
         Returns
         -------
         dict of str to Tensor
-            ``fmri`` float32 (batch, voxels), and the targets: in float16 where they are kept so,
-            which a device turns into float32 faster than this process, else in float32.
+            ``fmri`` float32 (batch, voxels) or (batch, window, voxels), and the targets: in float16
+            where they are kept so, which a device turns into float32 faster than this process,
+            else in float32.
         """
         clips = self.clips_of(samples)
         weights = self._weights(np.asarray(samples) % self.repetitions, generator)
         fmri = torch.from_numpy(np.ascontiguousarray(self.fmri[clips])).float()
-        scans = (weights[..., None] * fmri).sum(1)
+        scans = (weights.view(*weights.shape, *[1] * (fmri.ndim - 2)) * fmri).sum(1)
         if self.noise:
             scans = scans + self.noise * torch.randn(scans.shape, generator=generator)
         batch = {"fmri": scans}
@@ -211,14 +231,14 @@ def repetition_mean(fmri: np.ndarray, clips: np.ndarray) -> Tensor:
     Parameters
     ----------
     fmri : numpy.ndarray
-        float32 (clips, repetitions, voxels), no NaN; may be memory-mapped.
+        float32 (clips, repetitions, ..., voxels), no NaN; may be memory-mapped.
     clips : numpy.ndarray
         int (n,), rows of ``fmri``.
 
     Returns
     -------
     Tensor
-        float32 ``(n, voxels)``.
+        float32 ``(n, ..., voxels)``.
 
     See Also
     --------

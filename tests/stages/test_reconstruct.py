@@ -69,11 +69,11 @@ def prepare(settings: Settings) -> None:
 def decoders(settings, monkeypatch) -> None:
     """Untrained reconstructors in place of trained ones."""
 
-    def perception(_folder: Path) -> Perception:
+    def perception(_folder: Path, _subject: int) -> Perception:
         torch.manual_seed(0)
         return Perception(VOXELS, 6, settings.perception, (4, SIZE // 8, SIZE // 8))
 
-    def semantics(_folder: Path) -> Semantics:
+    def semantics(_folder: Path, _subject: int) -> Semantics:
         torch.manual_seed(0)
         return Semantics(VOXELS, settings.semantics, tiny.TOKENS, tiny.TOKEN_DIM)
 

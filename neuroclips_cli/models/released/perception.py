@@ -6,13 +6,16 @@ are settings, so that each of the released code's departures from the paper can 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 from torch import Tensor, nn
 
 from neuroclips_cli.models.backbone import MIXING, RidgeRegression
+from neuroclips_cli.models.inception import make_extension
 from neuroclips_cli.models.released.mixer import PublishedMixer
 from neuroclips_cli.models.released.video_decoder import VideoDecoder
+from neuroclips_cli.models.subject_scans import Scans
 from neuroclips_cli.settings.schema import PerceptionSettings
 
 MAP_CHANNELS = 64
@@ -115,35 +118,45 @@ class PublishedPerception(nn.Module):
 
     Parameters
     ----------
-    voxels, frames : int
-        Length of a scan; Nf.
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several.
+    frames : int
+        Nf.
     settings : PerceptionSettings
         Sizes; ``backbone`` and ``attention`` say where the paper's wiring is taken.
     grid : tuple of int
         Height and width of the coarse map.
     latent_channels : int
         Of the VAE.
+    average : bool
+        Whether there are first layers of an average subject, too.
     """
 
     def __init__(
         self,
-        voxels: int,
+        voxels: int | Sequence[int],
         frames: int,
         settings: PerceptionSettings,
         grid: tuple[int, int],
         latent_channels: int,
+        *,
+        average: bool = False,
     ) -> None:
         super().__init__()
         self.frames, self.attention = frames, settings.attention
-        self.fmri = PublishedExtension(voxels, frames, settings.inception_hidden)
-        self.ridge1 = RidgeRegression(voxels, settings.hidden)
+        self.fmri = make_extension(
+            lambda size: PublishedExtension(size, frames, settings.inception_hidden),
+            voxels,
+            average=average,
+        )
+        self.ridge1 = RidgeRegression(voxels, settings.hidden, average=average)
         self.backbone = PublishedBackbone(settings, grid, latent_channels)
 
-    def forward(self, fmri: Tensor) -> Tensor:
+    def forward(self, fmri: Scans) -> Tensor:
         """Decode ``(batch, voxels)`` to latents ``(batch, frames, channels, height, width)``."""
         return self.with_auxiliary(fmri)[0]
 
-    def with_auxiliary(self, fmri: Tensor) -> tuple[Tensor, Tensor]:
+    def with_auxiliary(self, fmri: Scans) -> tuple[Tensor, Tensor]:
         """Return latents as above and the auxiliary maps ``(batch, frames, h x w, 512)``."""
         rows = self.ridge1(self.fmri(fmri)).flatten(0, 1)
         span = len(rows) if self.attention == "batch" else self.frames
