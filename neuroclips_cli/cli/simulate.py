@@ -71,6 +71,21 @@ def register(app: typer.Typer) -> None:
             setting("--signal", help="Factor on the response; 0 sees nothing."),
             Key("simulate.signal_scale"),
         ] = None,
+        shared: Annotated[
+            Number,
+            setting("--shared-topography", help="Share of vertices alike in all subjects."),
+            Key("simulate.shared_topography"),
+        ] = None,
+        seen_by_all: Annotated[
+            Number,
+            setting("--seen-by-all", help="Share of training films that every subject sees."),
+            Key("simulate.seen_by_all"),
+        ] = None,
+        seen_by_some: Annotated[
+            Number,
+            setting("--seen-by-some", help="Share that half of them see; the rest: one each."),
+            Key("simulate.seen_by_some"),
+        ] = None,
         overwrite: bool = False,
     ) -> None:
         from neuroclips_cli.stages import simulate as stage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -71,13 +71,40 @@ def read_scenes(path: Path) -> Scenes:
     return Scenes({film: tuple(spans) for film, spans in films.items()})
 
 
-def read_captions(path: Path) -> dict[tuple[str, int], str]:
-    """Read ``captions.csv``: (split, clip) -> caption; a missing file means none."""
-    rows = _rows(path, ("split", "clip", "caption"))
+def read_captions(
+    path: Path, unseen: Collection[tuple[str, int]] = ()
+) -> dict[tuple[str, int], str]:
+    """Read ``captions.csv``: (split, clip) -> caption; a missing file means none.
+
+    Parameters
+    ----------
+    path : Path
+        The table.
+    unseen : collection of (str, int)
+        Films, by split and segment, whose clips are left out; the others are counted anew.
+
+    Raises
+    ------
+    UserError
+        If it is no such table, or lacks the segments by which films are left out.
+    """
+    rows = _rows(path, ("split", "clip", "caption", *(("segment",) if unseen else ())))
     try:
-        return {(row["split"], int(row["clip"])): row["caption"] for row in rows}
+        clips = [(row["split"], int(row["clip"]), row["caption"]) for row in rows]
     except ValueError as error:
         raise UserError(f"{path} has a clip that is no number: correct it") from error
+    if not unseen:
+        return {(split, clip): caption for split, clip, caption in clips}
+    left_out = {(split, str(segment)) for split, segment in unseen}
+    seen: dict[tuple[str, int], str] = {}
+    counts: dict[str, int] = {}
+    for (split, _, caption), row in sorted(
+        zip(clips, rows, strict=True), key=lambda pair: pair[0][:2]
+    ):
+        if (split, row["segment"].strip()) not in left_out:
+            counts[split] = counts.get(split, 0) + 1
+            seen[split, counts[split] - 1] = caption
+    return seen
 
 
 def check_captions(

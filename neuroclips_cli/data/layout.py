@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from neuroclips_cli.data.video_checks import SUFFIXES
+from neuroclips_cli.data.viewers import VIEWERS, unseen_films
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import sha256
 from neuroclips_cli.io.folders import Tree, walk
@@ -57,7 +58,8 @@ class Layout:
     """All segments of a subject, in order.
 
     `train_repetitions` and `test_repetitions` are the largest repetition numbers found;
-    `missing` names the test runs that do not exist; `volumetric` tells that the runs are volumes.
+    `missing` names the test runs that do not exist; `volumetric` tells that the runs are volumes;
+    `unseen` are films, as (split, number), that only other subjects saw.
     """
 
     train: tuple[Segment, ...]
@@ -66,6 +68,7 @@ class Layout:
     test_repetitions: int
     missing: tuple[str, ...]
     volumetric: bool = False
+    unseen: frozenset[tuple[str, int]] = frozenset()
 
     @property
     def run_count(self) -> int:
@@ -129,7 +132,8 @@ def find_layout(
             f"{dataset} holds no films such as stimuli/seg1.mp4: put the stimuli there, or give "
             "the folder that holds their archive's folder too"
         )
-    _check_pairs(films, runs, folder, kind)
+    unseen = _leave_unseen_out(films, runs, subject)
+    _check_pairs(films, runs, folder, kind, unseen)
     segments = {
         split: tuple(
             Segment(
@@ -153,7 +157,8 @@ def find_layout(
         if repetition not in s.runs
     )
     repetitions = (train_repetitions, test_repetitions)
-    return Layout(segments["train"], segments["test"], *repetitions, missing, volumetric)
+    left_out = frozenset((SPLITS[prefix], number) for prefix, number in unseen)
+    return Layout(segments["train"], segments["test"], *repetitions, missing, volumetric, left_out)
 
 
 def kinds_of_runs(dataset: Path, subject: int) -> set[str]:
@@ -231,6 +236,25 @@ def _films(tree: Tree) -> dict[Key, Path]:
         elif mine == theirs and not _same_file(before, path):
             raise UserError(f"two films are called alike, {before} and {path}: remove one")
     return films
+
+
+def _leave_unseen_out(
+    films: dict[Key, Path], runs: Mapping[Key, Mapping[int, Path]], subject: int
+) -> frozenset[Key]:
+    """Leave out the films that this subject did not see, as a table beside them says."""
+    table = next(iter(films.values())).parent / VIEWERS
+    names = unseen_films(table, subject)
+    known = (_FILM.match(name) for name in names)
+    unseen = frozenset((match[1].lower(), int(match[2])) for match in known if match)
+    for key in unseen:
+        if key in runs:
+            raise UserError(
+                f"subject {subject} has runs of {key[0]}{key[1]}, such as "
+                f"{next(iter(runs[key].values()))}, but {table} says that it did not see this "
+                "film: correct the table"
+            )
+        films.pop(key, None)
+    return unseen
 
 
 def _same_file(one: Path, other: Path) -> bool:
@@ -315,11 +339,14 @@ def _check_pairs(
     runs: Mapping[tuple[str, int], Mapping[int, Path]],
     folder: Path,
     kind: str,
+    unseen: Collection[Key],
 ) -> None:
     """Every film needs runs, every run needs a film, and the numbers have no gaps."""
     for prefix in SPLITS:
         numbers = {n for name, n in (*films, *runs) if name == prefix}
         for number in range(1, max(numbers, default=0) + 1):
+            if (prefix, number) in unseen:
+                continue
             if (prefix, number) not in films:
                 raise UserError(
                     f"the film {prefix}{number} is missing although runs of it or of later ones "

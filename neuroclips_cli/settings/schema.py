@@ -120,6 +120,25 @@ class SimulateSettings:
         NonNegative, Doc("Factor on the response; 0.0 is a brain that does not respond.")
     ]
     stimulus_size: Annotated[Pixels, Doc("Width and height of the movies written.")]
+    shared_topography: Annotated[
+        Fraction,
+        Doc("Share of the responding vertices that all subjects have in common with subject 1."),
+    ]
+    tuning_difference: Annotated[
+        Fraction,
+        Doc("How much a common vertex differs from subject 1's: 0.0 not at all, 1.0 entirely."),
+    ]
+    gain_spread: Annotated[
+        NonNegative, Doc("Spread of the subjects' gain, a deviation of its logarithm.")
+    ]
+    noise_spread: Annotated[
+        NonNegative, Doc("Spread of the subjects' noise, a deviation of its logarithm.")
+    ]
+    seen_by_all: Annotated[Fraction, Doc("Share of the training movies that every subject saw.")]
+    seen_by_some: Annotated[
+        Fraction,
+        Doc("Share that half of the subjects saw, at least two; the rest is seen by one each."),
+    ]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from neuroclips_cli.data.viewers import VIEWERS
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import (
     atomic_path,
@@ -33,19 +34,18 @@ from neuroclips_cli.simulation.features import (
 from neuroclips_cli.simulation.geometry import CHOICES, brain_models
 from neuroclips_cli.simulation.provenance import FILMS, RECORD, film_digests
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
+from neuroclips_cli.simulation.subjects import DIFFERENCES, viewers
 
 _WORKERS = 2
 SCENE_COLUMNS = "film,scene,start_s,end_s,kind,colour,motion,setting,caption"
 CAPTION_COLUMNS = "split,segment,clip,caption"
+VIEWER_COLUMNS = "film,subject"
 
 
 def steps(simulate: SimulateSettings) -> int:
     """Films and runs to write, for a progress bar."""
-    runs = (
-        simulate.train_segments * simulate.train_repetitions
-        + simulate.test_segments * simulate.test_repetitions
-    )
-    return simulate.train_segments + simulate.test_segments + runs * simulate.subjects
+    runs = sum(1 for number in _numbers(simulate) for _ in _runs(simulate, number))
+    return simulate.train_segments + simulate.test_segments + runs
 
 
 def simulate_dataset(
@@ -102,7 +102,7 @@ def simulate_dataset(
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: give a new or empty folder for the data set")
     with stage_lock(root, "simulate", root):
-        if not _claim(root, record, overwrite):
+        if not _claim(root, record, simulate, overwrite):
             return False
         remove_leftovers(root)
         _write(root, record, plans, seed, simulate, data, stimuli is None, advance)
@@ -124,8 +124,9 @@ def _write(
     if captioned:
         captions = films.caption_rows(plans, data.clip_s)
         _write_csv(root / "captions.csv", CAPTION_COLUMNS, captions)
+    _write_viewers(root / "stimuli" / VIEWERS, simulate)
     features = _shoot(root, plans, simulate.stimulus_size, advance)
-    for number in range(1, simulate.subjects + 1):
+    for number in _numbers(simulate):
         _scan(root, number, seed, features, simulate, data, advance)
     # films of other people are no practice world, however they are shown
     own = [root / "stimuli" / f"{plan.name}.mp4" for plan in plans] if captioned else []
@@ -191,7 +192,7 @@ def _scan(
     truth: dict[str, Any] = subject.ground_truth()
     with atomic_path(folder / "ground_truth.npz") as temporary:
         np.savez_compressed(temporary, **truth)
-    for film, repetition in _runs(simulate):
+    for film, repetition in _runs(simulate, number):
         path = folder / "fmri" / film / "cifti" / f"{film}_{repetition}_Atlas.dtseries.nii"
         if not path.exists():
             series = subject.run(film, repetition)
@@ -211,8 +212,15 @@ def write_run(path: Path, series: np.ndarray, times: Any, models: Any) -> None:
         image.to_filename(temporary)
 
 
-def _runs(simulate: SimulateSettings) -> Iterator[tuple[str, int]]:
-    for film in films.film_names(simulate.train_segments, simulate.test_segments):
+def _numbers(simulate: SimulateSettings) -> range:
+    return range(1, simulate.subjects + 1)
+
+
+def _runs(simulate: SimulateSettings, number: int) -> Iterator[tuple[str, int]]:
+    """Yield film and repetition of a subject's runs."""
+    for film, seen_by in viewers(simulate).items():
+        if number not in seen_by:
+            continue
         train = film.startswith("seg")
         count = simulate.train_repetitions if train else simulate.test_repetitions
         for repetition in range(1, count + 1):
@@ -230,6 +238,10 @@ def _check(simulate: SimulateSettings, data: DataSettings) -> None:
         (simulate.train_repetitions < 2, "train_repetitions must be at least 2"),
         (simulate.test_repetitions < 1, "test_repetitions must be at least 1"),
         (not 0 < simulate.reliability < 0.9, "reliability must lie between 0 and 0.9"),
+        (
+            simulate.seen_by_all + simulate.seen_by_some > 1 + 1e-9,
+            "seen_by_all and seen_by_some are shares of the training films: together at most 1",
+        ),
         (simulate.noise_scale <= 0, "noise_scale must be above 0"),
         (simulate.signal_scale < 0, "signal_scale must not be negative"),
         (
@@ -243,16 +255,33 @@ def _check(simulate: SimulateSettings, data: DataSettings) -> None:
         (data.tr_s != data.clip_s, "a clip must last as long as a volume (clip_s = tr_s)"),
         (data.clip_s % BIN_S > 0, f"clip_s must be a multiple of {BIN_S} s"),
     ]
+    if simulate.subjects > 1:
+        problems.append(_short_of_films(simulate))
     for wrong, message in problems:
         if wrong:
             raise UserError(f"nothing can be simulated with these settings: {message}")
 
 
+def _short_of_films(simulate: SimulateSettings) -> tuple[bool, str]:
+    """Tell whether a subject sees too few training films, and which."""
+    seen = [
+        len({f for f, _ in _runs(simulate, n) if f.startswith("seg")}) for n in _numbers(simulate)
+    ]
+    least = min(seen)
+    return least < 2, (
+        f"subject {seen.index(least) + 1} would see {least} training film{'s' * (least != 1)} and "
+        "needs at least 2: raise seen_by_all or train_segments"
+    )
+
+
 def _record(
     simulate: SimulateSettings, data: DataSettings, seed: int, stimuli: Path | None
 ) -> dict[str, Any]:
+    known = asdict(simulate)
+    if simulate.subjects == 1:  # data sets of one subject stay what they were
+        known = {key: value for key, value in known.items() if key not in DIFFERENCES}
     settings = {
-        **asdict(simulate),
+        **known,
         "tr_s": data.tr_s,
         "clip_s": data.clip_s,
         "trailing_volumes": data.trailing_volumes,
@@ -263,7 +292,7 @@ def _record(
     return {"made_by": "neuroclips simulate", "settings": settings}
 
 
-def _claim(root: Path, record: dict[str, Any], overwrite: bool) -> bool:
+def _claim(root: Path, record: dict[str, Any], simulate: SimulateSettings, overwrite: bool) -> bool:
     """Make the folder ours; False if it already holds all of this data set."""
     path = root / RECORD
     if path.exists():
@@ -272,11 +301,7 @@ def _claim(root: Path, record: dict[str, Any], overwrite: bool) -> bool:
             _clear(root)
         elif before.get("settings") != record["settings"]:
             raise UserError(_difference(root, before.get("settings", {}), record["settings"]))
-        elif (
-            before.get("state") == "done"
-            and FILMS in before
-            and _complete(root, record["settings"])
-        ):
+        elif before.get("state") == "done" and FILMS in before and _complete(root, simulate):
             return False
     elif any(not entry.name.startswith(".") for entry in root.iterdir()):
         raise UserError(
@@ -294,16 +319,15 @@ def _difference(root: Path, before: dict[str, Any], now: dict[str, Any]) -> str:
     )
 
 
-def _complete(root: Path, settings: dict[str, Any]) -> bool:
-    simulate = SimulateSettings(**{k: settings[k] for k in SimulateSettings.__dataclass_fields__})
+def _complete(root: Path, simulate: SimulateSettings) -> bool:
     names = films.film_names(simulate.train_segments, simulate.test_segments)
     wanted = [root / "stimuli" / f"{name}.mp4" for name in names]
-    for number in range(1, simulate.subjects + 1):
+    for number in _numbers(simulate):
         folder = root / f"subject{number}"
         wanted.append(folder / "ground_truth.npz")
         wanted += [
             folder / "fmri" / film / "cifti" / f"{film}_{repetition}_Atlas.dtseries.nii"
-            for film, repetition in _runs(simulate)
+            for film, repetition in _runs(simulate, number)
         ]
     return all(path.exists() for path in wanted)
 
@@ -314,6 +338,15 @@ def _clear(root: Path) -> None:
             shutil.rmtree(entry)
     for name in ("captions.csv", RECORD):
         (root / name).unlink(missing_ok=True)
+
+
+def _write_viewers(path: Path, simulate: SimulateSettings) -> None:
+    """List who saw which film, unless everybody saw all of them."""
+    seen = viewers(simulate)
+    if all(len(subjects) == simulate.subjects for subjects in seen.values()):
+        return
+    rows = [[film, str(number)] for film, subjects in seen.items() for number in subjects]
+    _write_csv(path, VIEWER_COLUMNS, rows)
 
 
 def _write_csv(path: Path, header: str, rows: list[list[str]]) -> None:

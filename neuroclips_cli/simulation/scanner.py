@@ -26,6 +26,7 @@ from neuroclips_cli.simulation.encoding import (
 )
 from neuroclips_cli.simulation.features import BIN_S
 from neuroclips_cli.simulation.hemodynamics import response_matrix
+from neuroclips_cli.simulation.subjects import draw_scaling, share_topography
 
 _BASELINE = (8000.0, 12000.0)
 _NOISE_DEVIATION = (30.0, 80.0)
@@ -50,6 +51,10 @@ def scale_of(features: Mapping[str, FilmFeatures]) -> Scale:
     """Scale of the features, measured on the training films only."""
     train = [f for name, f in features.items() if name.startswith("seg")]
     return Scale.of([f.maps for f in train], [f.drive for f in train])
+
+
+def _brain_rng(seed: int, number: int) -> np.random.Generator:
+    return np.random.default_rng([seed, number, zlib.crc32(b"brain")])
 
 
 class Subject:
@@ -85,9 +90,13 @@ class Subject:
         self._key = [seed, number]
         self._simulate, self._data = simulate, data
         self.cortex = cortex
-        rng = np.random.default_rng([*self._key, zlib.crc32(b"brain")])
-        first = next(iter(features.values()))
-        brain = draw_brain(rng, int(cortex.sum()), first.drive, scale, simulate.reliability)
+        self.scaling = draw_scaling(number, seed, simulate)
+        rng, vertices = _brain_rng(seed, number), int(cortex.sum())
+        drive, reliability = next(iter(features.values())).drive, simulate.reliability
+        brain = draw_brain(rng, vertices, drive, scale, reliability)
+        if number > 1:
+            reference = draw_brain(_brain_rng(seed, 1), vertices, drive, scale, reliability)
+            brain = share_topography(brain, reference, vertices, number, seed, simulate)
         columns = len(cortex)
         self._baseline = rng.uniform(*_BASELINE, columns).astype(np.float32)
         self._deviation = rng.uniform(*_NOISE_DEVIATION, columns).astype(np.float32)
@@ -129,7 +138,11 @@ class Subject:
         v, u = np.array(signal), np.array(unexplained)
         brain = calibrate(brain, v, u)
         scaled = brain.amplitude * self._simulate.signal_scale
-        return brain, expected_ceiling(scaled, v, u * self._simulate.noise_scale**2)
+        return brain, expected_ceiling(scaled, v, u * self._noise_scale**2)
+
+    @property
+    def _noise_scale(self) -> float:
+        return self._simulate.noise_scale * self.scaling.noise
 
     def run(self, film: str, repetition: int) -> NDArray[np.float32]:
         """Record one run.
@@ -142,13 +155,13 @@ class Subject:
         response = self._responses[film]
         volumes, columns = len(response), len(self.cortex)
         series = noise.autocorrelated(rng, volumes, self._phi)
-        series *= np.float32(self._simulate.noise_scale)
+        series *= np.float32(self._noise_scale)
         strength = (self.brain.amplitude * self._simulate.signal_scale).astype(np.float32)
         series[:, self._columns] += response * strength
         series += noise.drift(rng, volumes, columns, self._data.tr_s)
         series *= self._deviation
         series += self._baseline
-        series *= np.float32(rng.uniform(*_GAIN))
+        series *= np.float32(rng.uniform(*_GAIN) * self.scaling.gain)
         return series
 
     def ground_truth(self) -> dict[str, NDArray]:

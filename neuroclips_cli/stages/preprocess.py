@@ -22,6 +22,7 @@ from neuroclips_cli.data.responses import BLOCK, Responses, standardized_respons
 from neuroclips_cli.data.runs import Run
 from neuroclips_cli.data.stimuli import clip_frames
 from neuroclips_cli.data.time_step import require_one_volume_per_clip
+from neuroclips_cli.data.viewers import VIEWERS
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.stage import Stage, open_stage, stage_folder
@@ -123,6 +124,7 @@ def _inputs(dataset: Path, layout: Layout, data: DataSettings) -> dict[str, Path
             inputs[f"{segment.name}_{repetition}"] = path
     side = {
         "scenes": _scenes(layout),
+        "subjects": _scenes(layout).with_name(VIEWERS),
         "captions": dataset / "captions.csv",
     }
     masks = region_paths(data.mask) if data.mask else ()
@@ -428,7 +430,7 @@ def _decode_films(
 
 def _write_clip_table(stage: Stage, source: _Source, dataset: Path, delay: int) -> None:
     scenes = clip_table.read_scenes(_scenes(source.layout))
-    captions = clip_table.read_captions(dataset / "captions.csv")
+    captions = clip_table.read_captions(dataset / "captions.csv", source.layout.unseen)
     counts = {split: source.total_clips(split) for split in SPLITS}
     clip_table.check_captions(dataset / "captions.csv", captions, counts)
     rows: list[Sequence[str]] = []
