@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.region_files import CORTEX
+from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
 from neuroclips_cli.data.volume_grid import in_words, same_grid
 from neuroclips_cli.errors import UserError
@@ -230,13 +231,58 @@ def _pieces(count: int, size: int, needed: NDArray[np.bool_] | None) -> Iterator
             yield piece
 
 
-def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None) -> Run:
-    """Open a run; nothing but its header is read.
+Opener = Callable[[RunRow, "VolumeMask | None", "Run | None"], Run]
+"""Opens a row's run: ``(row, mask of volumetric runs, an open run of the same subject)``."""
+
+
+def _open_cifti(row: RunRow, _: VolumeMask | None, like: Run | None) -> Run:
+    return CiftiRun(row.files[0], like if isinstance(like, CiftiRun) else None)
+
+
+def _open_volumes(row: RunRow, mask: VolumeMask | None, _: Run | None) -> Run:
+    if mask is None:
+        raise UserError(
+            f"{row.files[0]} holds volumes: give a volume mask on their grid with --mask, or a "
+            "mask per run in the run table"
+        )
+    return VolumeRun(row.files[0], mask)
+
+
+OPENERS: tuple[tuple[tuple[str, ...], Opener], ...] = (
+    ((".dtseries.nii",), _open_cifti),
+    ((".nii", ".nii.gz", ".mgz"), _open_volumes),
+)
+"""Endings of files and what opens them; the first that fits."""
+
+
+def opener_of(row: RunRow) -> Opener:
+    """Return what opens a row's run, by the ending of its first file.
+
+    Raises
+    ------
+    UserError
+        If nothing does.
+    """
+    name = row.files[0].name.lower()
+    for endings, opener in OPENERS:
+        if name.endswith(endings):
+            return opener
+    known = ", ".join(ending for endings, _ in OPENERS for ending in endings)
+    raise UserError(f"{row.run_name} is no run that can be read: give files that end in {known}")
+
+
+def is_volumetric(row: RunRow) -> bool:
+    """Tell whether a row's run is a series of volumes."""
+    return opener_of(row) is _open_volumes
+
+
+def open_row(row: RunRow, mask: VolumeMask | None = None, like: Run | None = None) -> Run:
+    """Open the run of a row of the run table; nothing but its header is read.
 
     Parameters
     ----------
-    path
-        ``*.dtseries.nii``; with a mask a 4-D NIfTI file.
+    row
+        Its files decide the format.
     mask
         For volumetric runs.
     like
@@ -247,6 +293,11 @@ def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None
     UserError
         If the file cannot be read or holds something else.
     """
+    return opener_of(row)(row, mask, like)
+
+
+def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None) -> Run:
+    """Open a single file: volumes with a mask, CIFTI without; see :func:`open_row`."""
     if mask is not None:
         return VolumeRun(path, mask)
     return CiftiRun(path, like if isinstance(like, CiftiRun) else None)

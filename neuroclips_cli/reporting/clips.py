@@ -17,7 +17,7 @@ class ShownClip:
     number : int
         Test clip, counted from 0.
     kind : str
-        Why it is shown: ``best``, ``median``, ``worst`` or ``evenly spaced``.
+        Why it is shown: ``random``, ``best``, ``median``, ``worst`` or ``all``.
     truth, made : numpy.ndarray
         uint8 (frames, h, w, 3): what was shown to the subject, and the reconstruction; both
         last as long.
@@ -79,30 +79,38 @@ def combined_score(per_clip: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.asarray(np.mean(ranks, axis=0))
 
 
-def select(score: np.ndarray, each: int = 3, spaced: int = 7) -> list[tuple[int, str]]:
-    """Choose rows that show a run honestly: its best, its middle, its worst, and plain others.
+def select(
+    score: np.ndarray, *, seed: int = 0, drawn: int = 6, each: int = 2
+) -> list[tuple[int, str]]:
+    """Choose clips by a rule that does not flatter: drawn at random, best, median and worst.
 
     Parameters
     ----------
     score : numpy.ndarray
         float (clips,), from `combined_score`.
+    seed : int
+        Of the random draw.
+    drawn : int
+        How many are drawn at random, whatever their score.
     each : int
-        How many best, median and worst rows.
-    spaced : int
-        How many more, evenly spaced through the rest regardless of score.
+        How many best, median and worst ones of those that were not drawn.
 
     Returns
     -------
     list of tuple
-        Row and kind; no row twice. With few clips all of them, as ``evenly spaced``.
+        Row and kind, no row twice: ``random`` in the order of the film, then ``best``, ``median``
+        and ``worst``. Where there are no more clips than that, all of them, as ``all``.
     """
+    if len(score) <= drawn + 3 * each:
+        return [(row, "all") for row in range(len(score))]
+    rows = np.sort(np.random.default_rng(seed).choice(len(score), drawn, replace=False))
     order = np.argsort(-score, kind="stable")
-    if len(order) <= 3 * each + spaced:
-        return [(row, "evenly spaced") for row in range(len(order))]
+    order = order[~np.isin(order, rows)]
     middle = (len(order) - each) // 2
-    chosen = [(int(row), "best") for row in order[:each]]
-    chosen += [(int(row), "median") for row in order[middle : middle + each]]
-    chosen += [(int(row), "worst") for row in order[-each:]]
-    rest = np.setdiff1d(np.arange(len(order)), [row for row, _ in chosen])
-    places = np.linspace(0, len(rest) - 1, spaced).round().astype(int)
-    return chosen + [(int(rest[place]), "evenly spaced") for place in places]
+    chosen = {
+        "random": rows,
+        "best": order[:each],
+        "median": order[middle : middle + each],
+        "worst": order[-each:],
+    }
+    return [(int(row), kind) for kind, found in chosen.items() for row in found]

@@ -12,14 +12,17 @@ from neuroclips_cli.reporting import images, tables
 from neuroclips_cli.reporting.clips import ShownChain, ShownClip
 from neuroclips_cli.reporting.comparison import ComparedRun
 from neuroclips_cli.reporting.distributions import histograms
+from neuroclips_cli.reporting.headline import headline
 from neuroclips_cli.reporting.versus import LEVEL, versus
 
 KINDS = {
-    "best": "Best three",
-    "median": "Three from the middle",
-    "worst": "Worst three",
-    "evenly spaced": "Evenly spaced through the test films",
+    "random": "drawn at random",
+    "best": "among the best",
+    "median": "around the median",
+    "worst": "among the worst",
+    "all": "",
 }
+"""Why a clip is shown -> what its card says."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,13 @@ class ReportContent:
     missing : mapping
         Part that this report lacks -> the command that makes it.
     clips : sequence of ShownClip
+        Those at the top of the page.
+    rule : str
+        How they were chosen.
+    gallery : sequence of mapping
+        Every clip, as `neuroclips_cli.reporting.gallery.gallery` gives it.
+    metrics : sequence of str
+        Metrics that the gallery can be sorted by, in the order of its scores.
     chains : sequence of ShownChain
     clip_s : float
         Duration of one scan's clip in seconds.
@@ -81,6 +91,9 @@ class ReportContent:
     brain: BrainMaps | None
     missing: Mapping[str, str]
     clips: Sequence[ShownClip]
+    rule: str
+    gallery: Sequence[Mapping[str, object]]
+    metrics: Sequence[str]
     chains: Sequence[ShownChain]
     clip_s: float
     frame_fps: float
@@ -117,7 +130,9 @@ def render(content: ReportContent) -> str:
             if name in content.explained
         },
         brain=_brain(content.brain),
-        groups=_groups(content),
+        headline=headline(content.result, content.controls),
+        cards=[_card(clip, content.clip_s) for clip in content.clips],
+        labels=[tables.label(name) for name in content.metrics],
         chains=[_chain(chain, content.frame_fps) for chain in content.chains],
     )
 
@@ -152,35 +167,34 @@ def _brain(maps: BrainMaps | None) -> dict[str, Any] | None:
     return {"picture": picture, "areas": maps.areas}
 
 
-def _groups(content: ReportContent) -> list[tuple[str, list[dict[str, Any]]]]:
-    groups = []
-    for kind, title in KINDS.items():
-        cards = [_card(clip, content.clip_s) for clip in content.clips if clip.kind == kind]
-        if cards:
-            groups.append((title, cards))
-    return groups
-
-
 def _card(clip: ShownClip, clip_s: float) -> dict[str, Any]:
     """Return what the template needs of one clip; alternative texts name what is to be seen."""
     shown = f" ({clip.true_caption})" if clip.true_caption else ""
-    parts = [_movie("Shown", f"Film shown in clip {clip.number}{shown}", clip.truth, clip_s)]
+    pair = [
+        _movie("Shown", f"Film shown in clip {clip.number}{shown}", clip.truth, clip_s),
+        _movie("Reconstruction", f"Reconstruction of clip {clip.number}", clip.made, clip_s),
+    ]
+    steps = []
     if clip.blurry is not None:
         alt = f"Blurry clip decoded for clip {clip.number}"
-        parts.append(_movie("Blurry", alt, clip.blurry, clip_s))
+        steps.append(_movie("Blurry clip", alt, clip.blurry, clip_s))
     if clip.keyframe is not None:
         said = f" (captioned: {clip.caption})" if clip.caption else ""
-        source = images.still(clip.keyframe)
         alt = f"Keyframe decoded for clip {clip.number}{said}"
-        parts.append({"title": "Keyframe", "alt": alt, "still": source, "moving": None})
-    alt = f"Reconstruction of clip {clip.number}"
-    parts.append(_movie("Reconstruction", alt, clip.made, clip_s))
+        still = images.still(clip.keyframe)
+        steps.append({"title": "Keyframe", "alt": alt, "still": still, "moving": None})
     scores = [
         (tables.label(name), tables.number(name, value))
         for name, value in clip.scores.items()
         if not np.isnan(value)
     ]
-    return {"clip": clip, "parts": parts, "scores": scores}
+    return {
+        "clip": clip,
+        "why": KINDS[clip.kind],
+        "pair": pair,
+        "steps": steps,
+        "scores": scores,
+    }
 
 
 def _chain(chain: ShownChain, fps: float) -> dict[str, Any]:

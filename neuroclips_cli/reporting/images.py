@@ -11,16 +11,16 @@ QUALITY = 88
 """WebP quality: the small clips of profile tiny show no visible loss at it."""
 
 
-def still(frame: np.ndarray) -> str:
+def still(frame: np.ndarray, quality: int = QUALITY) -> str:
     """Encode one frame, uint8 (h, w, 3), as a WebP data URI."""
     from PIL import Image
 
     data = io.BytesIO()
-    Image.fromarray(frame).save(data, "WEBP", quality=QUALITY)
+    Image.fromarray(frame).save(data, "WEBP", quality=quality)
     return _uri(data)
 
 
-def moving(frames: np.ndarray, duration_s: float) -> str:
+def moving(frames: np.ndarray, duration_s: float, quality: int = QUALITY) -> str:
     """Encode a clip as an endless animated WebP data URI.
 
     Parameters
@@ -29,6 +29,8 @@ def moving(frames: np.ndarray, duration_s: float) -> str:
         uint8 (frames, h, w, 3).
     duration_s : float
         How long one turn lasts; clips of one scan run in step although their rates differ.
+    quality : int
+        Of WebP, 0..100.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def moving(frames: np.ndarray, duration_s: float) -> str:
         append_images=images[1:],
         duration=np.diff(stamps).tolist(),
         loop=0,
-        quality=QUALITY,
+        quality=quality,
     )
     return _uri(data)
 

@@ -37,9 +37,9 @@ class RunSettings:
     variant: Annotated[
         Variant, Doc("The method as in the paper, or as in the authors' released code.")
     ] = "paper"
-    subject: Annotated[int, Range(1, 9999), Doc("Number of the subject; 1, 01 or sub-01.")] = 1
+    subject: Annotated[int, Range(1, 999_999), Doc("Number of the subject; 1, 01 or sub-01.")] = 1
     subjects: Annotated[
-        tuple[Annotated[int, Range(1, 9999)], ...],
+        tuple[Annotated[int, Range(1, 999_999)], ...],
         Doc("Subjects that one decoder is trained on together; empty: run.subject alone."),
     ] = ()
     decoder: Annotated[
@@ -93,6 +93,33 @@ class DataSettings:
         str,
         Doc("Which copies of the runs to read, such as raw; empty: MNI before others, raw last."),
     ]
+    layout: Annotated[
+        Literal["auto", "cc2017", "fmriprep", "hcp7t", "algonauts", "cinebrain", "bold-moments"],
+        Doc("How the data set's folders are laid out; auto: as their names tell."),
+    ] = "auto"
+    runs: Annotated[
+        str, Doc("Run table that lists the runs, instead of what is found in the data set.")
+    ] = ""
+    raw: Annotated[
+        str, Doc("Raw BIDS tree with the events, where it lies outside the data set.")
+    ] = ""
+    films: Annotated[str, Doc("Folder of the films, where they lie outside the data set.")] = ""
+    task: Annotated[str, Doc("BIDS task whose runs are read; empty: every one.")] = ""
+    session: Annotated[str, Doc("BIDS session whose runs are read; empty: every one.")] = ""
+    confounds: Annotated[
+        str, Doc("Strategy by which confounds are regressed out of every run; empty: none are.")
+    ] = ""
+    window: Annotated[
+        Count, Unit("volumes"), Doc("Volumes per clip, centered on the delayed onset.")
+    ] = 1
+    interpolation: Annotated[
+        Literal["cubic", "linear", "nearest"],
+        Doc("How a response is read where its time falls between two volumes."),
+    ] = "cubic"
+    standardize: Annotated[
+        Literal["stretch", "run"],
+        Doc("What a voxel is detrended and standardized over: one film's responses, or the run."),
+    ] = "stretch"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 from neuroclips_cli.runs.pipeline import PIPELINE, StageSpec
+from neuroclips_cli.runs.stage import read_json
 from neuroclips_cli.settings.load import FILE_NAME, Settings, replace_settings
 from neuroclips_cli.settings.template import template_text
 from neuroclips_cli.stages._launch import run_stage
@@ -62,6 +63,9 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
         last = step()
     report = last / "index.html"
     spent = console.duration(time.monotonic() - began)
+    facts = read_json(last / "manifest.json")["facts"]
+    for sentence in (*facts["in_words"], facts["headline"]):
+        console.info(sentence)
     console.info(f"the demo took {spent}; open {report.resolve()} in a browser")
     console.info(f"to go on from here: cd {folder} && neuroclips status")
     return report

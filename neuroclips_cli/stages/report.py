@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.reporting import clips as shown
 from neuroclips_cli.reporting.comparison import ComparedRun
 from neuroclips_cli.reporting.contact_sheet import contact_sheet
+from neuroclips_cli.reporting.gallery import gallery
+from neuroclips_cli.reporting.headline import headline, in_words
 from neuroclips_cli.reporting.html import BrainMaps, ReportContent, render
 from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runs.stage import (
@@ -29,6 +33,14 @@ from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _control_names, compare
 
 SHOWN_CHAINS = 6
+RULE = (
+    "Six clips drawn at random with the run's seed; then, of the others, two of the best, two "
+    "around the median and two of the worst, by the mean rank of frame accuracy, video accuracy "
+    "and SSIM."
+)
+"""How the clips at the top of the page are chosen."""
+IN_WORDS = 3
+"""Clips whose captions the manifest, and with it the end of the demo, repeats."""
 VARIANTS = ("evaluate-without-", "evaluate-captioner-", "evaluate-fuse")
 """Beginnings of the evaluations of ablations, of another captioner, and of clips after fusion."""
 CONTROL = "evaluate-control-"
@@ -78,6 +90,8 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
                 contact_sheet(content.clips).save(path, "PNG", optimize=True)
             size = (stage_.folder / "index.html").stat().st_size
             stage_.fact("bytes", size)
+            stage_.fact("headline", headline(content.result, content.controls))
+            stage_.fact("in_words", in_words(content.clips[:IN_WORDS]))
             console.info(f"report: {stage_.folder / 'index.html'} ({size / 1e6:.1f} MB)")
         return stage_.folder
 
@@ -94,6 +108,8 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
     tested = _against(settings, [*measured_with, *names], CONTROL)
     ablated = _against(settings, [n for n in inputs if n.startswith(VARIANTS)], "evaluate-")
     brain, chains = _brain(inputs), _chains(inputs, frames)
+    film = _film(inputs, frames, scores)
+    chosen = shown.select(shown.combined_score(scores), seed=record["settings"]["run"]["seed"])
     there = (ablated, names, brain, chains)
     return ReportContent(
         title=inputs["evaluate"].parent.name,
@@ -107,7 +123,10 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         missing={
             name: how for (name, how), found in zip(PARTS.items(), there, strict=True) if not found
         },
-        clips=_clips(inputs, frames, scores),
+        clips=[_shown(film, row, kind) for row, kind in chosen],
+        rule=RULE if len(chosen) < len(film.index) else "",
+        gallery=_gallery(film, data["clip_s"]),
+        metrics=list(scores),
         chains=chains,
         clip_s=data["clip_s"],
         frame_fps=frames.shape[1] / data["clip_s"],
@@ -143,31 +162,58 @@ def _brain(inputs: Mapping[str, Path]) -> BrainMaps | None:
     )
 
 
-def _clips(
+@dataclass(frozen=True)
+class _Film:
+    """Arrays and captions of every reconstructed clip; row by row, or by the clip's number."""
+
+    index: np.ndarray
+    truth: np.ndarray
+    made: np.ndarray
+    blurry: np.ndarray | None
+    keyframes: np.ndarray | None
+    captions: Mapping[int, str]
+    true_captions: Mapping[int, str]
+    scores: Mapping[str, np.ndarray]
+
+
+def _film(
     inputs: Mapping[str, Path], frames: np.ndarray, scores: Mapping[str, np.ndarray]
-) -> list[shown.ShownClip]:
+) -> _Film:
     folder = inputs["reconstruct"]
-    made = read_array(folder / "clips.npy")
-    index = read_array(folder / "index.npy")
     blurry, keyframes = (_optional(folder / f"{name}.npy") for name in ("blurry", "keyframes"))
-    captions = _captions(folder / "captions.csv")
     table = read_csv(inputs["preprocess"] / "clips.csv")
-    truth = {int(row["clip"]): row.get("caption", "") for row in table if row["split"] == "test"}
-    order = shown.select(shown.combined_score(scores))
-    return [
-        shown.ShownClip(
-            number=int(index[row]),
-            kind=kind,
-            truth=np.asarray(frames[int(index[row])]),
-            made=np.asarray(made[row]),
-            blurry=None if blurry is None else np.asarray(blurry[row]),
-            keyframe=None if keyframes is None else np.asarray(keyframes[row]),
-            caption=captions.get(int(index[row]), ""),
-            true_caption=truth.get(int(index[row]), ""),
-            scores={name: float(values[row]) for name, values in scores.items()},
-        )
-        for row, kind in order
-    ]
+    return _Film(
+        index=read_array(folder / "index.npy"),
+        truth=frames,
+        made=read_array(folder / "clips.npy"),
+        blurry=blurry,
+        keyframes=keyframes,
+        captions=_captions(folder / "captions.csv"),
+        true_captions={
+            int(row["clip"]): row.get("caption", "") for row in table if row["split"] == "test"
+        },
+        scores=scores,
+    )
+
+
+def _shown(film: _Film, row: int, kind: str) -> shown.ShownClip:
+    number = int(film.index[row])
+    return shown.ShownClip(
+        number=number,
+        kind=kind,
+        truth=np.asarray(film.truth[number]),
+        made=np.asarray(film.made[row]),
+        blurry=None if film.blurry is None else np.asarray(film.blurry[row]),
+        keyframe=None if film.keyframes is None else np.asarray(film.keyframes[row]),
+        caption=film.captions.get(number, ""),
+        true_caption=film.true_captions.get(number, ""),
+        scores={name: float(values[row]) for name, values in film.scores.items()},
+    )
+
+
+def _gallery(film: _Film, clip_s: float) -> list[dict[str, object]]:
+    rows = range(len(film.index))
+    return gallery([partial(_shown, film, row, "") for row in rows], list(film.scores), clip_s)
 
 
 def _scores(folder: Path, prefix: str = "") -> dict[str, np.ndarray]:

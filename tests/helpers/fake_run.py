@@ -27,7 +27,14 @@ def settings(workdir: Path, **changes: object) -> Settings:
     return load_settings(flags, folder=workdir, environ={})
 
 
-def write(chosen: Settings, *, noise: float = 8.0, run: str = "reconstruct") -> np.ndarray:
+def write(
+    chosen: Settings,
+    *,
+    noise: float = 8.0,
+    run: str = "reconstruct",
+    clips: int = CLIPS,
+    without: str = "",
+) -> np.ndarray:
     """Write preprocess and reconstruct folders; return the ground-truth clips at 8 fps."""
     truth = fake_judges.draw_clips(CLIPS + 2, 16, size=SIZE)
     frames = truth[:, [0, 3, 5, 8, 11, 13]]
@@ -45,17 +52,17 @@ def write(chosen: Settings, *, noise: float = 8.0, run: str = "reconstruct") -> 
                 for i in range(len(truth))
             ]
             stage.write_csv("clips.csv", header, train + test)
-    index = np.arange(1, CLIPS + 1)
+    index = np.arange(1, clips + 1)
     made = np.clip(truth[index] + rng.normal(0, noise, truth[index].shape), 0, 255)
     made = made.astype(np.uint8)
     with open_stage(chosen, run, sections=["reconstruct"], inputs={}) as stage:
         stage.write_array("clips.npy", made)
         stage.write_array("index.npy", index)
-        if not run.endswith("keyframe"):
+        if not run.endswith("keyframe") and without != "keyframe":
             stage.write_array("keyframes.npy", made[:, 0])
             rows = [[int(i), f"a <b>red</b> ball & sea {i}"] for i in index]
             stage.write_csv("captions.csv", ["clip", "caption"], rows)
-        if not run.endswith("blurry"):
+        if not run.endswith("blurry") and without != "blurry":
             stage.write_array("blurry.npy", made[:, ::3])
         tokens = fake_judges.PatchEmbedder().tokens(frames[index, 3])
         stage.write_array("tokens_brain.npy", tokens.astype(np.float16))

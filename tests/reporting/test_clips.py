@@ -11,18 +11,28 @@ from PIL import Image
 from neuroclips_cli.reporting import clips, images, tables
 
 
-def test_best_median_and_worst_are_what_they_say():
+def test_random_best_median_and_worst_are_what_they_say():
     score = np.arange(100.0)
-    chosen = clips.select(score)
+    chosen = clips.select(score, seed=3)
     kinds = {kind: [row for row, k in chosen if k == kind] for _, kind in chosen}
-    assert kinds["best"] == [99, 98, 97]
-    assert kinds["worst"] == [2, 1, 0]
-    assert all(45 <= row <= 55 for row in kinds["median"])
-    assert len({row for row, _ in chosen}) == len(chosen) == 16
+    assert list(kinds) == ["random", "best", "median", "worst"]
+    rest = np.setdiff1d(np.arange(100), kinds["random"])
+    assert kinds["best"] == rest[:-3:-1].tolist()
+    assert kinds["worst"] == rest[1::-1].tolist()
+    assert kinds["median"] == rest[47:45:-1].tolist()
+    assert len({row for row, _ in chosen}) == len(chosen) == 12
+
+
+def test_every_clip_is_drawn_equally_often_whatever_its_score():
+    counts = np.zeros(20)
+    for seed in range(2000):
+        drawn = [row for row, kind in clips.select(np.arange(20.0), seed=seed) if kind == "random"]
+        counts[drawn] += 1
+    assert np.abs(counts / 2000 - 6 / 20).max() < 0.04  # 4 standard errors
 
 
 def test_few_clips_are_all_shown():
-    assert [row for row, _ in clips.select(np.arange(5.0))] == [0, 1, 2, 3, 4]
+    assert clips.select(np.arange(5.0)) == [(row, "all") for row in range(5)]
 
 
 def test_the_combined_score_uses_the_hardest_accuracies_and_shares_ranks():

@@ -23,12 +23,27 @@ var page = document.getElementById("page");
 page.addEventListener("load", function () {
   setTimeout(function () {
     var text = page.contentDocument, root = text.documentElement;
-    var images = Array.from(text.images), moving = text.querySelector("img.moving");
+    var moving = text.querySelector("img.moving");
     var button = text.getElementById("pause"), before = moving.src;
+    var images = Array.from(text.images);
     button.click();
+    function choose(id, value, event) {
+      text.getElementById(id).value = value;
+      text.getElementById(id).dispatchEvent(new Event(event));
+    }
+    choose("sort", "0", "change");
+    var sorted = Array.from(text.querySelectorAll("#tiles li > p")).map(function (line) {
+      return Number(line.textContent.split(" ").pop()); });
+    choose("words", "sea 17", "input");
+    var more = text.querySelector("#tiles details");
+    more.open = true;
+    more.dispatchEvent(new Event("toggle"));
+    var opened = more.textContent.indexOf("sea 17") >= 0 && more.querySelector("img") !== null;
     document.getElementById("found").textContent = JSON.stringify({
       width: root.clientWidth, needed: root.scrollWidth, images: images.length,
       broken: images.filter(function (i) { return !i.naturalWidth; }).length,
+      sorted: sorted, descending: sorted.slice().sort(function (a, b) { return b - a; }),
+      filtered: text.querySelectorAll("#tiles li").length, opened: opened,
       stopped: moving.src !== before && button.getAttribute("aria-pressed") === "true",
       headings: Array.from(text.querySelectorAll("h1,h2,h3,h4")).map(function (h) {
         return Number(h.tagName[1]); }),
@@ -85,9 +100,12 @@ def test_the_report_on_a_phone(html, tmp_path):
     assert said == []
     found = json.loads(re.search(r'<pre id="found">(.*?)</pre>', document, re.S)[1])
     assert found["needed"] == found["width"] <= PHONE  # a scroll bar may take some
-    assert found["images"] == 16 * 4 + 2
+    assert found["images"] == 12 * 4 + 2 + 24
     assert found["broken"] == found["links"] == 0
     assert found["stopped"]
+    assert found["sorted"] == found["descending"]
+    assert found["filtered"] == 1
+    assert found["opened"]
     assert found["named"]
     levels = found["headings"]
     assert levels[0] == 1
