@@ -17,7 +17,7 @@ import argparse
 import numpy as np
 
 from neuroclips_cli.settings.load import Settings, load_settings
-from neuroclips_cli.signal.detrend import standardise
+from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation, select_voxels
 from neuroclips_cli.signal.windows import film_window
 from neuroclips_cli.simulation.dataset import film_features
@@ -45,7 +45,7 @@ def test_subject(
     for film in films:
         window = film_window(1, settings.simulate.clips_per_segment)
         runs = (subject.run(film, repetition)[window][:, subject.cortex] for repetition in (1, 2))
-        first, second = (standardise(run, data.detrend_order)[0] for run in runs)
+        first, second = (standardize(run, data.detrend_order)[0] for run in runs)
         scores.append(fisher_z(interrun_correlation(first, second)))
     chosen = select_voxels(np.array(scores), data.selection_p)
     return chosen.mean_z, chosen.selected

@@ -1,12 +1,12 @@
-"""Say stage by stage what is right: object and colour, place and direction, from scans to clips.
+"""Say stage by stage what is right: object and color, place and direction, from scans to clips.
 
 Reads a finished run on a simulated data set (``reconstruct``, on all test clips) and prints a
 Markdown table for the test clips without a film cut::
 
     python examples/stage_table.py neuroclips-demo/dataset neuroclips-demo/runs/sub-01
 
-Classes of frames (kind and colour) and of clips (kind and setting), 60 each, are named by the
-practice world's judges; those of tokens by CLIP's text tower: which caption lies nearest. Colour,
+Classes of frames (kind and color) and of clips (kind and setting), 60 each, are named by the
+practice world's judges; those of tokens by CLIP's text tower: which caption lies nearest. Color,
 place and direction are read by ridge regressions from pictures of 8 x 8 pixels, fitted to the other
 test films, so that every stage has a reader of the same kind and the film itself shows what the
 reader can reach; from scans by one fitted to the training films. Place is the correlation of true
@@ -70,7 +70,7 @@ class Shown:
         int (clips,), number of the film.
     scenes : list of world.Scene
     places : numpy.ndarray
-        float32 (clips, frames, 2), the object's centre (x, y).
+        float32 (clips, frames, 2), the object's center (x, y).
     """
 
     def __init__(self, dataset: Path, run: Path, split: str, settings: Settings) -> None:
@@ -94,9 +94,9 @@ class Shown:
         self.places = np.array(places)
 
     @property
-    def colours(self) -> np.ndarray:
-        """One-hot colours, float64 (clips, colours)."""
-        return np.eye(len(synthetic_world.COLOURS))[[scene.colour for scene in self.scenes]]
+    def colors(self) -> np.ndarray:
+        """One-hot colors, float64 (clips, colors)."""
+        return np.eye(len(synthetic_world.COLORS))[[scene.color for scene in self.scenes]]
 
     @property
     def headings(self) -> np.ndarray:
@@ -126,15 +126,15 @@ def fit(rows: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         Weight (features, outputs), mean of the rows and mean of the targets.
     """
     mean, level = rows.mean(axis=0), targets.mean(axis=0)
-    centred, wanted = rows - mean, targets - level
-    kernel = centred @ centred.T
+    centered, wanted = rows - mean, targets - level
+    kernel = centered @ centered.T
     best, weight = np.inf, np.zeros((rows.shape[1], targets.shape[1]))
     for penalty in PENALTIES:
         inverse = np.linalg.inv(kernel + penalty * np.trace(kernel) / len(rows) * np.eye(len(rows)))
         dual = inverse @ wanted
         error = float(np.square(dual / np.diag(inverse)[:, None]).mean())
         if error < best:
-            best, weight = error, centred.T @ dual
+            best, weight = error, centered.T @ dual
     return weight, mean, level
 
 
@@ -154,11 +154,11 @@ def _small(frames: np.ndarray) -> np.ndarray:
 
 
 def read_pictures(clips: np.ndarray, shown: Shown) -> list[str]:
-    """Return colour, place and, of moving pictures, direction that a reader finds in clips."""
+    """Return color, place and, of moving pictures, direction that a reader finds in clips."""
     middle = _small(clips[:, min(MIDDLE, clips.shape[1] - 1)])
-    colour = read_out(middle, shown.colours, shown.film)
+    color = read_out(middle, shown.colors, shown.film)
     place = read_out(middle, shown.places[:, MIDDLE], shown.film)
-    found = [_share(colour.argmax(1) == shown.colours.argmax(1)), _agreement(place, shown)]
+    found = [_share(color.argmax(1) == shown.colors.argmax(1)), _agreement(place, shown)]
     if clips.shape[1] == 1:
         return [*found, ""]
     ends = [read_out(_small(clips[:, i]), shown.places[:, i], shown.film) for i in (0, -1)]
@@ -166,15 +166,15 @@ def read_pictures(clips: np.ndarray, shown: Shown) -> list[str]:
 
 
 def read_scans(run: Path, train: Shown, test: Shown) -> list[str]:
-    """Return colour, place and direction that a reader finds in scans."""
+    """Return color, place and direction that a reader finds in scans."""
     scans = mean_over_repetitions(read_array(run / "preprocess/fmri_train.npy"))[train.index]
     new = np.asarray(read_array(run / "preprocess/fmri_test.npy"))[test.index]
     said = []
-    for targets in (train.colours, train.places[:, MIDDLE], train.headings):
+    for targets in (train.colors, train.places[:, MIDDLE], train.headings):
         weight, mean, level = fit(scans.astype(float), targets.astype(float))
         said.append((new - mean) @ weight + level)
-    colour, place, heading = said
-    right = colour.argmax(1) == test.colours.argmax(1)
+    color, place, heading = said
+    right = color.argmax(1) == test.colors.argmax(1)
     return [_share(right), _agreement(place, test), _direction(heading, test)]
 
 
@@ -195,11 +195,11 @@ def _direction(said: np.ndarray, shown: Shown) -> str:
 
 
 def token_class(tokens: np.ndarray, shown: Shown, settings: Settings) -> str:
-    """Share of clips whose tokens lie nearest to a caption with the right kind and colour."""
+    """Share of clips whose tokens lie nearest to a caption with the right kind and color."""
     scenes = [
-        synthetic_world.Scene(kind, colour, 0, setting, 0.0, 0)
+        synthetic_world.Scene(kind, color, 0, setting, 0.0, 0)
         for kind in range(len(synthetic_world.KINDS))
-        for colour in range(len(synthetic_world.COLOURS))
+        for color in range(len(synthetic_world.COLORS))
         for setting in range(len(synthetic_world.SETTINGS))
     ]
     clip = load_clip(settings.backbones.clip)
@@ -247,7 +247,7 @@ def stages(run: Path, shown: Shown, settings: Settings) -> dict[str, np.ndarray]
     }
 
 
-HEADER = ("stage", "first frame", "middle", "last", "clip", "colour", "place", "direction")
+HEADER = ("stage", "first frame", "middle", "last", "clip", "color", "place", "direction")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ SETTINGS = {
     "reconstruct.keyframe_steps": 1,
     "fuse.hidden": 16,
     "fuse.epochs": 2,
-    # Random networks agree on nothing: every neighbour is joined, so that links are generated.
+    # Random networks agree on nothing: every neighbor is joined, so that links are generated.
     "fuse.threshold": 0.0,
     "evaluate.size": 64,
     "evaluate.retrieval_part": 5,

@@ -1,4 +1,4 @@
-"""Films of the miniature: a disc of one colour that crosses a background of another."""
+"""Films of the miniature: a disc of one color that crosses a background of another."""
 
 from __future__ import annotations
 

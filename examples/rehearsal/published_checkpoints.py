@@ -203,7 +203,7 @@ def motion_adapter() -> torch.nn.Module:
         motion_max_seq_length=16,
         use_motion_mid_block=False,
     )
-    return tiny.randomise(adapter)
+    return tiny.randomize(adapter)
 
 
 def sparsectrl() -> torch.nn.Module:
@@ -224,7 +224,7 @@ def sparsectrl() -> torch.nn.Module:
         motion_max_seq_length=16,
         use_simplified_condition_embedding=True,
     )
-    return tiny.randomise(network)
+    return tiny.randomize(network)
 
 
 def save_motion(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The four archives of PURR as they unpack: three subjects and the films, side by side.
 
 ``raw/`` and ``mni/`` hold volumes beside the surface runs in ``cifti/``; one file of the real data
-set is named otherwise than its neighbours, ``test1_9.mni.nii.gz``.
+set is named otherwise than its neighbors, ``test1_9.mni.nii.gz``.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def save_motion_adapter(folder: Path) -> None:
         motion_max_seq_length=16,
         use_motion_mid_block=False,
     )
-    randomise(adapter)
+    randomize(adapter)
     adapter.half().save_pretrained(folder)
 
 
@@ -198,11 +198,11 @@ def save_sparsectrl(folder: Path) -> None:
         use_simplified_condition_embedding=True,
         conditioning_embedding_out_channels=(4, 8),
     )
-    randomise(network)
+    randomize(network)
     network.half().save_pretrained(folder)
 
 
-def randomise(network: torch.nn.Module) -> torch.nn.Module:
+def randomize(network: torch.nn.Module) -> torch.nn.Module:
     """Fill the weights that are zero at the start of a training; return the same network."""
     for parameter in network.parameters():
         if parameter.ndim > 1 and not parameter.any():

@@ -111,7 +111,7 @@ def train_image(
     def loss_of() -> Tensor:
         images, index = sample()
         logits = model(pixel_values=_spoil(images)).logits.float()
-        return _loss(logits, labels[index, 0], labels[index, 1], len(synthetic_world.COLOURS))
+        return _loss(logits, labels[index, 0], labels[index, 1], len(synthetic_world.COLORS))
 
     size = {"height": 64, "width": 64}
     processor = ViTImageProcessor(size=size, image_mean=HALF, image_std=HALF)

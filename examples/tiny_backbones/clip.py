@@ -41,7 +41,7 @@ class ClipTraining(nn.Module):
     """The model, the projector of its tokens, and two heads that are thrown away afterwards.
 
     One head (linear, each token to its patch at 4 x 4 pixels) asks the tokens to keep what
-    their patch looks like; the other (linear, from their mean) asks them to tell kind, colour
+    their patch looks like; the other (linear, from their mean) asks them to tell kind, color
     and setting, which the captions alone teach much more slowly on a small film world.
     """
 
@@ -53,7 +53,7 @@ class ClipTraining(nn.Module):
         self.patch_head = nn.Linear(WIDTH, COARSE * COARSE * 3)
         self.sizes = [
             len(synthetic_world.KINDS),
-            len(synthetic_world.COLOURS),
+            len(synthetic_world.COLORS),
             len(synthetic_world.SETTINGS),
         ]
         self.class_head = nn.Linear(WIDTH, sum(self.sizes))
@@ -68,7 +68,7 @@ class ClipTraining(nn.Module):
     def loss(self, images: Tensor, ids: Tensor, labels: Tensor) -> Tensor:
         """Contrastive loss of pooled and of averaged tokens, plus the two heads' losses.
 
-        ``labels`` holds kind, colour and setting, int64 (batch, 3).
+        ``labels`` holds kind, color and setting, int64 (batch, 3).
         """
         pooled, tokens = self.clip.visual(images)
         text = functional.normalize(self.clip.encode_text(ids), dim=-1)

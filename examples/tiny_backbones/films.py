@@ -55,7 +55,7 @@ def _render(task: tuple[int, Path, Path, int, int]) -> None:
         scene = synthetic_world.draw_scene(rng, float(rng.uniform(6, 10)))
         onset = rng.uniform(0, scene.duration_s - FRAMES / FPS)
         frames[i] = synthetic_world.render_scene(scene, onset + np.arange(FRAMES) / FPS, SIZE)
-        labels[i] = scene.kind, scene.colour, scene.motion, scene.setting
+        labels[i] = scene.kind, scene.color, scene.motion, scene.setting
 
 
 def load_pool(

@@ -1,7 +1,7 @@
 """A perceptual loss on latents: clean pictures that the denoisers predict must look right.
 
 The squared error of a denoiser hardly sees an object's outline: at 8 x 8 latents a star and a
-flower of one colour differ in a few numbers. A small network that reads object, colour,
+flower of one color differ in a few numbers. A small network that reads object, color,
 setting and image tokens from latents weighs those numbers (perceptual loss for diffusion
 models: Lin and Yang 2023, arXiv 2401.00110). It is trained on the training films' latents
 alone and is no part of what judges a reconstruction: the two classifiers see pixels.
@@ -24,7 +24,7 @@ from .loop import fit
 WIDTH = 96
 ATTRIBUTES = [0, 1, 3]
 DISTURBED = 0.4
-CLASSES = (len(synthetic_world.KINDS), len(synthetic_world.COLOURS), len(synthetic_world.SETTINGS))
+CLASSES = (len(synthetic_world.KINDS), len(synthetic_world.COLORS), len(synthetic_world.SETTINGS))
 
 
 def _block(inside: int, outside: int, stride: int = 1) -> nn.Sequential:

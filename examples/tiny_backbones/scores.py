@@ -78,7 +78,7 @@ def captioner_scores(pool: Pool, folder: Path) -> list[Row]:
     rows = [("BLIP-2", "caption exactly right", _percent(np.array(exact)))]
     for name, words, field in (
         ("kind", synthetic_world.KINDS, "kind"),
-        ("colour", synthetic_world.COLOURS, "colour"),
+        ("color", synthetic_world.COLORS, "color"),
         ("setting", synthetic_world.SETTINGS, "setting"),
     ):
         right = [

@@ -17,7 +17,7 @@ GENERIC = "a smooth video"
 def save(folder: Path) -> CLIPTokenizer:
     """Train the tokenizer on every caption and write it; the end token is the last id."""
     words = " ".join(
-        synthetic_world.COLOURS
+        synthetic_world.COLORS
         + synthetic_world.KINDS
         + synthetic_world.MOTIONS
         + synthetic_world.SETTINGS

@@ -44,8 +44,8 @@ def train(
 ) -> AutoencoderKL:
     """Train on single frames: squared and absolute error, edges, and a small KL term.
 
-    The squared error leads: with the absolute error alone the colours of the objects, which
-    cover a tenth of the picture, are learnt last.
+    The squared error leads: with the absolute error alone the colors of the objects, which
+    cover a tenth of the picture, are learned last.
     """
     torch.manual_seed(seed)
     vae = (start or build()).to(pool.device, memory_format=torch.channels_last)

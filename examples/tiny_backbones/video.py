@@ -16,7 +16,7 @@ from diffusers import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neuroclips_cli.backbones.video import animatediff_scheduler, normalise_per_frame
+from neuroclips_cli.backbones.video import animatediff_scheduler, normalize_per_frame
 from neuroclips_cli.generation.video import VideoOptions
 
 from .clock import Clock
@@ -55,8 +55,8 @@ class VideoTraining(nn.Module):
         sparsectrl: SparseControlNetModel,
     ) -> None:
         super().__init__()
-        self.unet = normalise_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
-        self.sparsectrl = normalise_per_frame(sparsectrl)
+        self.unet = normalize_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
+        self.sparsectrl = normalize_per_frame(sparsectrl)
 
     def forward(
         self, noisy: Tensor, times: Tensor, text: Tensor, keyframe: Tensor, shown: Tensor

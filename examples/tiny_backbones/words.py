@@ -15,7 +15,7 @@ from .tokenizer import GENERIC
 
 COUNTS = (
     len(synthetic_world.KINDS),
-    len(synthetic_world.COLOURS),
+    len(synthetic_world.COLORS),
     len(synthetic_world.MOTIONS),
     len(synthetic_world.SETTINGS),
 )

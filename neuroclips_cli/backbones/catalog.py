@@ -1,4 +1,4 @@
-"""What every backbone consists of: its files, known sizes and licences, and where it is from."""
+"""What every backbone consists of: its files, known sizes and licenses, and where it is from."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class Known:
     ----------
     size : float
         Bytes that are fetched; 0 where unknown.
-    licence : str
+    license : str
         SPDX name or as the model card says it; ``unknown`` where it is not known.
     source : str
-        Where size and licence are from.
+        Where size and license are from.
     """
 
     size: float
-    licence: str
+    license: str
     source: str
 
 
@@ -100,7 +100,7 @@ REPOSITORIES: dict[str, Known] = {
         346e6, "cc-by-nc-4.0", "86.5 M parameters in float32; model card"
     ),
 }
-"""Repository -> size and licence; a repository that is missing here is unknown."""
+"""Repository -> size and license; a repository that is missing here is unknown."""
 
 
 @dataclass(frozen=True)

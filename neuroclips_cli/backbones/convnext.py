@@ -38,7 +38,7 @@ _NAMES = (
 
 
 class ConvNextMaps(nn.Module):
-    """The last map of a ConvNeXt, normalised and projected position by position.
+    """The last map of a ConvNeXt, normalized and projected position by position.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Fetch files from the Hugging Face Hub and check them against its checksums.
 
-The library goes on with what an interrupted download left, and honours HF_HOME, HF_TOKEN,
+The library goes on with what an interrupted download left, and honors HF_HOME, HF_TOKEN,
 HF_ENDPOINT and HF_HUB_OFFLINE by itself.
 """
 

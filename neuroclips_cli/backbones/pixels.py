@@ -13,7 +13,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Resize, crop and standardise frames as a network was trained with.
+    """Resize, crop and standardize frames as a network was trained with.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Preprocess:
     mean, std : tuple of float
         Per RGB channel, for pixels in 0..1.
     crop : bool
-        True: the shorter side is resized to the shorter of ``size`` and the centre is cut
+        True: the shorter side is resized to the shorter of ``size`` and the center is cut
         out; False: both sides are resized.
     interpolation : str
         ``bicubic`` or ``bilinear``.
@@ -49,13 +49,13 @@ class Preprocess:
         device : str
             A torch device.
         upper_half : bool
-            Bring pixels from 0..1 to 0.5..1 before they are standardised, as MindEye2's
+            Bring pixels from 0..1 to 0.5..1 before they are standardized, as MindEye2's
             embedder does with frames that it takes for -1..1.
 
         Returns
         -------
         torch.Tensor
-            float32 (frames, 3, *size), standardised.
+            float32 (frames, 3, *size), standardized.
         """
         pixels = self._resize(unit_pixels(frames, device))
         if upper_half:

@@ -65,14 +65,14 @@ class FrameGroupNorm(nn.GroupNorm):
     """GroupNorm over each frame of (batch, channels, frames, height, width) by itself."""
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Normalise ``hidden`` frame by frame; the shape stays."""
+        """Normalize ``hidden`` frame by frame; the shape stays."""
         batch = hidden.shape[0]
         frames = super().forward(hidden.transpose(1, 2).flatten(0, 1))
         return frames.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
-def normalise_per_frame(network: nn.Module) -> nn.Module:
-    """Make AnimateDiff layers normalise every frame by itself, as the original code does.
+def normalize_per_frame(network: nn.Module) -> nn.Module:
+    """Make AnimateDiff layers normalize every frame by itself, as the original code does.
 
     diffusers pools the statistics over all frames of a clip, which changes the output of
     published motion modules (fixtures/generate/README.md, item 4).
@@ -112,8 +112,8 @@ def animatediff_scheduler() -> DDIMScheduler:
 
 
 def combine(scene: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionModel:
-    """Put a motion adapter into a scene model, with per-frame normalisation."""
-    return normalise_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
+    """Put a motion adapter into a scene model, with per-frame normalization."""
+    return normalize_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
 
 
 def add_domain_adapter(scene: nn.Module, ref: str, scale: float = 1.0) -> nn.Module:
@@ -194,7 +194,7 @@ def load_video_models(
     )
     return VideoModels(
         unet=channels_last(compute_in(precision, unet)),
-        sparsectrl=channels_last(normalise_per_frame(sparsectrl)),
+        sparsectrl=channels_last(normalize_per_frame(sparsectrl)),
         vae=load_vae(backbones.vae, device),
         text_encoder=load_network(
             CLIPTextModel, backbones.text_encoder, device, precision=precision

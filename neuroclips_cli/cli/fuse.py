@@ -1,4 +1,4 @@
-"""``neuroclips fuse``: neighbouring clips of one scene become one longer clip."""
+"""``neuroclips fuse``: neighboring clips of one scene become one longer clip."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
     @command(models, "list")
     def list_(settings: Settings, names: Names = None) -> None:
-        """List the backbones: size, licence, where they lie, whether they are complete."""
+        """List the backbones: size, license, where they lie, whether they are complete."""
         from neuroclips_cli.stages import models as stage
 
         stage.list_models(settings, names or ())

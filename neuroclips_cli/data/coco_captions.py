@@ -32,7 +32,7 @@ class CaptionedImages:
     captions: list[list[str]]
 
     def read(self, rows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return uint8 (rows, height, width, 3): the short side resized, the centre cut out."""
+        """Return uint8 (rows, height, width, 3): the short side resized, the center cut out."""
         return np.stack([_picture(self.paths[int(row)], size) for row in rows])
 
 

@@ -220,11 +220,11 @@ class _Scaler:
             time_base=frame.time_base or Fraction(1, 1000),
         )
         scale = graph.add("scale", f"w={self.size}:h={self.size}:flags={self.method}")
-        colour = graph.add("format", "pix_fmts=rgb24")
+        color = graph.add("format", "pix_fmts=rgb24")
         sink = graph.add("buffersink")
         source.link_to(scale)
-        scale.link_to(colour)
-        colour.link_to(sink)
+        scale.link_to(color)
+        color.link_to(sink)
         graph.configure()
         return graph
 

@@ -152,7 +152,7 @@ class Checked:
         scales = {name: found.scale for name, found in self._found.items()}
         said += [
             f"{name}: its values are scaled by about {ratio:.3g} against the other runs; every run "
-            "is standardised by itself"
+            "is standardized by itself"
             for name, ratio in odd_scales(scales).items()
         ]
         return said

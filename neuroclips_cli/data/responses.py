@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.runs import Run
-from neuroclips_cli.signal.detrend import standardise
-from neuroclips_cli.signal.quality import RunQuality, look, summarise
+from neuroclips_cli.signal.detrend import standardize
+from neuroclips_cli.signal.quality import RunQuality, look, summarize
 from neuroclips_cli.signal.training_statistics import RunStatistics, run_statistics
 
 BLOCK = 2048
@@ -76,7 +76,7 @@ def standardized_responses(
             glances.append(look(series))
         if selected[columns].any():
             part = series[window][:, selected[columns]]
-            z, good = standardise(part, order)
+            z, good = standardize(part, order)
             parts.append(np.where(good, z, np.nan).astype(np.float32, order="C"))
             without += int((~good).sum())
             if training:
@@ -84,7 +84,7 @@ def standardized_responses(
     return Responses(
         np.concatenate(parts, axis=1),
         without,
-        None if training else summarise(glances),
+        None if training else summarize(glances),
         _joined(measured) if training else None,
     )
 

@@ -115,13 +115,13 @@ class CiftiRun:
     def blocks(
         self, size: int, needed: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the time series of neighbouring vertices; see :class:`Run`."""
+        """Yield the time series of neighboring vertices; see :class:`Run`."""
         for piece in _pieces(len(self.columns), size, needed):
             yield piece, self._part(self.columns[piece])
 
     def _part(self, columns: NDArray[np.int64]) -> NDArray[np.float32]:
         """Read some columns, in ascending order."""
-        # Only runs of neighbouring columns can be read without the rest of the file.
+        # Only runs of neighboring columns can be read without the rest of the file.
         breaks = np.flatnonzero(np.diff(columns) > 1) + 1
         slices = [slice(int(p[0]), int(p[-1]) + 1) for p in np.split(columns, breaks)]
         parts = [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def neighbours(segments: Sequence[str], onsets_s: Sequence[float], clip_s: float) -> np.ndarray:
+def neighbors(segments: Sequence[str], onsets_s: Sequence[float], clip_s: float) -> np.ndarray:
     """Tell whether each clip is followed by the next one without a gap.
 
     Parameters
@@ -26,8 +26,8 @@ def neighbours(segments: Sequence[str], onsets_s: Sequence[float], clip_s: float
 
     Examples
     --------
-    >>> from neuroclips_cli.generation.fusion import neighbours
-    >>> neighbours(["seg1", "seg1", "seg1", "seg2"], [0.0, 2.0, 6.0, 8.0], 2.0).tolist()
+    >>> from neuroclips_cli.generation.fusion import neighbors
+    >>> neighbors(["seg1", "seg1", "seg1", "seg2"], [0.0, 2.0, 6.0, 8.0], 2.0).tolist()
     [True, False, False]
     """
     segment, onset = np.asarray(segments), np.asarray(onsets_s, dtype=float)
@@ -53,7 +53,7 @@ def build_chains(joined: np.ndarray, longest: int) -> list[list[int]]:
 
     See Also
     --------
-    neighbours : Clips without a gap between them.
+    neighbors : Clips without a gap between them.
     neuroclips_cli.models.matcher.Matcher : Whether two keyframes show the same class.
 
     Examples

@@ -1,4 +1,4 @@
-"""``.npy`` files: reserving, recognising and memory-mapping them."""
+"""``.npy`` files: reserving, recognizing and memory-mapping them."""
 
 from __future__ import annotations
 

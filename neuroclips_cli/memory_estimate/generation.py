@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroclips_cli.backbones.meta_models import build
-from neuroclips_cli.backbones.video import combine, normalise_per_frame
+from neuroclips_cli.backbones.video import combine, normalize_per_frame
 from neuroclips_cli.memory_estimate.needs import Need, at, blank, expect, inference, size_of
 from neuroclips_cli.memory_estimate.training import build_perception, build_semantics
 from neuroclips_cli.models.matcher import Matcher
@@ -210,7 +210,7 @@ class Generation:
         adapter: Any = build("motion_adapter", backbones)
         with at("reconstruct", "scene model and motion adapter"), torch.device("meta"):
             unet = combine(scene, adapter).eval().requires_grad_(False)
-        control = normalise_per_frame(build("sparsectrl", backbones))
+        control = normalize_per_frame(build("sparsectrl", backbones))
         return build("text_encoder", backbones), unet, control
 
     def clips(self) -> Iterator[Need]:

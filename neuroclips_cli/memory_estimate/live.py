@@ -113,7 +113,7 @@ class DevicePrecision(TorchFunctionMode):
     ----------
     mixed : bool
         Cast as ``torch.autocast`` to bfloat16 does: products of matrices and filters in 16 bits,
-        normalisations, softmax and losses in 32. The meta device has no autocast, so that the
+        normalizations, softmax and losses in 32. The meta device has no autocast, so that the
         CPU's stands for it: what switches that off computes in 32 bits.
     """
 

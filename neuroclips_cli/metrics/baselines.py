@@ -119,7 +119,7 @@ def noise_scans(scans: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 def _unit(scans: NDArray[np.float32]) -> NDArray[np.float32]:
     """Center each scan and bring it to length 1; a constant one becomes 0."""
-    centred = scans - scans.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = centred / np.where(length > 0, length, 1)
+    centered = scans - scans.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(centered, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = centered / np.where(length > 0, length, 1)
     return unit

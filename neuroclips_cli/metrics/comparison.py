@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuroclips_cli.metrics.permutation import holm, sign_flip_p
-from neuroclips_cli.metrics.statistics import Summary, summarise
+from neuroclips_cli.metrics.statistics import Summary, summarize
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def paired_differences(
     tests = {name: _test(column, scenes, seed) for name, column in values.items()}
     corrected = holm([p for p, _ in tests.values()])
     return {
-        name: Difference(summarise(values[name], samples, seed, scenes), p, p_holm, units)
+        name: Difference(summarize(values[name], samples, seed, scenes), p, p_holm, units)
         for (name, (p, units)), p_holm in zip(tests.items(), corrected, strict=True)
     }
 

@@ -204,7 +204,7 @@ def measure(
     See Also
     --------
     steps : The total of ``advance``.
-    neuroclips_cli.metrics.statistics.summarise : Mean and interval over clips.
+    neuroclips_cli.metrics.statistics.summarize : Mean and interval over clips.
 
     Notes
     -----

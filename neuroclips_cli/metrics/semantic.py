@@ -51,7 +51,7 @@ Estimates = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass
 class EvaluatorOutputs:
-    """The networks' judgements of both sets of clips, row i of one belongs to row i of the other.
+    """The networks' judgments of both sets of clips, row i of one belongs to row i of the other.
 
     Axis ``frames`` is as long as the longest pair; what lies beyond the end of a shorter one is
     NaN, or class 0. What a missing network would have said is None.

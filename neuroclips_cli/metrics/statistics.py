@@ -94,7 +94,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def summarise(
+def summarize(
     values: np.ndarray, samples: int = 10000, seed: int = 0, groups: np.ndarray | None = None
 ) -> Summary:
     """Compute mean, standard deviation and 95 % interval of one metric over clips.
@@ -127,7 +127,7 @@ def summarise(
     --------
     >>> import numpy as np
     >>> from neuroclips_cli.metrics import statistics
-    >>> summary = statistics.summarise(np.array([1.0, 3.0, np.nan]), samples=100)
+    >>> summary = statistics.summarize(np.array([1.0, 3.0, np.nan]), samples=100)
     >>> summary.mean, round(summary.std, 4), summary.n
     (2.0, 1.4142, 2)
     """

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 
-class FactorisedHead(nn.Module):
+class FactorizedHead(nn.Module):
     """``rank`` numbers for every token, and one map to the token's width that all tokens share.
 
     The whole layer has hidden x tokens x token_dim weights, 1.7 G of the paper's 2.2 G. Tokens all
@@ -44,7 +44,7 @@ class FactorisedHead(nn.Module):
         return self.shared(numbers).flatten(-2) + self.bias
 
 
-def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear | FactorisedHead:
+def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear | FactorizedHead:
     """Build the layer from the trunk to the tokens.
 
     Parameters
@@ -58,7 +58,7 @@ def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear 
 
     Returns
     -------
-    nn.Linear or FactorisedHead
+    nn.Linear or FactorizedHead
         From ``(batch, hidden)`` to ``(batch, tokens * token_dim)``.
 
     Examples
@@ -72,18 +72,18 @@ def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear 
     """
     if not rank:
         return nn.Linear(hidden, tokens * token_dim)
-    return FactorisedHead(hidden, tokens, token_dim, rank)
+    return FactorizedHead(hidden, tokens, token_dim, rank)
 
 
 @torch.no_grad()
-def begin_as_linear(head: nn.Linear | FactorisedHead, weight: Tensor, bias: Tensor) -> None:
+def begin_as_linear(head: nn.Linear | FactorizedHead, weight: Tensor, bias: Tensor) -> None:
     """Initialize the head so that its first inputs act through given weights.
 
     A factored head takes the nearest weights that its rank allows.
 
     Parameters
     ----------
-    head : nn.Linear or FactorisedHead
+    head : nn.Linear or FactorizedHead
         Inputs beyond ``weight``'s keep their random weights.
     weight : Tensor
         ``(tokens * token_dim, inputs)``, at most as many inputs as the head has.

@@ -54,13 +54,13 @@ class TokenSubspace(nn.Module):
         """
         rows = tokens.flatten(1).double()
         mean = rows.mean(dim=0)
-        centred = rows - mean
+        centered = rows - mean
         # The clips are fewer than the numbers in a picture's tokens, so their products suffice.
-        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        values, vectors = torch.linalg.eigh(centered @ centered.T)
         kept = min(len(self.axes), int((values > 1e-6 * values[-1]).sum()))
         axes = torch.zeros_like(self.axes, dtype=torch.float64)
         if kept:
-            onto = vectors[:, -kept:].flip(1).T @ centred
+            onto = vectors[:, -kept:].flip(1).T @ centered
             axes[:kept] = nn.functional.normalize(onto, dim=1)
         self.mean.copy_(mean)
         self.axes.copy_(axes)

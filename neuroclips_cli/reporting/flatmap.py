@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
 SHOWN = (0.25, 0.75)
-"""Range of the colours (paper C.5); what is beyond has the end's colour."""
+"""Range of the colors (paper C.5); what is beyond has the end's color."""
 PANEL = 520  # pixels of a panel's longer side
 GAP, TOP, BAR = 24, 34, 70
 SMOOTH = 2  # drawn this much larger, then averaged down
 GREY = (222, 222, 222)
 # from dark to bright, evenly in lightness
-_COLOURS = np.array(
+_COLORS = np.array(
     [(24, 16, 78), (92, 24, 122), (176, 46, 104), (236, 104, 64), (252, 186, 72), (252, 250, 170)],
     dtype=float,
 )
@@ -46,18 +46,16 @@ class Panel:
     triangles: NDArray[np.int64] | None = None
 
 
-def colours(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+def colors(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return uint8 (n, 3) for values, `SHOWN` from dark to bright."""
     low, high = SHOWN
-    place = np.clip((values - low) / (high - low), 0, 1) * (len(_COLOURS) - 1)
-    steps = np.arange(len(_COLOURS))
-    return np.stack([np.interp(place, steps, _COLOURS[:, c]) for c in range(3)], -1).astype(
-        np.uint8
-    )
+    place = np.clip((values - low) / (high - low), 0, 1) * (len(_COLORS) - 1)
+    steps = np.arange(len(_COLORS))
+    return np.stack([np.interp(place, steps, _COLORS[:, c]) for c in range(3)], -1).astype(np.uint8)
 
 
 def draw(rows: Sequence[Sequence[Panel]]) -> Image.Image:
-    """Draw panels in rows, with one colour bar below.
+    """Draw panels in rows, with one color bar below.
 
     Parameters
     ----------
@@ -112,7 +110,7 @@ def _dots(
     for row in np.argsort(np.nan_to_num(values, nan=-1), kind="stable"):
         x, y = places[row]
         known = not np.isnan(values[row])
-        fill = tuple(colours(values[row : row + 1])[0]) if known else GREY
+        fill = tuple(colors(values[row : row + 1])[0]) if known else GREY
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
@@ -126,20 +124,20 @@ def _mesh(
     corners = values[triangles]
     known = ~np.isnan(corners)
     total = np.where(known, corners, 0).sum(axis=1)
-    fills = colours(total / np.maximum(known.sum(axis=1), 1))
+    fills = colors(total / np.maximum(known.sum(axis=1), 1))
     fills[~known.any(axis=1)] = GREY
     for triangle, fill in zip(places[triangles].reshape(-1, 6), fills, strict=True):
         pen.polygon(triangle.tolist(), fill=tuple(fill.tolist()))
 
 
 def _bar(sheet: Image.Image, top: int) -> None:
-    """Draw the colour bar with its ends and middle."""
+    """Draw the color bar with its ends and middle."""
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(size=16)
     width, height = min(400, sheet.width - 2 * GAP), 16
     left = (sheet.width - width) // 2
-    ramp = colours(np.linspace(*SHOWN, width))
+    ramp = colors(np.linspace(*SHOWN, width))
     sheet.paste(Image.fromarray(np.repeat(ramp[None], height, axis=0)), (left, top))
     pen = ImageDraw.Draw(sheet)
     for share in (0.0, 0.5, 1.0):

@@ -14,7 +14,7 @@ from neuroclips_cli.metrics import evaluation, flow, nway, perceptual, pixel, ss
 from neuroclips_cli.metrics.common_time import UnequalPair
 from neuroclips_cli.metrics.identification import Retrieval
 from neuroclips_cli.metrics.rules import ProtocolRules
-from neuroclips_cli.metrics.statistics import summarise
+from neuroclips_cli.metrics.statistics import summarize
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
 
 TRUTH_CLASSES = (
@@ -43,7 +43,7 @@ def assemble(
     left_out: str = "",
     unequal: Sequence[UnequalPair] = (),
 ) -> dict[str, Any]:
-    """Summarise per-clip values into the content of ``metrics.json``.
+    """Summarize per-clip values into the content of ``metrics.json``.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def assemble(
 
     def summaries(values: Mapping[str, np.ndarray]) -> dict[str, Any]:
         return {
-            name: summarise(column, config.bootstrap_samples, config.seed, labels).as_dict()
+            name: summarize(column, config.bootstrap_samples, config.seed, labels).as_dict()
             for name, column in values.items()
         }
 

@@ -49,7 +49,7 @@ def hemispheres(
 def practice_world(
     maps: Mapping[str, NDArray[np.float64]],
     areas: NDArray[np.str_],
-    centres: NDArray[np.float64],
+    centers: NDArray[np.float64],
 ) -> list[list[Panel]]:
     """Return one row per map: early voxels where in the picture they look, then the others.
 
@@ -59,7 +59,7 @@ def practice_world(
         Key of `TITLES` -> float (voxels,).
     areas
         (voxels,) ``early``, ``higher`` or ``none``.
-    centres
+    centers
         float (voxels, 2) of the receptive fields, x and y, y downward; NaN for other voxels.
     """
     early = areas == "early"
@@ -69,7 +69,7 @@ def practice_world(
     block = np.stack([column, -row], axis=1).astype(float)
     return [
         [
-            Panel(f"{TITLES[name]}: early, by visual field", centres[early] * (1, -1), map_[early]),
+            Panel(f"{TITLES[name]}: early, by visual field", centers[early] * (1, -1), map_[early]),
             Panel("higher, by number", block, map_[~early]),
         ]
         for name, map_ in maps.items()

@@ -112,7 +112,7 @@ PIPELINE = (
     ),
     StageSpec(
         "fuse",
-        "Chain neighbouring clips of one scene, up to 6 s.",
+        "Chain neighboring clips of one scene, up to 6 s.",
         needs=("preprocess", "reconstruct"),
         settings=("fuse", "reconstruct", "backbones", "data"),
         demo="the test clips of one film",

@@ -147,7 +147,7 @@ def regress(
 
     See Also
     --------
-    neuroclips_cli.signal.detrend.standardise : Follows it.
+    neuroclips_cli.signal.detrend.standardize : Follows it.
     nilearn.signal.clean : Does the regression.
 
     Notes

@@ -74,7 +74,7 @@ def detrend(series: NDArray[np.floating], order: int = 4) -> NDArray[np.float64]
 
     See Also
     --------
-    standardise : Detrends, then divides by the standard deviation.
+    standardize : Detrends, then divides by the standard deviation.
     nilearn.signal.clean : A general cleaner; it detrends linearly.
 
     Notes
@@ -127,7 +127,7 @@ def usable_columns(series: NDArray[np.floating]) -> NDArray[np.bool_]:
         return np.isfinite(low) & np.isfinite(high) & (high > low)
 
 
-def standardise(
+def standardize(
     series: NDArray[np.floating], order: int = 4
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Detrend, then give every column zero mean and unit standard deviation (paper 4.1).
@@ -168,8 +168,8 @@ def standardise(
     Examples
     --------
     >>> import numpy as np
-    >>> from neuroclips_cli.signal.detrend import standardise
-    >>> z, usable = standardise(np.array([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]), order=0)
+    >>> from neuroclips_cli.signal.detrend import standardize
+    >>> z, usable = standardize(np.array([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]), order=0)
     >>> z.std(axis=0, ddof=1).round(6).tolist(), usable.tolist()
     ([1.0, 0.0], [True, False])
     """

@@ -153,7 +153,7 @@ def look(series: NDArray[np.floating]) -> BlockQuality:
 
     See Also
     --------
-    summarise : Combines the blocks of a run.
+    summarize : Combines the blocks of a run.
     inspect : Checks a whole run at once.
     """
     rows = series.T
@@ -181,14 +181,14 @@ def look(series: NDArray[np.floating]) -> BlockQuality:
 
 def _deviation(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the standard deviation of every row, to the digits of the values themselves."""
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    square = np.einsum("vt,vt->v", centred, centred).astype(np.float64) / rows.shape[1]
+    centered = rows - rows.mean(axis=1, keepdims=True)
+    square = np.einsum("vt,vt->v", centered, centered).astype(np.float64) / rows.shape[1]
     lost = np.flatnonzero(~np.isfinite(square))
     square[lost] = rows[lost].var(axis=1, dtype=np.float64)
     return np.sqrt(square)
 
 
-def summarise(glances: Sequence[BlockQuality]) -> RunQuality:
+def summarize(glances: Sequence[BlockQuality]) -> RunQuality:
     """Combine the blocks of one run.
 
     Parameters
@@ -237,7 +237,7 @@ def inspect(series: NDArray[np.floating]) -> RunQuality:
     >>> found.in_words()
     '1 voxels with NaN or infinity (first: volume 0, voxel 2), 1 constant voxels'
     """
-    return summarise([look(series)])
+    return summarize([look(series)])
 
 
 def odd_scales(scales: Mapping[str, float], factor: float = 10.0) -> dict[str, float]:

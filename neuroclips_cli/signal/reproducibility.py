@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.signal.detrend import polynomial_basis, standardise
+from neuroclips_cli.signal.detrend import polynomial_basis, standardize
 
 # Identical repetitions have r = 1, whose Fisher z is infinite and would make the test undefined.
 LARGEST_R = 1.0 - 1e-12
@@ -91,7 +91,7 @@ def voxel_reproducibility(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Compute Fisher z of the correlation between repetitions, detrended and standardized.
 
-    Equal to :func:`detrend.standardise`, :func:`interrun_correlation` and :func:`fisher_z` up to
+    Equal to :func:`detrend.standardize`, :func:`interrun_correlation` and :func:`fisher_z` up to
     rounding, at a quarter of the work: the polynomials are taken off the products of two series
     instead of off the series. Where little else than polynomials is left, that would lose digits;
     these columns are done the long way.
@@ -166,7 +166,7 @@ def _scores_the_long_way(
     repetitions: Sequence[NDArray[np.float32]], order: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return what :func:`voxel_reproducibility` does, step by step."""
-    done = [standardise(series, order) for series in repetitions]
+    done = [standardize(series, order) for series in repetitions]
     pairs = [interrun_correlation(a, b) for i, (a, _) in enumerate(done) for b, _ in done[i + 1 :]]
     return _mean_of_pairs(pairs), np.all([good for _, good in done], axis=0)
 

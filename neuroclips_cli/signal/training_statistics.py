@@ -90,7 +90,7 @@ def run_statistics(series: NDArray[np.floating], order: int) -> RunStatistics:
     series : numpy.ndarray
         float (volumes, voxels), arbitrary units; voxels with a value that is not finite become NaN.
     order : int
-        Degree of the polynomial, as for :func:`neuroclips_cli.signal.detrend.standardise`.
+        Degree of the polynomial, as for :func:`neuroclips_cli.signal.detrend.standardize`.
 
     Returns
     -------

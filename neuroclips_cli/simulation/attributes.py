@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.simulation.features import BIN_S, COLOUR, FORM, GRID, MOTION
-from neuroclips_cli.simulation.synthetic_world import COLOURS, KINDS, MOTIONS, SETTINGS, Film
+from neuroclips_cli.simulation.features import BIN_S, COLOR, FORM, GRID, MOTION
+from neuroclips_cli.simulation.synthetic_world import COLORS, KINDS, MOTIONS, SETTINGS, Film
 
 KIND_ATTRIBUTES = {
     # round, pointed, straight, hollow, animate, natural, symmetric, convex, playful, symbolic
@@ -28,7 +28,7 @@ KIND_ATTRIBUTES = {
     "flower": (0.6, 0.1, 0.0, 0.1, 0.6, 1.0, 1.0, 0.4, 0.3, 0.2),
     "fish": (0.4, 0.5, 0.1, 0.0, 1.0, 0.8, 0.0, 0.7, 0.5, 0.0),
 }
-COLOUR_ATTRIBUTES = {
+COLOR_ATTRIBUTES = {
     # reddish, yellowish, greenish, bluish, light, saturated
     "red": (1.0, 0.2, 0.0, 0.0, 0.3, 1.0),
     "yellow": (0.4, 1.0, 0.3, 0.0, 0.9, 0.9),
@@ -75,7 +75,7 @@ def scene_attributes(film: Film) -> Drive:
     """Attributes of the scene on screen in every bin, for a film of the practice world."""
     tables: list[tuple[str, Sequence[str], Mapping[str, tuple[float, ...]], float]] = [
         ("kind", KINDS, KIND_ATTRIBUTES, 0.42),
-        ("colour", COLOURS, COLOUR_ATTRIBUTES, 0.2),
+        ("color", COLORS, COLOR_ATTRIBUTES, 0.2),
         ("motion", MOTIONS, MOTION_ATTRIBUTES, 0.2),
         ("setting", SETTINGS, SETTING_ATTRIBUTES, 0.18),
     ]
@@ -103,7 +103,7 @@ def image_descriptors(maps: NDArray[np.float32]) -> Drive:
     parts, groups, start = [], [], 0
     for name, channels, share in (
         ("form", FORM, 0.4),
-        ("colour", COLOUR, 0.35),
+        ("color", COLOR, 0.35),
         ("motion", MOTION, 0.25),
     ):
         part = quadrants[:, channels].reshape(len(maps), -1)

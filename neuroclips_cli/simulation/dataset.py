@@ -37,7 +37,7 @@ from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
 from neuroclips_cli.simulation.subjects import DIFFERENCES, viewers
 
 _WORKERS = 2
-SCENE_COLUMNS = "film,scene,start_s,end_s,kind,colour,motion,setting,caption"
+SCENE_COLUMNS = "film,scene,start_s,end_s,kind,color,motion,setting,caption"
 CAPTION_COLUMNS = "split,segment,clip,caption"
 VIEWER_COLUMNS = "film,subject"
 

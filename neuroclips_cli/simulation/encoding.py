@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neuroclips_cli.simulation.attributes import Drive
 from neuroclips_cli.simulation.features import (
     CHANNELS,
-    COLOUR,
+    COLOR,
     FORM,
     MOTION,
     ORIENTATIONS,
@@ -26,7 +26,7 @@ from neuroclips_cli.simulation.features import (
 RESPONDING_SHARE = 0.4
 AREAS = ("none", "early", "higher")
 # Shares of early vertices by what they mainly answer to, and how much of the rest they mix in.
-_EARLY_FAMILIES = ((FORM, 0.35), (COLOUR, 0.4), (MOTION, 0.25))
+_EARLY_FAMILIES = ((FORM, 0.35), (COLOR, 0.4), (MOTION, 0.25))
 _MIXING = 0.3
 # Noise ceilings: Beta(0.9, 1.75), whose median is 0.3, stretched over 0.4 to 2.4 reliabilities.
 _CEILING_BETA = (0.9, 1.75)
@@ -45,7 +45,7 @@ class Brain:
     early : bool (responding,)
     ceiling : float64 (responding,)
         Wanted correlation between two repetitions.
-    centres, sizes : float64 (responding, 2) and (responding,)
+    centers, sizes : float64 (responding, 2) and (responding,)
         Receptive fields in units of half the picture's width; NaN for higher vertices.
     channel_loadings : float32 (responding, channels)
         Weights of the feature channels; zero for higher vertices.
@@ -58,7 +58,7 @@ class Brain:
     vertices: NDArray[np.int64]
     early: NDArray[np.bool_]
     ceiling: NDArray[np.float64]
-    centres: NDArray[np.float64]
+    centers: NDArray[np.float64]
     sizes: NDArray[np.float64]
     channel_loadings: NDArray[np.float32]
     attribute_loadings: NDArray[np.float32]
@@ -100,11 +100,11 @@ class Scale:
         )
 
     def maps(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Standardise feature maps."""
+        """Standardize feature maps."""
         return (maps - self.map_mean) / self.map_deviation
 
     def attributes(self, drive: Drive) -> NDArray[np.float32]:
-        """Standardise attributes, (bins, dims)."""
+        """Standardize attributes, (bins, dims)."""
         return (drive.values - self.drive_mean) / self.drive_deviation
 
 
@@ -141,7 +141,7 @@ def draw_brain(
     low, high = (reliability * r for r in _CEILING_RANGE)
     eccentricity = np.sqrt(rng.uniform(0, 1, count)) * 0.95
     angle = rng.uniform(0, 2 * np.pi, count)
-    centres = np.stack([eccentricity * np.cos(angle), eccentricity * np.sin(angle)], axis=1)
+    centers = np.stack([eccentricity * np.cos(angle), eccentricity * np.sin(angle)], axis=1)
     sizes = 0.1 + 0.15 * eccentricity + rng.uniform(0, 0.08, count)
     channels = _early_loadings(rng, count)
     attributes = _higher_loadings(rng, count, drive) @ scale.drive_mixing
@@ -149,7 +149,7 @@ def draw_brain(
         vertices=rng.permutation(cortex)[:count],
         early=early,
         ceiling=np.clip(low + (high - low) * rng.beta(*_CEILING_BETA, count), 0, _LARGEST_CEILING),
-        centres=np.where(early[:, None], centres, np.nan),
+        centers=np.where(early[:, None], centers, np.nan),
         sizes=np.where(early, sizes, np.nan),
         channel_loadings=np.where(early[:, None], channels, 0).astype(np.float32),
         attribute_loadings=np.where(early[:, None], 0, attributes).astype(np.float32),
@@ -170,7 +170,7 @@ def _early_loadings(rng: np.random.Generator, count: int) -> NDArray[np.float64]
     motion = np.concatenate(
         [np.exp(2 * (np.cos(headings - preferred) - 1)), rng.uniform(0, 0.5, (count, 1))], axis=1
     )
-    tunings = (form, rng.standard_normal((count, COLOUR.stop - COLOUR.start)), motion)
+    tunings = (form, rng.standard_normal((count, COLOR.stop - COLOR.start)), motion)
     for index, (family, tuning) in enumerate(zip(families, tunings, strict=True)):
         loadings[main == index, family] += tuning[main == index]
     return loadings
@@ -188,7 +188,7 @@ def _higher_loadings(rng: np.random.Generator, count: int, drive: Drive) -> NDAr
 
 def receptive_fields(brain: Brain) -> NDArray[np.float32]:
     """Gaussian weights of the early vertices over the maps' cells, (early, cells), unit sum."""
-    offset = brain.centres[brain.early][:, None, :] - grid_positions()[None]
+    offset = brain.centers[brain.early][:, None, :] - grid_positions()[None]
     size = brain.sizes[brain.early][:, None]
     weights = np.exp(-np.square(offset).sum(axis=-1) / (2 * size**2))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
@@ -207,7 +207,7 @@ def neural_drive(
     fields
         :func:`receptive_fields` of `brain`.
     maps, attributes
-        Standardised features, (bins, channels, cells) and (bins, dims).
+        Standardized features, (bins, channels, cells) and (bins, dims).
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What early visual cortex might see: oriented energy, colour and motion energy of a film.
+"""What early visual cortex might see: oriented energy, color and motion energy of a film.
 
 The features are computed from pixels alone, by fixed filters (Gabor energy: Adelson & Bergen
 1985; the encoding-model tradition of Nishimoto et al. 2011), never from a neural network, so that
@@ -26,7 +26,7 @@ CHANNELS = (
     "luminance",
     "red-green",
     "blue-yellow",
-    "colourfulness",
+    "colorfulness",
     "motion left",
     "motion right",
     "motion up",
@@ -34,7 +34,7 @@ CHANNELS = (
     "flicker",
 )
 FORM = slice(0, 8)
-COLOUR = slice(8, 12)
+COLOR = slice(8, 12)
 MOTION = slice(12, 17)
 
 
@@ -67,7 +67,7 @@ def feature_maps(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     Returns
     -------
     float32 (bins, channels, GRID * GRID), channels as in :data:`CHANNELS`; bins last
-    :data:`BIN_S`. Non-negative except for the colour opponents.
+    :data:`BIN_S`. Non-negative except for the color opponents.
     """
     per_bin = round(BIN_S * FEATURE_FPS)
     frames = len(pictures) - len(pictures) % per_bin
@@ -82,7 +82,7 @@ def feature_maps(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
         maps = np.concatenate(
             [
                 np.moveaxis(_pool(_size(response)), 0, 1),
-                _colour(picture, light),
+                _color(picture, light),
                 _motion(response[_DIRECTED], light, *before),
             ],
             axis=1,
@@ -94,7 +94,7 @@ def feature_maps(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def grid_positions() -> NDArray[np.float64]:
-    """Centres of the maps' cells, float64 (GRID * GRID, 2) as (x, y) from -1 to 1, y downward."""
+    """Centers of the maps' cells, float64 (GRID * GRID, 2) as (x, y) from -1 to 1, y downward."""
     axis = (np.arange(GRID) + 0.5) / GRID * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
     return np.stack([x.ravel(), y.ravel()], axis=1)
@@ -122,8 +122,8 @@ def _filter(light: NDArray[np.float32], bank: NDArray[np.float32]) -> NDArray[np
     from scipy import fft
 
     edge = ((0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING))
-    centred = light - light.mean(axis=(1, 2), keepdims=True)
-    spectrum = fft.fft2(np.pad(centred, edge, mode="reflect"), axes=(1, 2))
+    centered = light - light.mean(axis=(1, 2), keepdims=True)
+    spectrum = fft.fft2(np.pad(centered, edge, mode="reflect"), axes=(1, 2))
     inner = slice(_PADDING, _PADDING + WORKING_SIZE)
     return np.stack(
         [fft.ifft2(spectrum * transfer, axes=(1, 2))[:, inner, inner] for transfer in bank]
@@ -140,7 +140,7 @@ def _pool(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     return (rows[..., ::2] + rows[..., 1::2]) * np.float32(0.25)
 
 
-def _colour(picture: NDArray[np.float32], light: NDArray[np.float32]) -> NDArray[np.float32]:
+def _color(picture: NDArray[np.float32], light: NDArray[np.float32]) -> NDArray[np.float32]:
     red, green, blue = (picture[..., i] for i in range(3))
     maps = [
         light,

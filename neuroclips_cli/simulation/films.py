@@ -197,7 +197,7 @@ def film_writer(path: Path, size: int) -> Iterator[Any]:
 
 
 def scene_rows(plans: Sequence[FilmPlan]) -> list[list[str]]:
-    """Rows of scenes.csv: film,scene,start_s,end_s,kind,colour,motion,setting,caption.
+    """Rows of scenes.csv: film,scene,start_s,end_s,kind,color,motion,setting,caption.
 
     Scenes are counted through all films. A given video counts as one scene of unknown content.
     """
@@ -219,7 +219,7 @@ def _scenes(plan: FilmPlan) -> Iterator[tuple[float, float, list[str]]]:
     for scene, start, end in zip(plan.film.scenes, plan.film.starts_s, ends, strict=True):
         known = [
             synthetic_world.KINDS[scene.kind],
-            synthetic_world.COLOURS[scene.colour],
+            synthetic_world.COLORS[scene.color],
             synthetic_world.MOTIONS[scene.motion],
             synthetic_world.SETTINGS[scene.setting],
             synthetic_world.caption(scene),

@@ -169,7 +169,7 @@ class Subject:
 
         ``responding`` bool, ``area`` (none, early, higher), ``noise_ceiling`` (explainable share
         of one repetition's variance = expected correlation of two repetitions, at the asked noise
-        and signal), ``receptive_field_centre`` and ``_size`` (half picture widths; NaN where there
+        and signal), ``receptive_field_center`` and ``_size`` (half picture widths; NaN where there
         is none), ``channel_loadings``, ``attribute_loadings``.
         """
         count, brain = int(self.cortex.sum()), self.brain
@@ -186,7 +186,7 @@ class Subject:
             "responding": responding,
             "area": np.array(AREAS)[np.where(responding, kind, 0)],
             "noise_ceiling": spread(self.noise_ceiling, 0.0),
-            "receptive_field_centre": spread(brain.centres, np.nan),
+            "receptive_field_center": spread(brain.centers, np.nan),
             "receptive_field_size": spread(brain.sizes, np.nan),
             "channel_loadings": spread(brain.channel_loadings, 0.0),
             "attribute_loadings": spread(brain.attribute_loadings, 0.0),

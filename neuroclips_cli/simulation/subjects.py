@@ -110,7 +110,7 @@ def share_topography(
     return replace(
         own,
         vertices=vertices,
-        centres=np.where(shared[:, None], reference.centres + shift, own.centres),
+        centers=np.where(shared[:, None], reference.centers + shift, own.centers),
         sizes=np.where(shared, reference.sizes, own.sizes),
         channel_loadings=mixed(own.channel_loadings, reference.channel_loadings),
         attribute_loadings=mixed(own.attribute_loadings, reference.attribute_loadings),

@@ -1,6 +1,6 @@
 """The practice world: a procedural film world with known content.
 
-Every scene shows one object of some kind and colour that moves in some way in some setting.
+Every scene shows one object of some kind and color that moves in some way in some setting.
 A film is a sequence of scenes with cuts at random times. Positions are in units of half the
 picture's width, from -1 (left, top) to 1 (right, bottom).
 """
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS = ("ball", "box", "star", "ring", "heart", "cross", "pyramid", "moon", "flower", "fish")
-COLOURS = ("red", "yellow", "green", "blue", "purple", "white")
+COLORS = ("red", "yellow", "green", "blue", "purple", "white")
 MOTIONS = ("resting", "moving left", "moving right", "rising", "falling", "swinging")
 SETTINGS = (
     "at sea",
@@ -24,7 +24,7 @@ SETTINGS = (
     "at sunset",
 )
 
-_COLOUR_RGB = np.array(
+_COLOR_RGB = np.array(
     [
         [0.90, 0.12, 0.10],
         [0.98, 0.86, 0.10],
@@ -47,8 +47,8 @@ class Scene:
 
     Attributes
     ----------
-    kind, colour, motion, setting : int
-        Indices into :data:`KINDS`, :data:`COLOURS`, :data:`MOTIONS`, :data:`SETTINGS`.
+    kind, color, motion, setting : int
+        Indices into :data:`KINDS`, :data:`COLORS`, :data:`MOTIONS`, :data:`SETTINGS`.
     duration_s : float
         Length in seconds.
     seed : int
@@ -56,7 +56,7 @@ class Scene:
     """
 
     kind: int
-    colour: int
+    color: int
     motion: int
     setting: int
     duration_s: float
@@ -103,7 +103,7 @@ def draw_scene(rng: np.random.Generator, duration_s: float) -> Scene:
     """
     return Scene(
         kind=int(rng.integers(len(KINDS))),
-        colour=int(rng.integers(len(COLOURS))),
+        color=int(rng.integers(len(COLORS))),
         motion=int(rng.integers(len(MOTIONS))),
         setting=int(rng.integers(len(SETTINGS))),
         duration_s=float(duration_s),
@@ -135,12 +135,12 @@ def draw_film(
 def caption(scene: Scene, with_motion: bool = False) -> str:
     """Describe a scene in words, such as ``a red ball moving left at sea``."""
     motion = f" {MOTIONS[scene.motion]}" if with_motion else ""
-    return f"a {COLOURS[scene.colour]} {KINDS[scene.kind]}{motion} {SETTINGS[scene.setting]}"
+    return f"a {COLORS[scene.color]} {KINDS[scene.kind]}{motion} {SETTINGS[scene.setting]}"
 
 
 def image_class(scene: Scene) -> int:
-    """Return the class of a frame: kind x colour, 0 to 59."""
-    return scene.kind * len(COLOURS) + scene.colour
+    """Return the class of a frame: kind x color, 0 to 59."""
+    return scene.kind * len(COLORS) + scene.color
 
 
 def video_class(scene: Scene) -> int:
@@ -150,7 +150,7 @@ def video_class(scene: Scene) -> int:
 
 def image_class_names() -> list[str]:
     """Return the 60 names in the order of :func:`image_class`."""
-    return [f"{colour} {kind}" for kind in KINDS for colour in COLOURS]
+    return [f"{color} {kind}" for kind in KINDS for color in COLORS]
 
 
 def video_class_names() -> list[str]:
@@ -159,7 +159,7 @@ def video_class_names() -> list[str]:
 
 
 def object_path(scene: Scene, times_s: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return the object's centre, shape (times, 2) as (x, y), at times from scene onset."""
+    """Return the object's center, shape (times, 2) as (x, y), at times from scene onset."""
     return _path(scene, _look(scene), np.asarray(times_s, dtype=np.float32))
 
 
@@ -191,10 +191,10 @@ def render_scene(scene: Scene, times_s: NDArray[np.floating], size: int = 64) ->
     path = _path(scene, look, np.asarray(times_s, dtype=np.float32))
     frames = np.empty((len(path), size, size, 3), dtype=np.uint8)
     frames[:] = np.clip(background, 0, 1) * 255 + 0.5
-    for frame, centre in zip(frames, path, strict=True):
-        columns, rows = (_span(axis, float(c), _EXTENT * look.radius) for c in centre)
-        x = ((axis[columns] - centre[0]) / look.radius)[None, :]
-        y = ((axis[rows] - centre[1]) / look.radius)[:, None]
+    for frame, center in zip(frames, path, strict=True):
+        columns, rows = (_span(axis, float(c), _EXTENT * look.radius) for c in center)
+        x = ((axis[columns] - center[0]) / look.radius)[None, :]
+        y = ((axis[rows] - center[1]) / look.radius)[:, None]
         x, y = np.broadcast_arrays(x, y)
         ink, cover = _object(scene, x, y, look.radius * size / 2)
         seen = background[rows, columns] * (1 - cover) + ink * cover
@@ -202,20 +202,20 @@ def render_scene(scene: Scene, times_s: NDArray[np.floating], size: int = 64) ->
     return frames
 
 
-def _span(axis: NDArray[np.floating], centre: float, reach: float) -> slice:
-    """Return the pixels within a distance of a centre."""
-    return slice(*np.searchsorted(axis, (centre - reach, centre + reach)))
+def _span(axis: NDArray[np.floating], center: float, reach: float) -> slice:
+    """Return the pixels within a distance of a center."""
+    return slice(*np.searchsorted(axis, (center - reach, center + reach)))
 
 
 def _object(
     scene: Scene, x: NDArray[np.floating], y: NDArray[np.floating], pixels_per_unit: float
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Return colour (..., 3) and cover (..., 1) of the object at positions in its radii."""
+    """Return color (..., 3) and cover (..., 1) of the object at positions in its radii."""
     inside, detail = _shape(scene.kind, x, y)
     cover = np.clip(0.5 - inside * pixels_per_unit, 0, 1)[..., None]
     core = np.clip(0.5 - (inside + _OUTLINE) * pixels_per_unit, 0, 1)[..., None]
     shade = np.clip(0.92 - 0.14 * (x + y), 0.6, 1.15)[..., None] * detail[..., None]
-    ink = _COLOUR_RGB[scene.colour] * shade * core + np.float32(0.04) * (1 - core)
+    ink = _COLOR_RGB[scene.color] * shade * core + np.float32(0.04) * (1 - core)
     return ink, cover
 
 
@@ -249,7 +249,7 @@ def _look(scene: Scene) -> _Look:
     x, y = rng.uniform(-0.3, 0.3, size=2)
     across = (float(x), float(y))
     if scene.motion in _DIRECTIONS:
-        # The path is centred in the picture, so that the object stays in view all the time.
+        # The path is centered in the picture, so that the object stays in view all the time.
         dx, dy = _DIRECTIONS[scene.motion]
         half = speed * scene.duration_s / 2
         start = (-dx * half if dx else across[0], -dy * half if dy else across[1])

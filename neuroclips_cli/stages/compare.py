@@ -13,7 +13,7 @@ from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 from neuroclips_cli.metrics.comparison import paired_differences, shared_clips
-from neuroclips_cli.metrics.statistics import summarise
+from neuroclips_cli.metrics.statistics import summarize
 from neuroclips_cli.reporting import comparison, formats, published, results
 from neuroclips_cli.reporting import subjects as subject_rows
 from neuroclips_cli.reporting.subjects import Figure, SubjectRun
@@ -372,7 +372,7 @@ def _compare(
         differences = {}
         if item is not runs[0]:
             differences = paired_differences(values, base, scenes, samples=samples, seed=seed)
-        summaries = {k: summarise(v, samples, seed, scenes) for k, v in values.items()}
+        summaries = {k: summarize(v, samples, seed, scenes) for k, v in values.items()}
         paper = published.counterpart(_role(item), item.result.get("subject"))
         judges = item.result["protocol"].get("judges", "")
         compared.append(comparison.ComparedRun(item.name, summaries, differences, paper, judges))

@@ -1,4 +1,4 @@
-"""``neuroclips fuse``: neighbouring clips of one scene become one clip of up to 6 s (paper 3.4)."""
+"""``neuroclips fuse``: neighboring clips of one scene become one clip of up to 6 s (paper 3.4)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from neuroclips_cli.backbones.classifiers import load_image_classifier
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.generation.fusion import build_chains, neighbours
+from neuroclips_cli.generation.fusion import build_chains, neighbors
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.models.matcher import Matcher, draw_pairs, fit_matcher
 from neuroclips_cli.runs import disk_usage
@@ -96,7 +96,7 @@ class _Fusion:
         """Train the matcher, build the chains, generate and write them."""
         probability = self.match()
         test = {int(row["clip"]): row for row in self.table if row["split"] == "test"}
-        near = neighbours(
+        near = neighbors(
             [test[number]["segment"] for number in self.numbers],
             [float(test[number]["onset_s"]) for number in self.numbers],
             self.settings.data.clip_s,

@@ -31,7 +31,7 @@ HIGHER = (
     *("V3CD", "LO1", "LO2", "LO3", "V4t", "FST", "MT", "MST", "PH"),
 )
 """Visual areas of HCP's parcellation (Glasser et al. 2016, sections 1 to 5): primary and early
-against the dorsal stream, the ventral stream, and the MT+ complex with its neighbours."""
+against the dorsal stream, the ventral stream, and the MT+ complex with its neighbors."""
 PRACTICE: dict[str, tuple[str, ...]] = {"lower": ("early",), "higher": ("higher",)}
 
 
@@ -65,7 +65,7 @@ class _World:
     """What the simulation knows of the selected voxels; of real ones it is not known."""
 
     areas: NDArray[np.str_]
-    centres: NDArray[np.float64]
+    centers: NDArray[np.float64]
 
 
 def run(settings: Settings, choices: Choices | None = None, *, overwrite: bool = False) -> Path:
@@ -186,8 +186,8 @@ def _world(truth: Path, selected: NDArray[np.bool_]) -> _World | None:
     if not truth.is_file():
         return None
     with np.load(truth, allow_pickle=False) as facts:
-        areas, centres = facts["area"], facts["receptive_field_centre"]
-    return _World(areas[selected], centres[selected]) if len(areas) == len(selected) else None
+        areas, centers = facts["area"], facts["receptive_field_center"]
+    return _World(areas[selected], centers[selected]) if len(areas) == len(selected) else None
 
 
 def _regions(
@@ -270,7 +270,7 @@ def _panels(
         models = geometry.models[np.flatnonzero(selected)]
         sides = [np.asarray(models.name, str) == structure for structure in CORTEX]
         return hemispheres(maps, sides, models.vertex, surfaces)
-    return [] if world is None else practice_world(maps, world.areas, world.centres)
+    return [] if world is None else practice_world(maps, world.areas, world.centers)
 
 
 def _surfaces(

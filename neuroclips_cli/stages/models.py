@@ -45,20 +45,20 @@ class Backbone:
 
 
 def list_models(settings: Settings, names: Sequence[str] = ()) -> None:
-    """Print what the settings need: size, licence, where it lies, whether it is complete."""
+    """Print what the settings need: size, license, where it lies, whether it is complete."""
     found = list(find_backbones(settings, names))
     rows = [
         (
             one.name,
             one.reference,
             _size(one),
-            _licence(one.reference, one.name),
+            _license(one.reference, one.name),
             str(one.folder or ""),
             one.problem or "complete",
         )
         for one in found
     ]
-    header = ("backbone", "named", "size", "licence", "folder", "state")
+    header = ("backbone", "named", "size", "license", "folder", "state")
     console.table(f"Backbones of profile {settings.run.profile}", header, rows)
     missing = [one.name for one in found if one.problem]
     if missing:
@@ -227,8 +227,8 @@ def _size(one: Backbone) -> str:
     return f"about {human_size(known.size)}" if known and known.size else "unknown"
 
 
-def _licence(reference: str, name: str) -> str:
+def _license(reference: str, name: str) -> str:
     if reference.startswith(ASSETS):
         return "Apache-2.0, with neuroclips"
     known = REPOSITORIES.get(_repository(reference, name))
-    return known.licence if known else "unknown"
+    return known.license if known else "unknown"

@@ -29,8 +29,8 @@ from neuroclips_cli.runs.stage import Stage, open_stage, stage_folder
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
-from neuroclips_cli.signal.detrend import standardise, usable_columns
-from neuroclips_cli.signal.quality import BlockQuality, RunQuality, look, summarise
+from neuroclips_cli.signal.detrend import standardize, usable_columns
+from neuroclips_cli.signal.quality import BlockQuality, RunQuality, look, summarize
 from neuroclips_cli.signal.reproducibility import (
     Selection,
     mean_over_repetitions,
@@ -82,7 +82,7 @@ class _Source:
 
 
 def run(settings: Settings, *, overwrite: bool = False) -> Path:
-    """Select voxels, shift, standardise, cut into clips, decode the frames.
+    """Select voxels, shift, standardize, cut into clips, decode the frames.
 
     Returns
     -------
@@ -228,17 +228,17 @@ def _score(
         z, lively = voxel_reproducibility(windows, order)
         scores.append(z)
         usable.append(good & lively)
-    found = {repetition: summarise(seen) for repetition, seen in glances.items()}
+    found = {repetition: summarize(seen) for repetition, seen in glances.items()}
     return np.concatenate(scores), np.concatenate(usable), found
 
 
 def _film_series(
     source: _Source, segment: Segment, repetition: int, columns: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Standardised series of some voxels while the film ran, (clips, voxels)."""
+    """Standardized series of some voxels while the film ran, (clips, voxels)."""
     opened, leading = source.open(segment, repetition)
     series = opened.read()[film_window(leading, source.clips[segment.name])][:, columns]
-    return standardise(series, source.data.detrend_order)[0]
+    return standardize(series, source.data.detrend_order)[0]
 
 
 def _report_selection(

@@ -157,8 +157,8 @@ def cross_fit(
     (1, True)
     """
     scans = fmri.mean(axis=1, dtype=np.float64)
-    centre = targets.mean(axis=0, dtype=np.float64)
-    wanted = targets - centre
+    center = targets.mean(axis=0, dtype=np.float64)
+    wanted = targets - center
     gram = scans @ scans.T
     folds = _folds(segments)
     fits = {penalty: _left_out(gram, wanted, folds, penalty) for penalty in penalties}
@@ -183,7 +183,7 @@ def cross_fit(
         weight=weights.T.astype(np.float32),
         bias=bias.astype(np.float32),
         axes=(axes * deviation[:, None]).astype(np.float32),
-        mean=(centre + offset).astype(np.float32),
+        mean=(center + offset).astype(np.float32),
         penalty=penalty,
     )
 

@@ -59,7 +59,7 @@ def flat_unit(tokens: Tensor) -> Tensor:
 
 
 class Objective(nn.Module):
-    """What a phase minimises: a batch to named scalar losses, ``loss`` among them.
+    """What a phase minimizes: a batch to named scalar losses, ``loss`` among them.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ class Projection(nn.Module):
 
     @in_float32
     def forward(self, means: torch.Tensor) -> torch.Tensor:
-        """Map ``(batch, token_dim)`` to ``(batch, embed_dim)``, not normalised."""
+        """Map ``(batch, token_dim)`` to ``(batch, embed_dim)``, not normalized."""
         return means @ self.weight
 
 

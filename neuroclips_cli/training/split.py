@@ -12,7 +12,7 @@ from neuroclips_cli.errors import UserError
 def split_segments(
     segments: np.ndarray, wanted: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Hold whole segments out: neighbouring clips share scenes, so random clips would leak.
+    """Hold whole segments out: neighboring clips share scenes, so random clips would leak.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def test_frames_survive_the_trip_through_the_latent_space_in_shape(backbones, fr
     assert pixels.shape == frames.shape and pixels.dtype == np.uint8
 
 
-def test_clip_tokens_are_the_normalised_patches_and_embeddings_are_unit_rows(backbones, frames):
+def test_clip_tokens_are_the_normalized_patches_and_embeddings_are_unit_rows(backbones, frames):
     from neuroclips_cli.backbones.clip import load_clip, load_projector
 
     clip = load_clip(backbones.clip)
@@ -141,7 +141,7 @@ def test_classifiers_give_probabilities(tmp_path, frames):
         load_image_classifier(image)
 
 
-def test_every_motion_module_normalises_frame_by_frame(backbones):
+def test_every_motion_module_normalizes_frame_by_frame(backbones):
     from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 
     from neuroclips_cli.backbones.video import FrameGroupNorm, load_video_models

@@ -51,7 +51,7 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
 
 
 def against_nilearn(series: np.ndarray) -> list[tuple[str, float, str]]:
-    """Detrend and standardise one run, (volumes, voxels), in both ways; nothing without nilearn."""
+    """Detrend and standardize one run, (volumes, voxels), in both ways; nothing without nilearn."""
     if not importlib.util.find_spec("nilearn"):
         return []
     from nilearn.signal import clean
@@ -67,18 +67,18 @@ def against_nilearn(series: np.ndarray) -> list[tuple[str, float, str]]:
     seconds = [[_timed(way, time.process_time) for way in ways] for _ in range(9)]
     ours, single, double = np.median(seconds, axis=0).tolist()
     return [
-        ("one run, all voxels detrended and standardised, s of processor", ours, ""),
+        ("one run, all voxels detrended and standardized, s of processor", ours, ""),
         ("nilearn.signal.clean in single precision, s", single, f"{single / ours:.2f} x ours"),
         ("nilearn.signal.clean in double precision, s", double, f"{double / ours:.2f} x ours"),
     ]
 
 
 def _detrend(series: np.ndarray) -> None:
-    from neuroclips_cli.signal.detrend import standardise
+    from neuroclips_cli.signal.detrend import standardize
     from neuroclips_cli.stages.preprocess import BLOCK
 
     for start in range(0, series.shape[1], BLOCK):
-        standardise(series[:, start : start + BLOCK], 4)
+        standardize(series[:, start : start + BLOCK], 4)
 
 
 def _timed(work: partial[object], clock: Callable[[], float] = time.perf_counter) -> float:

@@ -74,7 +74,7 @@ def _width(settings: Settings, phase: str, voxels: int) -> int:
 
 
 def _objective(settings: Settings, phase: str, voxels: int, *, meta: bool) -> nn.Module:
-    """Build what a phase minimises, on the CPU or on the meta device."""
+    """Build what a phase minimizes, on the CPU or on the meta device."""
     data, backbones, options = settings.data, settings.backbones, settings.train_pr
     if phase == "train-pr":
         side = data.frame_size // 8

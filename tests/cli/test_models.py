@@ -242,7 +242,7 @@ def listed(settings, capsys, *names: str) -> str:
     return capsys.readouterr().out
 
 
-def test_list_says_size_licence_place_and_what_is_lacking(capsys, tmp_path):
+def test_list_says_size_license_place_and_what_is_lacking(capsys, tmp_path):
     paper = load_settings({"run.profile": "paper"}, environ={})
     text = listed(paper, capsys)
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if "│" in line}

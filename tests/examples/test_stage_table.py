@@ -19,12 +19,12 @@ def scenes_drawn(seed: int) -> SimpleNamespace:
     rng = np.random.default_rng(seed)
     scenes = [synthetic_world.draw_scene(rng, 10.0) for _ in range(CLIPS)]
     places = np.array([synthetic_world.object_path(scene, 4.0 + TIMES) for scene in scenes])
-    colours = np.eye(len(synthetic_world.COLOURS))[[scene.colour for scene in scenes]]
+    colors = np.eye(len(synthetic_world.COLORS))[[scene.color for scene in scenes]]
     headings = np.array([stage_table.HEADINGS.get(scene.motion, (0, 0)) for scene in scenes], float)
     return SimpleNamespace(
         scenes=scenes,
         places=places,
-        colours=colours,
+        colors=colors,
         headings=headings,
         film=np.arange(CLIPS) * FILMS // CLIPS,
     )
@@ -56,13 +56,13 @@ def test_films_are_read_and_noise_is_not():
     clips = np.stack([synthetic_world.render_scene(scene, 4.0 + TIMES) for scene in shown.scenes])
     noise = np.random.default_rng(3).integers(0, 256, clips.shape, dtype=np.uint8)
     moving = int(shown.headings.any(axis=1).sum())
-    guess, heading = 1 / len(synthetic_world.COLOURS), 1 / len(stage_table.HEADINGS)
+    guess, heading = 1 / len(synthetic_world.COLORS), 1 / len(stage_table.HEADINGS)
     # standard errors of a share and of a correlation that are at chance
     spread = [np.sqrt(guess * (1 - guess) / CLIPS), np.sqrt(0.5 / CLIPS)]
     spread.append(np.sqrt(heading * (1 - heading) / moving))
     for pictures, lowest, highest in ((clips, 4.0, np.inf), (noise, -4.0, 4.0)):
-        colour, place, direction = stage_table.read_pictures(pictures, shown)
-        found = [percent(colour) / 100 - guess, float(place), percent(direction) / 100 - heading]
+        color, place, direction = stage_table.read_pictures(pictures, shown)
+        found = [percent(color) / 100 - guess, float(place), percent(direction) / 100 - heading]
         assert all(lowest < f / s < highest for f, s in zip(found, spread, strict=True))
 
 

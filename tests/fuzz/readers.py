@@ -361,8 +361,8 @@ def _write_surface(folder: Path) -> list[Path]:
 def _write_labels(folder: Path) -> list[Path]:
     from nibabel.cifti2 import Cifti2Image, LabelAxis
 
-    colours = [{0: ("???", (0, 0, 0, 0)), 1: ("L_V1_ROI", (1, 0, 0, 1)), 2: ("V2", (0, 1, 0, 1))}]
+    colors = [{0: ("???", (0, 0, 0, 0)), 1: ("L_V1_ROI", (1, 0, 0, 1)), 2: ("V2", (0, 1, 0, 1))}]
     values = np.arange(24, dtype=np.float32)[None] % 3
     path = folder / "regions.dlabel.nii"
-    Cifti2Image(values, header=(LabelAxis(["areas"], colours), _cortex())).to_filename(path)
+    Cifti2Image(values, header=(LabelAxis(["areas"], colors), _cortex())).to_filename(path)
     return [path]

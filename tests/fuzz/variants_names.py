@@ -255,7 +255,7 @@ def _refusals() -> Iterator[Variant]:
 
 
 def _pictures(folder: Path, tree: dict[str, list[str]]) -> None:
-    """Write captioned folders; a picture's colour does not matter, its path does."""
+    """Write captioned folders; a picture's color does not matter, its path does."""
     for place, names in tree.items():
         for name in names:
             path = folder / place / name

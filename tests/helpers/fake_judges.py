@@ -15,7 +15,7 @@ CLASSES = 60
 class RandomClassifier:
     """Classifies pixels by random projections: unrelated pixels get unrelated classes.
 
-    A classifier by nearness to prototypes would favour the central ones, and unrelated clips
+    A classifier by nearness to prototypes would favor the central ones, and unrelated clips
     would then agree more often than chance says.
     """
 
@@ -32,7 +32,7 @@ class RandomClassifier:
 
 
 class PatchEmbedder:
-    """Embeds a frame by the mean colours of its quarters."""
+    """Embeds a frame by the mean colors of its quarters."""
 
     def in_space(self, token_space: str) -> PatchEmbedder:
         """Return itself, which looks at frames as they are."""
@@ -68,12 +68,12 @@ def install(patch: pytest.MonkeyPatch, chosen: Evaluators | None = None) -> None
 
 
 def draw_clips(count: int, frames: int, size: int = 16, seed: int = 0) -> np.ndarray:
-    """Return uint8 (count, frames, size, size, 3): four coloured quarters that drift slowly."""
+    """Return uint8 (count, frames, size, size, 3): four colored quarters that drift slowly."""
     rng = np.random.default_rng(seed)
     base = rng.uniform(0, 255, size=(count, 1, 2, 2, 3))
     drift = rng.uniform(-25, 25, size=(count, 1, 2, 2, 3))
     times = np.linspace(0, 1, frames).reshape(1, frames, 1, 1, 1)
-    colours = np.clip(base + drift * times, 0, 255)
-    clips = colours.repeat(size // 2, axis=2).repeat(size // 2, axis=3)
+    colors = np.clip(base + drift * times, 0, 255)
+    clips = colors.repeat(size // 2, axis=2).repeat(size // 2, axis=3)
     texture = rng.normal(0, 12, size=(count, 1, size, size, 3))
     return np.clip(clips + texture, 0, 255).astype(np.uint8)

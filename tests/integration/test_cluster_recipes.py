@@ -1,4 +1,4 @@
-"""docs/how-to/cluster.md, examples/slurm and examples/snakemake: real commands, real behaviour."""
+"""docs/how-to/cluster.md, examples/slurm and examples/snakemake: real commands, real behavior."""
 
 from __future__ import annotations
 

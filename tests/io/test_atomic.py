@@ -65,7 +65,7 @@ def test_a_streamed_array_that_cannot_fit_is_refused_before_it_is_filled(setting
         pytest.fail("no disk holds 35 TB")
 
 
-def test_a_full_disk_is_recognised_behind_other_libraries_errors():
+def test_a_full_disk_is_recognized_behind_other_libraries_errors():
     rust = ValueError('I/O error: Os { code: 28, message: "No space left on device" }')
     assert atomic.is_full_disk(rust)
     assert atomic.is_full_disk(OSError("1000000 requested and 129008 written"))  # numpy's tofile

@@ -14,7 +14,7 @@ from neuroclips_cli.metrics.common_time import NothingInCommon, pair_up
 from neuroclips_cli.metrics.controls import derangements, scene_derangement
 from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
 from neuroclips_cli.metrics.rules import ProtocolRules
-from neuroclips_cli.metrics.statistics import summarise
+from neuroclips_cli.metrics.statistics import summarize
 
 PLAN = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
 
@@ -62,7 +62,7 @@ def test_unrelated_clips_are_at_chance_within_their_interval():
         source(other), source(clips), fake_judges.judges(), evaluation.Plan(shuffles=0)
     )
     for name, chance in (("frame_2way", 0.5), ("video_2way", 0.5), ("frame_50way", 0.02)):
-        low, high = summarise(scores.metrics[name], 1000).ci95
+        low, high = summarize(scores.metrics[name], 1000).ci95
         assert low <= chance <= high, name
     assert scores.shuffled == {}
 
@@ -105,7 +105,7 @@ def test_retrieval_from_the_right_tokens_is_perfect_and_from_shuffled_ones_at_ch
         assert found.shuffled[name].mean() == pytest.approx(chance, abs=0.05), name
 
 
-def test_whole_scenes_are_exchanged_and_neighbours_stay_neighbours():
+def test_whole_scenes_are_exchanged_and_neighbors_stay_neighbors():
     scenes = np.repeat([f"s{number}" for number in range(7)], [5, 2, 9, 1, 4, 6, 3])
     rng = np.random.default_rng(0)
     for _ in range(50):
@@ -116,7 +116,7 @@ def test_whole_scenes_are_exchanged_and_neighbours_stay_neighbours():
     assert scene_derangement(np.repeat(["a", "b"], [6, 4]), rng) is None
 
 
-def test_the_scene_control_is_at_chance_where_neighbours_would_give_the_answer_away(clips):
+def test_the_scene_control_is_at_chance_where_neighbors_would_give_the_answer_away(clips):
     scenes = tuple(f"scene {number // 4}" for number in range(len(clips)))
     alike = np.repeat(clips[::4], 4, axis=0)[: len(clips)]
     plan = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=5, scenes=scenes)

@@ -69,7 +69,7 @@ def test_grey_columns_reads_the_picture_upright_only():
     assert abs(upright - turned)[0, 0] > 0.01
 
 
-def test_correlation_is_that_of_numpy_and_one_colour_correlates_with_nothing():
+def test_correlation_is_that_of_numpy_and_one_color_correlates_with_nothing():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 256, (2, 2, 3, 8, 9, 3), dtype=np.uint8)
     expected = [
@@ -87,11 +87,11 @@ def test_hue_of_equal_frames_is_one_and_of_grey_ones_nothing():
     assert np.all(pixel.hue_similarity(grey, clips) == 0)
 
 
-def test_hue_is_opencvs_for_every_kind_of_colour():
+def test_hue_is_opencvs_for_every_kind_of_color():
     cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
-    colours = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
-    expected = cv2.cvtColor(colours, cv2.COLOR_BGR2HSV)[..., 0]
-    np.testing.assert_array_equal(pixel._swapped_hue(colours), expected)
+    colors = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    expected = cv2.cvtColor(colors, cv2.COLOR_BGR2HSV)[..., 0]
+    np.testing.assert_array_equal(pixel._swapped_hue(colors), expected)
 
 
 def test_motion_that_agrees_has_no_end_point_error():

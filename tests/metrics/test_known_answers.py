@@ -8,7 +8,7 @@ from skimage.metrics import structural_similarity
 
 from neuroclips_cli.data.resample import ArrayClips, frame_indices, resize
 from neuroclips_cli.metrics import consistency, controls, nway, pixel, retrieval
-from neuroclips_cli.metrics.statistics import summarise
+from neuroclips_cli.metrics.statistics import summarize
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -137,18 +137,18 @@ def test_bootstrap_interval_matches_theory_and_scenes_widen_it():
     rng = np.random.default_rng(0)
     scenes = np.repeat(np.arange(60), 4)
     values = rng.normal(size=60)[scenes]
-    summary = summarise(values, samples=4000, seed=0, groups=scenes)
+    summary = summarize(values, samples=4000, seed=0, groups=scenes)
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
     assert np.diff(summary.ci95)[0] / 2 == pytest.approx(half, rel=0.1)
     assert np.diff(summary.ci95_scenes)[0] / np.diff(summary.ci95)[0] == pytest.approx(2, rel=0.15)
-    assert summary == summarise(values, samples=4000, seed=0, groups=scenes)
+    assert summary == summarize(values, samples=4000, seed=0, groups=scenes)
 
 
 def test_clips_without_a_value_are_left_out_of_the_summary():
-    summary = summarise(np.array([1.0, np.nan, 3.0]), samples=100)
+    summary = summarize(np.array([1.0, np.nan, 3.0]), samples=100)
     assert (summary.mean, summary.n) == (2.0, 2)
     with pytest.raises(ValueError, match="no clip"):
-        summarise(np.array([np.nan]))
+        summarize(np.array([np.nan]))
 
 
 @pytest.mark.parametrize("size", [(7, 7), (8, 31), (70, 40), (71, 9)])

@@ -67,7 +67,7 @@ def video(tmp_path_factory) -> Any:
     from diffusers import MotionAdapter, SparseControlNetModel, UNet2DConditionModel
 
     from neuroclips_cli.backbones.conversion.parts import diffusers_part
-    from neuroclips_cli.backbones.video import combine, normalise_per_frame
+    from neuroclips_cli.backbones.video import combine, normalize_per_frame
 
     root = tmp_path_factory.mktemp("video")
     config, _, path = record("motion_unet")
@@ -104,7 +104,7 @@ def video(tmp_path_factory) -> Any:
     part = convert(read_weights(path), "", options, str(path))[""]
     control = load_network(SparseControlNetModel, written(part, root / "sparsectrl"), "cpu")
     set_middle_heads(control, c["num_attention_heads"])
-    return combine(scene, adapter).eval(), normalise_per_frame(control)
+    return combine(scene, adapter).eval(), normalize_per_frame(control)
 
 
 @torch.inference_mode()

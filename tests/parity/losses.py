@@ -95,8 +95,8 @@ def _similarities(arrays: Mapping[str, Tensor], found: Comparison) -> None:
     ours = cosine_matrix(targets, predictions)
     found.add("batchwise_cosine_similarity", ours, _TOLERANCE)
     a, b = arrays["pearson.in_a"], arrays["pearson.in_b"]
-    centred = [(x - x.mean(dim=1, keepdim=True)).numpy() for x in (a, b)]
-    found.add("pearson.out", cosine_matrix(*centred), _TOLERANCE)
+    centered = [(x - x.mean(dim=1, keepdim=True)).numpy() for x in (a, b)]
+    found.add("pearson.out", cosine_matrix(*centered), _TOLERANCE)
 
 
 def _schedules(arrays: Mapping[str, Tensor], found: Comparison) -> None:

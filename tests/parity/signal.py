@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from neuroclips_cli.signal.detrend import detrend, standardise
+from neuroclips_cli.signal.detrend import detrend, standardize
 from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation, select_voxels
 from neuroclips_cli.signal.windows import film_window, leading_volumes
 from parity.records import FIXTURES, Comparison
@@ -49,7 +49,7 @@ def _run(run: str, data: dict[str, np.ndarray], found: Comparison) -> None:
     for i, x in enumerate(series, start=1):
         trimmed = x[film_window(leading, volumes)]
         flat = detrend(trimmed)
-        z, usable = standardise(trimmed)
+        z, usable = standardize(trimmed)
         assert usable.all()
         spread = flat.std(axis=0, ddof=1)
         found.add(f"{run}_detrended{i}", flat[:, :stored].T, 1e-8)
@@ -94,7 +94,7 @@ def _end_to_end(data: dict[str, np.ndarray], r: np.ndarray) -> np.ndarray:
     leading = leading_volumes(len(data["seg_raw_x1"][0]), volumes, TRAILING, run="seg", film="film")
     for segment in range(r.shape[1]):
         pair: Any = [
-            standardise(data[f"seg_raw_x{i}"][:, :, segment].T[film_window(leading, volumes)])[0]
+            standardize(data[f"seg_raw_x{i}"][:, :, segment].T[film_window(leading, volumes)])[0]
             for i in (1, 2)
         ]
         made[data["seg_raw_voxels"], segment] = interrun_correlation(*pair)
@@ -108,5 +108,5 @@ def _peer(data: dict[str, np.ndarray], found: Comparison) -> None:
     window = film_window(int(data[f"{run}_drop_first"]), volumes)
     found.add("mindanimator_detrended1", detrend(x[window]).T, 1e-8)
     # Mind-Animator divides by the deviation with ddof 0, Wen et al. and we with ddof 1.
-    ours = standardise(x[window])[0].T * np.sqrt(volumes / (volumes - 1))
+    ours = standardize(x[window])[0].T * np.sqrt(volumes / (volumes - 1))
     found.add("mindanimator_z1", ours, 1e-10)

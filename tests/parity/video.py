@@ -16,7 +16,7 @@ from neuroclips_cli.backbones.video import (
     VideoModels,
     animatediff_scheduler,
     combine,
-    normalise_per_frame,
+    normalize_per_frame,
 )
 from neuroclips_cli.generation.alpha import start_latents
 from neuroclips_cli.generation.video import (
@@ -94,7 +94,7 @@ def original_models() -> VideoModels:
         use_simplified_condition_embedding=c["use_simplified_condition_embedding"],
     )
     set_middle_heads(control, c["num_attention_heads"])
-    control = _load(normalise_per_frame(control), "generate/sparsectrl/state_dict.safetensors")
+    control = _load(normalize_per_frame(control), "generate/sparsectrl/state_dict.safetensors")
     nothing: Any = None
     return VideoModels(unet, control, nothing, nothing, nothing, animatediff_scheduler())
 

@@ -18,7 +18,7 @@ from neuroclips_cli.metrics.nway import chance, nway_accuracy, win_probability
 from neuroclips_cli.metrics.pixel import PSNR_CAP_DB, psnr, ssim
 from neuroclips_cli.metrics.retrieval import cosine_matrix
 from neuroclips_cli.metrics.statistics import bootstrap_interval
-from neuroclips_cli.signal.detrend import detrend, polynomial_basis, standardise, usable_columns
+from neuroclips_cli.signal.detrend import detrend, polynomial_basis, standardize, usable_columns
 from neuroclips_cli.signal.quality import inspect, saturated_columns
 from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation
 from neuroclips_cli.signal.windows import leading_volumes, response_window
@@ -30,9 +30,9 @@ series = arrays(np.float32, st.tuples(st.integers(12, 40), st.integers(1, 6)), e
 
 @few
 @given(series, st.floats(0.01, 100), st.floats(-1e3, 1e3))
-def test_standardising_forgets_scale_and_offset(data, scale, offset):
-    z, usable = standardise(data, 2)
-    again, _ = standardise(data.astype(np.float64) * scale + offset, 2)
+def test_standardizing_forgets_scale_and_offset(data, scale, offset):
+    z, usable = standardize(data, 2)
+    again, _ = standardize(data.astype(np.float64) * scale + offset, 2)
     assert np.isfinite(z).all() and (z[:, ~usable] == 0).all()
     assert np.allclose(z[:, usable].mean(axis=0), 0, atol=1e-6)
     assert np.allclose(z[:, usable].std(axis=0, ddof=1), 1, atol=1e-6)

@@ -73,9 +73,9 @@ def _modules(package):
 
 
 def _alike(count=ROWS):
-    """Unit rows whose cosines are close to each other, as neighbouring frames' are."""
-    centre = torch.randn(DIM)
-    return [F.normalize(centre + 0.3 * torch.randn(count, DIM), dim=-1) for _ in range(3)]
+    """Unit rows whose cosines are close to each other, as neighboring frames' are."""
+    center = torch.randn(DIM)
+    return [F.normalize(center + 0.3 * torch.randn(count, DIM), dim=-1) for _ in range(3)]
 
 
 def _mix():

@@ -1,4 +1,4 @@
-"""Trimming, standardising and the reproducibility test on hand-made series."""
+"""Trimming, standardizing and the reproducibility test on hand-made series."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.signal.detrend import detrend, standardise
+from neuroclips_cli.signal.detrend import detrend, standardize
 from neuroclips_cli.signal.reproducibility import interrun_correlation, select_voxels
 from neuroclips_cli.signal.windows import (
     delay_in_volumes,
@@ -54,7 +54,7 @@ def test_columns_with_nan_or_without_variance_are_zero_and_reported():
     series = rng.normal(1e4, 20, (60, 4))
     series[3, 1] = np.nan
     series[:, 2] = 9000.0
-    z, usable = standardise(series)
+    z, usable = standardize(series)
     assert usable.tolist() == [True, False, False, True]
     assert np.isfinite(z).all() and not z[:, 1:3].any()
     assert np.allclose(z[:, [0, 3]].std(axis=0, ddof=1), 1)
@@ -62,7 +62,7 @@ def test_columns_with_nan_or_without_variance_are_zero_and_reported():
 
 def test_a_pure_drift_counts_as_constant():
     series = 1e4 + np.arange(60.0)[:, None] ** 2
-    assert not standardise(series)[1].any()
+    assert not standardize(series)[1].any()
 
 
 def test_a_constant_column_correlates_zero():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from neuroclips_cli.signal.detrend import standardise
+from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.signal.training_statistics import over_runs, run_statistics
 
 
@@ -29,7 +29,7 @@ def test_a_run_is_its_legendre_series_and_what_is_left(order):
     assert np.allclose(found.trend, np.stack([fit.coef for fit in fits], axis=1))
     left = [c - fit(np.arange(40)) for c, fit in zip(series.T, fits, strict=True)]
     assert np.allclose(found.deviation, np.std(left, axis=1, ddof=1))
-    z, _ = standardise(series, order)
+    z, _ = standardize(series, order)
     trend = np.polynomial.legendre.legvander(np.linspace(-1, 1, 40), order) @ found.trend
     assert np.allclose(z * found.deviation + trend, series)
 

@@ -99,7 +99,7 @@ def test_common_vertices_differ_as_much_as_asked(subject):
         brain = subject(2, shared_topography=1.0, tuning_difference=difference).brain
         pair = [b.attribute_loadings[~b.early].ravel() for b in (first, brain)]
         assert np.corrcoef(pair)[0, 1] == pytest.approx(np.sqrt(1 - difference**2), abs=0.12)
-        shift = (brain.centres - first.centres)[brain.early] / first.sizes[brain.early, None]
+        shift = (brain.centers - first.centers)[brain.early] / first.sizes[brain.early, None]
         assert shift.std() == pytest.approx(difference, abs=0.15)
         assert not np.array_equal(brain.ceiling, first.ceiling)
 

@@ -118,7 +118,7 @@ def test_folders_are_paired_by_name_and_misfits_are_listed(tmp_path):
     chosen = fake_run.settings(tmp_path)
     arguments = (chosen, tmp_path / "pred", tmp_path / "gt", tmp_path / "out")
     result = read_json(evaluate.run_pair(*arguments) / "metrics.json")
-    assert result["metrics"]["ssim"]["mean"] > 0.9  # a GIF has 256 colours
+    assert result["metrics"]["ssim"]["mean"] > 0.9  # a GIF has 256 colors
     write_gif(tmp_path / "pred" / "odd.gif", clips[0], 140)
     with pytest.raises(UserError, match="only in --pred: odd"):
         evaluate.run_pair(*arguments, overwrite=True)

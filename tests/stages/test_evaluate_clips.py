@@ -149,7 +149,7 @@ def test_a_folder_without_frames_is_no_clip(tmp_path):
         read_clip(tmp_path / "a", clip_s=2.0)
 
 
-def test_grey_and_deep_frames_come_out_as_eight_bit_colour(tmp_path):
+def test_grey_and_deep_frames_come_out_as_eight_bit_color(tmp_path):
     grey = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     for name, image in (
         ("grey", Image.fromarray(grey)),

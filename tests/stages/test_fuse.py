@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from neuroclips_cli.generation.fusion import build_chains, neighbours
+from neuroclips_cli.generation.fusion import build_chains, neighbors
 from neuroclips_cli.models.matcher import Matcher, draw_pairs, fit_matcher
 
 
-def test_only_clips_that_follow_each_other_in_a_segment_are_neighbours():
+def test_only_clips_that_follow_each_other_in_a_segment_are_neighbors():
     segments = ["1", "1", "1", "2", "2"]
     onsets = [0.0, 2.0, 6.0, 8.0, 10.0]
-    assert neighbours(segments, onsets, 2.0).tolist() == [True, False, False, True]
+    assert neighbors(segments, onsets, 2.0).tolist() == [True, False, False, True]
 
 
 def test_chains_end_at_a_change_or_when_they_are_full():
@@ -22,8 +22,8 @@ def test_chains_end_at_a_change_or_when_they_are_full():
 
 
 def scenes(count: int, rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-    centres = rng.normal(size=(count, 16))
-    rows = np.repeat(centres, 4, axis=0) + 0.2 * rng.normal(size=(4 * count, 16))
+    centers = rng.normal(size=(count, 16))
+    rows = np.repeat(centers, 4, axis=0) + 0.2 * rng.normal(size=(4 * count, 16))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows.astype(np.float32), [str(scene) for scene in range(count) for _ in range(4)]
 

@@ -16,7 +16,7 @@ from neuroclips_cli.data.regions import plain_name
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.backbone import RidgeRegression
 from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
-from neuroclips_cli.reporting.flatmap import GREY, Panel, colours, draw
+from neuroclips_cli.reporting.flatmap import GREY, Panel, colors, draw
 from neuroclips_cli.runs import manifest
 from neuroclips_cli.runs.stage import open_stage, read_csv, read_json, stage_state
 from neuroclips_cli.settings.load import load_settings
@@ -173,7 +173,7 @@ def test_regions_and_lower_against_higher_areas(made, tmp_path, capsys):
     assert int(areas["higher"]["voxels"]) == int(rows["L_V1_ROI"]["voxels"])
 
 
-def test_flat_surfaces_make_a_picture_with_colours_where_voxels_are(made, tmp_path):
+def test_flat_surfaces_make_a_picture_with_colors_where_voxels_are(made, tmp_path):
     from PIL import Image
 
     left = write_surface(tmp_path / "left.surf.gii", cut=True)
@@ -184,10 +184,10 @@ def test_flat_surfaces_make_a_picture_with_colours_where_voxels_are(made, tmp_pa
     middle = picture.shape[1] // 2
     # perception grows from left to right hemisphere, semantics falls
     top, bottom = picture[40:500], picture[600:1050]
-    coloured = [np.ptp(part, axis=-1) > 20 for part in (top, bottom)]
+    colored = [np.ptp(part, axis=-1) > 20 for part in (top, bottom)]
     light = [
         [part[:, half][mask[:, half]].mean() for half in (slice(middle), slice(middle, None))]
-        for part, mask in zip((top, bottom), coloured, strict=True)
+        for part, mask in zip((top, bottom), colored, strict=True)
     ]
     assert light[0][1] > light[0][0] + 50
     assert light[1][0] > light[1][1] + 50
@@ -228,9 +228,9 @@ def test_the_practice_world_shows_its_own_areas(made, tmp_path, capsys):
     folder = tmp_path / "world" / "subject1"
     folder.mkdir(parents=True)
     areas = np.where(np.arange(2 * HALF) < HALF, "early", "higher")
-    centres = np.random.default_rng(0).uniform(-1, 1, (2 * HALF, 2))
-    centres[HALF:] = np.nan
-    np.savez(folder / "ground_truth.npz", area=areas, receptive_field_centre=centres)
+    centers = np.random.default_rng(0).uniform(-1, 1, (2 * HALF, 2))
+    centers[HALF:] = np.nan
+    np.savez(folder / "ground_truth.npz", area=areas, receptive_field_center=centers)
     assert cli.run(["interpret", "--dataset", str(tmp_path / "world")]) == 0
     assert (made / "weights.png").stat().st_size > 5000
     rows = {row["area"]: row for row in read_csv(made / "areas.csv")}
@@ -277,8 +277,8 @@ def test_a_template_is_named_or_explained():
         assert [len(side.points) for side in found] == [10242, 10242]
 
 
-def test_colours_run_from_dark_to_bright_between_a_quarter_and_three_quarters():
-    light = colours(np.array([0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0])).sum(axis=1)
+def test_colors_run_from_dark_to_bright_between_a_quarter_and_three_quarters():
+    light = colors(np.array([0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0])).sum(axis=1)
     assert light[0] == light[1] < light[2] < light[3] < light[4] < light[5] == light[6]
     points = np.array([[0.0, 0], [1, 0], [0, 1]])
     panel = Panel("t", points, np.full(3, np.nan), np.array([[0, 1, 2]]))

@@ -12,7 +12,7 @@ from helpers.simulation_world import CORTEX, copy_of, settings_for, simulated
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import load_settings
-from neuroclips_cli.signal.detrend import standardise
+from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.simulation.films import film_writer
 from neuroclips_cli.stages import preprocess
 
@@ -72,18 +72,18 @@ def test_the_stage_writes_what_the_design_lists(done):
     assert _facts(done)["voxels_selected"] == voxels
 
 
-def test_clips_go_with_the_volume_two_later_and_windows_are_standardised(done):
+def test_clips_go_with_the_volume_two_later_and_windows_are_standardized(done):
     import nibabel as nib
 
     with np.load(done / "selection.npz", allow_pickle=False) as selection:
         index = selection["index"]
     raw = np.asarray(nib.load(_run_file(simulated(), "seg2", 2)).dataobj)[:, index]
-    expected = standardise(raw[1 + 2 : 1 + 2 + 14], ORDER)[0]
+    expected = standardize(raw[1 + 2 : 1 + 2 + 14], ORDER)[0]
     fmri = np.load(done / "fmri_train.npy")
     assert np.allclose(fmri[14:28, 1], expected, atol=1e-5)
     assert np.allclose(fmri[14:28].std(axis=0, ddof=1), 1, atol=1e-4)
     raw = np.asarray(nib.load(_run_file(simulated(), "test2", 3)).dataobj)[:, index]
-    expected = standardise(raw[2 + 2 : 2 + 2 + 8], ORDER)[0]
+    expected = standardize(raw[2 + 2 : 2 + 2 + 8], ORDER)[0]
     repetitions = np.load(done / "fmri_test_repetitions.npy")
     assert np.allclose(repetitions[8:16, 2], expected, atol=1e-5)
     assert np.allclose(np.load(done / "fmri_test.npy"), repetitions.mean(axis=1), atol=1e-5)
@@ -100,7 +100,7 @@ def test_training_statistics_are_of_the_raw_training_runs(done):
         assert set(found) == {"mean", "between_runs", "drift", "deviation", "volumes"}
         assert np.allclose(found["mean"], np.mean(raw, axis=(0, 1)))
         assert found["drift"].shape == (ORDER, len(index)) and found["volumes"] == 14
-        z = standardise(raw[5], ORDER)[0]
+        z = standardize(raw[5], ORDER)[0]
         shares = np.std(raw[5], axis=0, ddof=1) / found["deviation"]
         assert 0.8 < np.median(shares) < 1.3 and np.isfinite(z).all()
 

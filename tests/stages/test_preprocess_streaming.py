@@ -8,8 +8,8 @@ from helpers.simulation_world import settings_for, simulated
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.runs import open_run
 from neuroclips_cli.runtime import threads
-from neuroclips_cli.signal.detrend import standardise
-from neuroclips_cli.signal.quality import inspect, look, summarise
+from neuroclips_cli.signal.detrend import standardize
+from neuroclips_cli.signal.quality import inspect, look, summarize
 from neuroclips_cli.signal.reproducibility import (
     fisher_z,
     interrun_correlation,
@@ -28,7 +28,7 @@ def test_scores_equal_the_long_way_also_with_drift_nan_and_constants():
     pair[:, :, 1] += 1e5 * np.linspace(0, 1, 60, dtype=np.float32) ** 3
     pair[0, 3, 2], pair[1, :, 3], pair[0, 4, 4] = np.nan, 9000.1, np.inf
     z, usable = voxel_reproducibility(list(pair), 4)
-    (a, good), (b, fine) = (standardise(series, 4) for series in pair)
+    (a, good), (b, fine) = (standardize(series, 4) for series in pair)
     assert np.array_equal(usable, good & fine)
     assert np.allclose(z, fisher_z(interrun_correlation(a, b)), atol=1e-10)
 
@@ -39,7 +39,7 @@ def test_blocks_hold_the_whole_run_and_findings_add_up():
     whole[7, 4100], whole[5, 900], whole[:, 12] = np.nan, np.inf, 1
     blocks = [(c, whole[:, c]) for c, _ in run.blocks(1000)]
     assert np.array_equal(np.concatenate([s for _, s in run.blocks(1000)], axis=1), run.read())
-    parts, plain = summarise([look(s) for _, s in blocks]), inspect(whole)
+    parts, plain = summarize([look(s) for _, s in blocks]), inspect(whole)
     said = "2 voxels with NaN or infinity (first: volume 5, voxel 900), 1 constant voxels"
     assert parts.in_words() == plain.in_words() == said and parts.scale == plain.scale
     assert np.array_equal(np.flatnonzero(plain.lifeless), [12, 900, 4100])

@@ -194,7 +194,7 @@ def test_reconstruct_names_the_stage_that_has_to_come_first(backbones, tmp_path)
         reconstruct.run(load_settings(flags, folder=tmp_path, environ={}))
 
 
-def test_fuse_joins_neighbours_and_regenerates_only_later_links(settings):
+def test_fuse_joins_neighbors_and_regenerates_only_later_links(settings):
     source = reconstruct.run(settings)
     folder = fuse.run(settings)
     rows = read_csv(folder / "chains.csv")
@@ -203,7 +203,7 @@ def test_fuse_joins_neighbours_and_regenerates_only_later_links(settings):
     films, clips = read_array(folder / "clips.npy"), read_array(source / "clips.npy")
     assert films.shape == (int(rows[-1]["chain"]) + 1, 12, SIZE, SIZE, 3)
     replaced = [row for row in rows if row["replaced_keyframe"] == "1"]
-    assert replaced  # the threshold joins neighbours here
+    assert replaced  # the threshold joins neighbors here
     for row in rows:
         place, frames = int(row["position"]), int(row["frames"])
         made = films[int(row["chain"]), place * frames : (place + 1) * frames]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.comparison import paired_differences
-from neuroclips_cli.metrics.statistics import summarise
+from neuroclips_cli.metrics.statistics import summarize
 from neuroclips_cli.reporting.comparison import ComparedRun
 from neuroclips_cli.reporting.distributions import histograms
 from neuroclips_cli.reporting.versus import versus
@@ -196,7 +196,7 @@ def test_a_table_says_which_side_of_the_run_a_control_is_on():
         own = {name: np.linspace(0, 1, 40) for name in metrics}
         other = {name: values + shift for name, values in own.items()}
         found = paired_differences(other, own, samples=50) if shift else {}
-        summaries = {name: summarise(values, 50) for name, values in other.items()}
+        summaries = {name: summarize(values, 50) for name, values in other.items()}
         return ComparedRun(name, summaries, found, {})
 
     run = compared("run", 0)

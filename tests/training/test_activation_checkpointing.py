@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from neuroclips_cli.models.head import FactorisedHead, begin_as_linear, make_head
+from neuroclips_cli.models.head import FactorizedHead, begin_as_linear, make_head
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings
@@ -78,12 +78,12 @@ def test_a_network_without_known_blocks_is_not_trained_at_full_memory_in_silence
         apply_activation_checkpointing(torch.nn.Linear(2, 2))
 
 
-def test_a_factorised_head_gives_the_same_shapes_from_fewer_weights():
+def test_a_factorized_head_gives_the_same_shapes_from_fewer_weights():
     model = semantics(head_rank=2)
     tokens, contrastive = model(torch.randn(3, VOXELS))
     assert tokens.shape == contrastive.shape == (3, 4, 8)
     head = model.backbone.backbone_linear
-    assert isinstance(head, FactorisedHead)
+    assert isinstance(head, FactorizedHead)
     assert sum(p.numel() for p in head.parameters()) == 16 * 4 * 2 + 2 * 8 + 4 * 8
     assert isinstance(semantics().backbone.backbone_linear, torch.nn.Linear)
 

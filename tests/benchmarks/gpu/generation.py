@@ -14,7 +14,7 @@ from neuroclips_cli.backbones.video import (
     VideoModels,
     animatediff_scheduler,
     combine,
-    normalise_per_frame,
+    normalize_per_frame,
 )
 from neuroclips_cli.generation.keyframe import (
     denoise_images,
@@ -87,7 +87,7 @@ def clip_step(place: Place) -> Work:
         unet: Any = combine(scene, build("motion_adapter", backbones, place.device))  # type: ignore[arg-type]
     del scene
     unet = channels_last(unet.to(place.device).eval().requires_grad_(False))
-    control = normalise_per_frame(build("sparsectrl", backbones, place.device))
+    control = normalize_per_frame(build("sparsectrl", backbones, place.device))
     absent: Any = None
     models = VideoModels(
         unet=unet,
