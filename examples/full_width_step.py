@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from neuroclips_cli.io.atomic import human_size
-from neuroclips_cli.memory_estimate.needs import Need
+from neuroclips_cli.memory_estimate.needs import MemoryEstimate
 from neuroclips_cli.memory_estimate.training import (
     contrastive_objective,
     prior_objective,
@@ -40,7 +40,7 @@ VOXELS = 13447
 PHASES = ("perception", "contrastive", "prior")
 
 
-def computed(settings: Settings) -> dict[str, Need]:
+def computed(settings: Settings) -> dict[str, MemoryEstimate]:
     """Return what the dry run computes for each phase."""
     side = settings.data.frame_size // 8
     first = train_perception(settings, VOXELS, (4, side, side), device="cpu", mixed=False)

@@ -54,7 +54,7 @@ NEEDED = {name: "config.json" for name in FILES if FILES[name][0] == "config.jso
 
 
 @dataclass(frozen=True)
-class Known:
+class RepositoryInfo:
     """What is known of a repository without asking the hub.
 
     Attributes
@@ -72,31 +72,37 @@ class Known:
     source: str
 
 
-REPOSITORIES: dict[str, Known] = {
-    "stabilityai/sd-vae-ft-mse": Known(335e6, "mit", "83.7 M parameters in float32; model card"),
-    "madebyollin/sdxl-vae-fp16-fix": Known(
+REPOSITORIES: dict[str, RepositoryInfo] = {
+    "stabilityai/sd-vae-ft-mse": RepositoryInfo(
         335e6, "mit", "83.7 M parameters in float32; model card"
     ),
-    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": Known(
+    "madebyollin/sdxl-vae-fp16-fix": RepositoryInfo(
+        335e6, "mit", "83.7 M parameters in float32; model card"
+    ),
+    "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": RepositoryInfo(
         10.2e9, "mit", "2.54 G parameters in float32; model card"
     ),
-    "Salesforce/blip2-opt-2.7b": Known(15.5e9, "mit", "file list and card of the repository"),
-    "microsoft/git-large-coco": Known(1.58e9, "mit", "file list and card of the repository"),
-    "SG161222/Realistic_Vision_V6.0_B1_noVAE": Known(
+    "Salesforce/blip2-opt-2.7b": RepositoryInfo(
+        15.5e9, "mit", "file list and card of the repository"
+    ),
+    "microsoft/git-large-coco": RepositoryInfo(
+        1.58e9, "mit", "file list and card of the repository"
+    ),
+    "SG161222/Realistic_Vision_V6.0_B1_noVAE": RepositoryInfo(
         4.27e9, "creativeml-openrail-m", "file list and card of the repository"
     ),
-    "guoyww/animatediff-motion-adapter-v1-5-3": Known(1.67e9, "unknown", "file list"),
-    "guoyww/animatediff-sparsectrl-rgb": Known(1.99e9, "unknown", "file list"),
-    "google/vit-base-patch16-224": Known(
+    "guoyww/animatediff-motion-adapter-v1-5-3": RepositoryInfo(1.67e9, "unknown", "file list"),
+    "guoyww/animatediff-sparsectrl-rgb": RepositoryInfo(1.99e9, "unknown", "file list"),
+    "google/vit-base-patch16-224": RepositoryInfo(
         346e6, "apache-2.0", "86.6 M parameters in float32; model card"
     ),
-    "timm/vit_large_patch14_clip_224.openai": Known(
+    "timm/vit_large_patch14_clip_224.openai": RepositoryInfo(
         1.71e9, "mit", "428 M parameters in float32; model card"
     ),
-    "timm/vit_base_patch32_clip_224.openai": Known(
+    "timm/vit_base_patch32_clip_224.openai": RepositoryInfo(
         605e6, "mit", "151 M parameters in float32; model card"
     ),
-    "MCG-NJU/videomae-base-finetuned-kinetics": Known(
+    "MCG-NJU/videomae-base-finetuned-kinetics": RepositoryInfo(
         346e6, "cc-by-nc-4.0", "86.5 M parameters in float32; model card"
     ),
 }
@@ -104,7 +110,7 @@ REPOSITORIES: dict[str, Known] = {
 
 
 @dataclass(frozen=True)
-class Origin:
+class ReleasedSource:
     """The published file that a local folder is converted from.
 
     Attributes
@@ -124,7 +130,7 @@ class Origin:
     levels_up: int = 0
 
 
-_SCENE = Origin(
+_SCENE = ReleasedSource(
     "SG161222/Realistic_Vision_V6.0_B1_noVAE",
     "model",
     "Realistic_Vision_V6.0_NV_B1.safetensors",
@@ -132,19 +138,23 @@ _SCENE = Origin(
     levels_up=1,
 )
 _UNCLIP = ("pscotti/mindeyev2", "dataset", "unclip6_epoch0_step110000.ckpt", "unclip")
-ORIGINS: dict[str, Origin] = {
-    "unclip": Origin(*_UNCLIP),
-    "keyframe_vae": Origin(*_UNCLIP, levels_up=1),
-    "projector": Origin(
+RELEASED_SOURCES: dict[str, ReleasedSource] = {
+    "unclip": ReleasedSource(*_UNCLIP),
+    "keyframe_vae": ReleasedSource(*_UNCLIP, levels_up=1),
+    "projector": ReleasedSource(
         "gongzx/cc2017_dataset", "dataset", "coco_tokens_avg_proj.pth", "projector"
     ),
-    "git_tokens": Origin("pscotti/mindeyev2", "dataset", "bigG_to_L_epoch8.pth", "git-tokens"),
-    "domain_adapter": Origin("guoyww/animatediff", "model", "v3_sd15_adapter.ckpt", "adapter"),
-    "motion_adapter": Origin("guoyww/animatediff", "model", "v3_sd15_mm.ckpt", "motion"),
-    "sparsectrl": Origin(
+    "git_tokens": ReleasedSource(
+        "pscotti/mindeyev2", "dataset", "bigG_to_L_epoch8.pth", "git-tokens"
+    ),
+    "domain_adapter": ReleasedSource(
+        "guoyww/animatediff", "model", "v3_sd15_adapter.ckpt", "adapter"
+    ),
+    "motion_adapter": ReleasedSource("guoyww/animatediff", "model", "v3_sd15_mm.ckpt", "motion"),
+    "sparsectrl": ReleasedSource(
         "guoyww/animatediff", "model", "v3_sd15_sparsectrl_rgb.ckpt", "sparsectrl"
     ),
-    "vae": Origin("pscotti/mindeyev2", "dataset", "sd_image_var_autoenc.pth", "vae"),
+    "vae": ReleasedSource("pscotti/mindeyev2", "dataset", "sd_image_var_autoenc.pth", "vae"),
     "scene_unet": _SCENE,
     "text_encoder": _SCENE,
 }

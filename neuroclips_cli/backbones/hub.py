@@ -25,7 +25,7 @@ PAUSES_S = (1.0, 3.0)
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteFile:
     """One file of a repository, as the hub describes it.
 
     Attributes
@@ -108,7 +108,7 @@ def newest_revision(repository: str, kind: str = "model") -> str:
 
 def remote_files(
     repository: str, subfolder: str, name: str, revision: str = ""
-) -> tuple[str, list[Remote]]:
+) -> tuple[str, list[RemoteFile]]:
     """Ask the hub which files a backbone needs.
 
     Parameters
@@ -124,7 +124,7 @@ def remote_files(
     -------
     revision : str
         The commit that the answer holds for.
-    files : list of Remote
+    files : list of RemoteFile
 
     Raises
     ------
@@ -148,7 +148,7 @@ def remote_files(
     return revision, [inside[file] for file in chosen]
 
 
-def _listing(repository: str, kind: str, revision: str = "") -> tuple[str, dict[str, Remote]]:
+def _listing(repository: str, kind: str, revision: str = "") -> tuple[str, dict[str, RemoteFile]]:
     from huggingface_hub import HfApi
 
     with explained(repository):
@@ -158,7 +158,7 @@ def _listing(repository: str, kind: str, revision: str = "") -> tuple[str, dict[
             )
         )
     return info.sha, {
-        item.rfilename: Remote(
+        item.rfilename: RemoteFile(
             item.rfilename,
             item.size or 0,
             item.lfs.sha256 if item.lfs else "",
@@ -171,7 +171,7 @@ def _listing(repository: str, kind: str, revision: str = "") -> tuple[str, dict[
 def fetch_backbone(
     repository: str,
     revision: str,
-    files: list[Remote],
+    files: list[RemoteFile],
     checked: Callable[[int], None] | None = None,
 ) -> Path:
     """Fetch files into the hub's cache and check every one.
@@ -180,7 +180,7 @@ def fetch_backbone(
     ----------
     repository, revision : str
         Hub id and commit.
-    files : list of Remote
+    files : list of RemoteFile
         From :func:`remote_files`.
     checked : callable, optional
         Called with the bytes of every file that was checked.
@@ -253,7 +253,7 @@ def persistently(fetch: Callable[[], Result]) -> Result:
     raise AssertionError("the last try returns or raises")
 
 
-def _require_same(local: Path, file: Remote, repository: str) -> None:
+def _require_same(local: Path, file: RemoteFile, repository: str) -> None:
     found = difference(local, file)
     if found:
         raise UserError(
@@ -262,7 +262,7 @@ def _require_same(local: Path, file: Remote, repository: str) -> None:
         )
 
 
-def difference(local: Path, file: Remote) -> str:
+def difference(local: Path, file: RemoteFile) -> str:
     """Say how a local file differs from what the hub describes; empty if it does not."""
     if not local.is_file():
         return "missing"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Series = Callable[["Segment", int, NDArray[np.int64]], NDArray[np.float64]]
 
 
-class Checked:
+class QualityReport:
     """Collects what was found; each run is looked through once."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Checked:
         usable: NDArray[np.bool_],
         series: Series,
     ) -> None:
-        """Refuse training runs that correlate with their twin nowhere.
+        """Refuse training runs that correlate nowhere with their repetition.
 
         Parameters
         ----------
@@ -93,21 +93,27 @@ class Checked:
         UserError
             Names the runs and, where one is found, the run that each of them resembles.
         """
-        from neuroclips_cli.signal.quality import FEWEST_CLIPS, inconsistent_segments, matches
+        from neuroclips_cli.signal.quality import (
+            FEWEST_CLIPS,
+            best_matching_run,
+            inconsistent_segments,
+        )
 
-        lonely, best = inconsistent_segments(z, usable)
+        inconsistent, best = inconsistent_segments(z, usable)
         runs = {
             f"{segments[row].name}_{repetition}": series(segments[row], repetition, best)
-            for row in lonely
+            for row in inconsistent
             for repetition in segments[row].runs
         }
         if not runs or min(len(data) for data in runs.values()) < FEWEST_CLIPS:
             return
-        alike = {a: b for a, b in matches(runs).items() if a.split("_")[0] != b.split("_")[0]}
+        alike = {
+            a: b for a, b in best_matching_run(runs).items() if a.split("_")[0] != b.split("_")[0]
+        }
         hint = "".join(f", {a} answers like {b}" for a, b in alike.items())
-        files = ", ".join(map(str, segments[lonely[0]].runs.values()))
+        files = ", ".join(map(str, segments[inconsistent[0]].runs.values()))
         raise UserError(
-            f"the repetitions of {', '.join(segments[row].name for row in lonely)} correlate "
+            f"the repetitions of {', '.join(segments[row].name for row in inconsistent)} correlate "
             f"nowhere although those of the other segments do ({files}{hint}): runs are "
             "swapped between segments or subjects, or belong to another film; put them right, or "
             "remove the segment"

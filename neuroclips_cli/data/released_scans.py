@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from neuroclips_cli.data.released_tensors import ReleasedSplit
 from neuroclips_cli.data.runs import require_valid_run
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.signal.quality import look, summarize
+from neuroclips_cli.signal.quality import combine_blocks, scan_block
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def find_holes(split: ReleasedSplit, path: Path) -> Holes:
         scans = split.scans(rows)
         lost = np.zeros(scans.shape[1:], bool)
         for repetition in range(scans.shape[1]):
-            found = summarize([look(scans[:, repetition])])
+            found = combine_blocks([scan_block(scans[:, repetition])])
             require_valid_run(path, found, scans.shape[2])
             lost[repetition] = bad = ~found.finite
             if bad.any():

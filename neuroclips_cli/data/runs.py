@@ -18,7 +18,7 @@ from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
 from neuroclips_cli.data.volume_grid import in_words, same_grid
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.signal.quality import RunQuality, inspect
+from neuroclips_cli.signal.quality import RunQuality, scan_run
 
 
 class Run(Protocol):
@@ -313,7 +313,7 @@ def check_values(path: Path, series: NDArray[np.float32]) -> RunQuality:
     """
     if not series.size:
         raise UserError(f"{path} holds no values: copy or download it again")
-    found = inspect(series)
+    found = scan_run(series)
     require_valid_run(path, found, series.shape[1])
     return found
 

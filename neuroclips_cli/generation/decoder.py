@@ -20,7 +20,7 @@ from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
-from neuroclips_cli.generation.fast import fewer
+from neuroclips_cli.generation.fast import halve_steps
 from neuroclips_cli.generation.keyframe import (
     KeyframeOptions,
     keyframe_images,
@@ -163,7 +163,7 @@ class KeyframeGenerator:
         space = settings.semantics.token_space
         self.device, self.seed, self.shape = device, settings.run.seed, (size, size, 3)
         self.options = KeyframeOptions(
-            steps=fewer(chosen.keyframe_steps) if chosen.fast else chosen.keyframe_steps,
+            steps=halve_steps(chosen.keyframe_steps) if chosen.fast else chosen.keyframe_steps,
             guidance_scale=chosen.keyframe_guidance_scale,
             start=chosen.keyframe_start,
             contrast=contrast_for(space, chosen.keyframe_contrast),

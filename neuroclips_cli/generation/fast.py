@@ -5,7 +5,7 @@ from __future__ import annotations
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
 
-def fewer(steps: int) -> int:
+def halve_steps(steps: int) -> int:
     """Return the number of denoising steps under ``--fast``.
 
     Parameters
@@ -20,8 +20,8 @@ def fewer(steps: int) -> int:
 
     Examples
     --------
-    >>> from neuroclips_cli.generation.fast import fewer
-    >>> fewer(25), fewer(1)
+    >>> from neuroclips_cli.generation.fast import halve_steps
+    >>> halve_steps(25), halve_steps(1)
     (13, 1)
     """
     return (steps + 1) // 2

@@ -18,7 +18,7 @@ from neuroclips_cli.backbones.pixels import to_uint8
 from neuroclips_cli.backbones.vae import decode_pixels
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.alpha import parse_strength
-from neuroclips_cli.runtime.seeding import draw
+from neuroclips_cli.runtime.seeding import randn_per_clip
 
 OFFSET_NOISE = 0.04  # one number per image, as in the released sampler
 CONTRASTS = {"none": (0.5, 0.5), "released": (0.8, 0.2)}
@@ -205,10 +205,10 @@ def sample_latents(
     device = str(tokens.device)
     size = unet.config.sample_size
     shape = (unet.config.in_channels, size, size)
-    image = draw(generators, shape, device)
-    unconditional = draw(generators, tokens.shape[1:], device)
-    noise = draw(generators, shape, device)
-    noise = noise + OFFSET_NOISE * draw(generators, (1, 1, 1), device)
+    image = randn_per_clip(generators, shape, device)
+    unconditional = randn_per_clip(generators, tokens.shape[1:], device)
+    noise = randn_per_clip(generators, shape, device)
+    noise = noise + OFFSET_NOISE * randn_per_clip(generators, (1, 1, 1), device)
 
     timesteps = keyframe_timesteps(options.steps)
     strength = options.strength()

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from neuroclips_cli.runtime.seeding import draw
-
 if TYPE_CHECKING:
     from neuroclips_cli.models.semantics import Semantics
 
@@ -84,7 +82,9 @@ def _drawn(
     semantics: Semantics, brain: torch.Tensor, generators: Sequence[torch.Generator]
 ) -> torch.Tensor:
     steps, draws = semantics.sampling_steps, semantics.draws
-    noise = draw(generators, (draws, steps + 1, *brain.shape[1:]), str(brain.device)).flatten(0, 1)
+    noise = randn_per_clip(
+        generators, (draws, steps + 1, *brain.shape[1:]), str(brain.device)
+    ).flatten(0, 1)
     drawn = semantics.diffusion_prior.sample(
         brain.repeat_interleave(draws, dim=0),
         steps=steps,

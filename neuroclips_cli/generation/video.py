@@ -24,7 +24,7 @@ import torch
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames
 from neuroclips_cli.backbones.video import VideoModels
 from neuroclips_cli.generation.alpha import start_latents
-from neuroclips_cli.runtime.seeding import draw
+from neuroclips_cli.runtime.seeding import randn_per_clip
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def sample_clip_latents(
     """
     device = models.unet.device
     shape = (models.unet.config.in_channels, options.frames, *latent_size)
-    noise = draw(generators, shape, str(device))
+    noise = randn_per_clip(generators, shape, str(device))
     scheduler = models.scheduler
     scheduler.set_timesteps(options.steps, device=device)
     if blurry is None:

@@ -30,7 +30,7 @@ class VideoGenerator:
         self, settings: Settings, device: str, offloader: ModelOffloader | None = None
     ) -> None:
         from neuroclips_cli.backbones.video import load_video_models
-        from neuroclips_cli.generation.fast import fast_scheduler, fewer
+        from neuroclips_cli.generation.fast import fast_scheduler, halve_steps
         from neuroclips_cli.generation.video import VideoOptions
         from neuroclips_cli.runtime.offload import ModelOffloader
         from neuroclips_cli.runtime.precision import choose_precision
@@ -50,7 +50,7 @@ class VideoGenerator:
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)
         self.latent_size = (size // reduction, size // reduction)
         self.options = VideoOptions(
-            steps=fewer(self.chosen.steps) if self.chosen.fast else self.chosen.steps,
+            steps=halve_steps(self.chosen.steps) if self.chosen.fast else self.chosen.steps,
             guidance_scale=self.chosen.guidance_scale,
             control_scale=self.chosen.control_scale,
             guide_keyframe=self.chosen.guide_keyframe,

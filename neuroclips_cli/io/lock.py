@@ -69,7 +69,7 @@ def file_lock(path: Path) -> Iterator[None]:
         guard.release()
 
 
-def holder(folder: Path, stage: str) -> str:
+def lock_holder(folder: Path, stage: str) -> str:
     """Return who writes ``folder/stage`` now, or nothing; a dead process's note does not count."""
     lock, note = _paths(folder, stage)
     if not lock.exists():

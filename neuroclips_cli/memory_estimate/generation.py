@@ -15,7 +15,14 @@ from torch import Tensor, nn
 
 from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.backbones.video import combine, normalize_per_frame
-from neuroclips_cli.memory_estimate.needs import Need, at, blank, expect, inference, size_of
+from neuroclips_cli.memory_estimate.needs import (
+    MemoryEstimate,
+    inference,
+    meta_tensor,
+    named_stage,
+    network_size,
+    require_shape,
+)
 from neuroclips_cli.memory_estimate.training import build_perception, build_semantics
 from neuroclips_cli.models.matcher import Matcher
 from neuroclips_cli.protocols import JudgeReferences
@@ -69,9 +76,9 @@ class Generation:
         practice_world = is_practice_world(self.settings.run.dataset)
         return evaluation_config(self.settings, practice_world=practice_world, scans=True).judges
 
-    def targets(self) -> Iterator[Need]:
+    def targets(self) -> Iterator[MemoryEstimate]:
         """Encode films: VAE latents, CLIP tokens, captions and their embeddings."""
-        with at("targets", "the VAE"):
+        with named_stage("targets", "the VAE"):
             need, latents = inference(
                 [self.vae], lambda: self._encode(FRAMES_AT_ONCE, self.learned)
             )
@@ -79,14 +86,14 @@ class Generation:
         channels, height, width = latents.shape[1:]
         self.latent_shape = (channels, height, width)
         backbones = self.settings.backbones
-        with at("targets", "CLIP"):
+        with named_stage("targets", "CLIP"):
             need, (tokens, text) = inference([self.clip], self._clip_targets)
         fix = "correct it in [backbones], beside the model that it belongs to"
         wanted = (backbones.tokens, backbones.token_dim)
-        expect(
+        require_shape(
             "targets", "CLIP's image tokens", tokens.shape[1:], wanted, f"backbones.tokens: {fix}"
         )
-        expect(
+        require_shape(
             "targets", "CLIP's text", text.shape[1:], (backbones.embed_dim,), f"embed_dim: {fix}"
         )
         yield replace(need, stage="targets of train-sr (CLIP)")
@@ -99,74 +106,76 @@ class Generation:
         return self.settings.perception.frame_size or self.size
 
     def _encode(self, frames: int, size: int) -> Tensor:
-        return self.vae.encode(blank(frames, 3, size, size)).latent_dist.mean
+        return self.vae.encode(meta_tensor(frames, 3, size, size)).latent_dist.mean
 
     def _clip_targets(self) -> tuple[Tensor, Tensor]:
         side = self.clip.visual.image_size
         height, width = (side, side) if isinstance(side, int) else side
-        _, tokens = self.clip.visual(blank(FRAMES_AT_ONCE, 3, height, width))
-        words = blank(FRAMES_AT_ONCE, self.clip.context_length, dtype=torch.int64)
+        _, tokens = self.clip.visual(meta_tensor(FRAMES_AT_ONCE, 3, height, width))
+        words = meta_tensor(FRAMES_AT_ONCE, self.clip.context_length, dtype=torch.int64)
         return tokens, self.clip.encode_text(words)
 
-    def _describe(self, stage: str, beside: tuple[nn.Module, ...] = ()) -> Need:
+    def _describe(self, stage: str, beside: tuple[nn.Module, ...] = ()) -> MemoryEstimate:
         """Run BLIP-2's parts on frames; its own forward asks for values, which meta has not."""
         model = self.captioner
         side = model.config.vision_config.image_size
 
         def run() -> None:
-            seen = model.vision_model(pixel_values=blank(self.batch, 3, side, side))[0]
+            seen = model.vision_model(pixel_values=meta_tensor(self.batch, 3, side, side))[0]
             queries = model.query_tokens.expand(self.batch, -1, -1)
             asked = model.qformer(query_embeds=queries, encoder_hidden_states=seen)[0]
             known = model.language_projection(asked)
             words = model.get_input_embeddings()(
-                blank(self.batch, CAPTION_WORDS, dtype=torch.int64)
+                meta_tensor(self.batch, CAPTION_WORDS, dtype=torch.int64)
             )
             model.language_model(inputs_embeds=torch.cat([known, words], dim=1))
 
-        with at(stage, "the captioner"):
+        with named_stage(stage, "the captioner"):
             return inference([model, *beside], run)[0]
 
-    def blurry(self) -> Iterator[Need]:
+    def blurry(self) -> Iterator[MemoryEstimate]:
         """Decode blurry clips: scans to latents to frames."""
         frames = self.settings.data.frames_per_clip
         model = build_perception(self.settings, self.voxels, self.latent_shape).eval()
 
         def run() -> Tensor:
-            latents = model(blank(self.batch, self.voxels)).flatten(0, 1)
+            latents = model(meta_tensor(self.batch, self.voxels)).flatten(0, 1)
             return self.vae.decode(latents).sample
 
-        with at("reconstruct", "the blurry clip"):
+        with named_stage("reconstruct", "the blurry clip"):
             need, pixels = inference([model, self.vae], run)
         wanted = (self.batch * frames, 3, self.learned, self.learned)
         hint = "perception's latents are not those of the VAE"
-        expect("reconstruct", "the blurry clip", pixels.shape, wanted, hint)
+        require_shape("reconstruct", "the blurry clip", pixels.shape, wanted, hint)
         yield replace(need, stage="reconstruct: blurry clips")
 
-    def tokens(self) -> Iterator[Need]:
+    def tokens(self) -> Iterator[MemoryEstimate]:
         """Decode image tokens through the prior."""
         model = build_semantics(self.settings, self.voxels).eval()
         draws = self.settings.semantics.prior_samples
 
         def run() -> Tensor:
-            brain, _ = model(blank(self.batch, self.voxels))
+            brain, _ = model(meta_tensor(self.batch, self.voxels))
             many = brain.repeat_interleave(draws, dim=0)
-            times = blank(len(many), dtype=torch.int64)
+            times = meta_tensor(len(many), dtype=torch.int64)
             drawn = model.diffusion_prior.predict(torch.empty_like(many), times, many)
             return model.token_subspace(drawn.unflatten(0, (-1, draws)).mean(dim=1))
 
-        with at("reconstruct", "the diffusion prior"):
+        with named_stage("reconstruct", "the diffusion prior"):
             need, tokens = inference([model], run)
         backbones = self.settings.backbones
         wanted = (self.batch, backbones.tokens, backbones.token_dim)
-        expect("reconstruct", "the prior's tokens", tokens.shape, wanted, "check [semantics]")
+        require_shape(
+            "reconstruct", "the prior's tokens", tokens.shape, wanted, "check [semantics]"
+        )
         yield replace(need, stage="reconstruct: tokens")
 
-    def keyframes(self) -> Iterator[Need]:
+    def keyframes(self) -> Iterator[MemoryEstimate]:
         """Generate keyframes: tokens and the first blurry frame to an image."""
         backbones, stage = self.settings.backbones, "reconstruct"
         unet: Any = build("unclip", backbones)
         vae: Any = build("keyframe_vae", backbones)
-        expect(
+        require_shape(
             stage,
             "the width that unCLIP attends to",
             (unet.config.cross_attention_dim,),
@@ -177,27 +186,29 @@ class Generation:
         inner = latent[1] * 2 ** (len(vae.config.block_out_channels) - 1)
 
         def run() -> tuple[Tensor, Tensor]:
-            first = vae.encode(blank(self.batch, 3, inner, inner)).latent_dist.mean
+            first = vae.encode(meta_tensor(self.batch, 3, inner, inner)).latent_dist.mean
             labels = None
             if unet.config.class_embed_type == "projection":
                 width = unet.config.projection_class_embeddings_input_dim
-                labels = blank(2 * self.batch, width)
+                labels = meta_tensor(2 * self.batch, width)
             noise = unet(
                 torch.cat([first, first]),
-                blank(2 * self.batch, dtype=torch.int64),
-                encoder_hidden_states=blank(2 * self.batch, backbones.tokens, backbones.token_dim),
+                meta_tensor(2 * self.batch, dtype=torch.int64),
+                encoder_hidden_states=meta_tensor(
+                    2 * self.batch, backbones.tokens, backbones.token_dim
+                ),
                 class_labels=labels,
             ).sample
             return first, vae.decode(noise[: self.batch]).sample
 
-        with at(stage, "the keyframe"):
+        with named_stage(stage, "the keyframe"):
             need, (first, image) = inference([unet, vae], run)
         hint = "backbones.keyframe_vae must be the one that unCLIP was trained with"
-        expect(stage, "the keyframe's latent", first.shape[1:], latent, hint)
-        expect(stage, "the keyframe", image.shape[1:], (3, inner, inner), hint)
+        require_shape(stage, "the keyframe's latent", first.shape[1:], latent, hint)
+        require_shape(stage, "the keyframe", image.shape[1:], (3, inner, inner), hint)
         yield replace(need, stage="reconstruct: keyframes (unCLIP)")
 
-    def captions(self) -> Iterator[Need]:
+    def captions(self) -> Iterator[MemoryEstimate]:
         """Describe keyframes."""
         if self.settings.reconstruct.captioner == "blip2":
             yield replace(self._describe("reconstruct"), stage="reconstruct: captions (BLIP-2)")
@@ -208,16 +219,16 @@ class Generation:
         backbones = self.settings.backbones
         scene: Any = build("scene_unet", backbones)
         adapter: Any = build("motion_adapter", backbones)
-        with at("reconstruct", "scene model and motion adapter"), torch.device("meta"):
+        with named_stage("reconstruct", "scene model and motion adapter"), torch.device("meta"):
             unet = combine(scene, adapter).eval().requires_grad_(False)
         control = normalize_per_frame(build("sparsectrl", backbones))
         return build("text_encoder", backbones), unet, control
 
-    def clips(self) -> Iterator[Need]:
+    def clips(self) -> Iterator[MemoryEstimate]:
         """Generate clips: prompt, blurry clip and keyframe to frames; then fuse's chains."""
         networks = self.video
         offload = self.settings.reconstruct.offload
-        with at("reconstruct", "the video networks"):
+        with named_stage("reconstruct", "the video networks"):
             encode, _ = inference([self.vae], lambda: self._encode(self._frames, self.size))
             need, latents = inference([*networks, *([] if offload else [self.vae])], self._denoised)
             decode, pixels = inference(
@@ -225,7 +236,7 @@ class Generation:
             )
         wanted = (self._frames, 3, self.size, self.size)
         hint = "the scene model's latents are not those of backbones.vae"
-        expect("reconstruct", "the clip", pixels.shape, wanted, hint)
+        require_shape("reconstruct", "the clip", pixels.shape, wanted, hint)
         parts = (encode, need, decode)
         largest = max(part.activations for part in parts)
         need = max(parts, key=_peak) if offload else replace(need, activations=largest)
@@ -243,17 +254,17 @@ class Generation:
         halves = 2 if chosen.guidance_scale > 1 else 1
         _, channels, height, width = self._encode(1, self.size).shape
         words = min(PROMPT_WORDS, text.config.max_position_embeddings)
-        states = text(blank(halves * self.batch, words, dtype=torch.int64)).last_hidden_state
+        states = text(meta_tensor(halves * self.batch, words, dtype=torch.int64)).last_hidden_state
         states = states.repeat_interleave(chosen.frames, dim=0)
-        noisy = blank(halves * self.batch, channels, chosen.frames, height, width)
-        step = blank(dtype=torch.int64)
+        noisy = meta_tensor(halves * self.batch, channels, chosen.frames, height, width)
+        step = meta_tensor(dtype=torch.int64)
         rows = self.batch * (1 if chosen.guide_keyframe else halves)
         down, middle = control(
             noisy[-rows:],
             step,
             encoder_hidden_states=states[-rows * chosen.frames :],
-            controlnet_cond=blank(rows, channels, chosen.frames, height, width),
-            conditioning_mask=blank(rows, 1, chosen.frames, height, width),
+            controlnet_cond=meta_tensor(rows, channels, chosen.frames, height, width),
+            conditioning_mask=meta_tensor(rows, 1, chosen.frames, height, width),
             return_dict=False,
         )
         if rows < len(noisy):
@@ -268,7 +279,7 @@ class Generation:
         ).sample
         return made[-self.batch :]
 
-    def _fuse(self, video: Need) -> Need:
+    def _fuse(self, video: MemoryEstimate) -> MemoryEstimate:
         """Count what fuse holds at once: video networks, captioner, CLIP and the matcher.
 
         With offload it is the largest of them; CLIP, alone at first, needs what evaluate shows.
@@ -279,11 +290,11 @@ class Generation:
         if self.settings.reconstruct.offload:
             return replace(max(video, describe, key=_peak), stage="fuse")
         networks = [*self.video, self.vae, self.clip, self.captioner, matcher]
-        parameters, weights = size_of(networks)
+        parameters, weights = network_size(networks)
         largest = max(describe.activations, video.activations)
-        return Need("fuse", parameters, weights, activations=largest)
+        return MemoryEstimate("fuse", parameters, weights, activations=largest)
 
-    def judges(self) -> Iterator[Need]:
+    def judges(self) -> Iterator[MemoryEstimate]:
         """Judge clips: frames, clips and CLIP embeddings."""
         references = self.judge_references
         image: Any = build("image_classifier", references)
@@ -294,23 +305,23 @@ class Generation:
 
         def run() -> tuple[Tensor, Tensor]:
             size = image.config.image_size
-            frames = image(pixel_values=blank(FRAMES_AT_ONCE, 3, size, size)).logits
-            clip.visual(blank(FRAMES_AT_ONCE, 3, height, width))
+            frames = image(pixel_values=meta_tensor(FRAMES_AT_ONCE, 3, size, size)).logits
+            clip.visual(meta_tensor(FRAMES_AT_ONCE, 3, height, width))
             size, count = judge.config.image_size, judge.config.num_frames
-            clips = judge(pixel_values=blank(16, count, 3, size, size)).logits
+            clips = judge(pixel_values=meta_tensor(16, count, 3, size, size)).logits
             return frames, clips
 
-        with at("evaluate", "the judges"):
+        with named_stage("evaluate", "the judges"):
             # retrieval takes the CLIP whose tokens were decoded beside the one that judges
             need, (frames, clips) = inference([image, judge, clip, self.clip], run)
         for what, logits in (("the image classifier", frames), ("the video classifier", clips)):
             fewest = max(self.settings.evaluate.ways)
             if logits.shape[1] < fewest:
-                expect(
+                require_shape(
                     "evaluate", f"{what}'s classes", logits.shape[1:], (fewest,), "evaluate.ways"
                 )
         yield replace(need, stage="evaluate")
 
 
-def _peak(need: Need) -> int:
+def _peak(need: MemoryEstimate) -> int:
     return need.peak

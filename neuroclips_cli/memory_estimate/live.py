@@ -170,7 +170,7 @@ class DevicePrecision(TorchFunctionMode):
         return out
 
 
-def twice(mixed: bool) -> Callable[[], tuple[Any, Any]]:
+def checkpoint_contexts(mixed: bool) -> Callable[[], tuple[Any, Any]]:
     """Return the contexts of a block that is computed twice, for ``torch.utils.checkpoint``.
 
     The backward pass leaves the modes around it, so that the second time needs one of its own.
@@ -187,7 +187,7 @@ def _cast(values: Any, dtype: torch.dtype) -> Any:
     return tree_map_only(Tensor, lambda x: x.to(dtype) if x.is_floating_point() else x, values)
 
 
-def bytes_of(tensors: Any) -> int:
+def nbytes(tensors: Any) -> int:
     """Bytes of tensors, each storage once.
 
     Parameters

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, bytes_of
+from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, nbytes
 from neuroclips_cli.training.batch_sharding import BatchShard
 from neuroclips_cli.training.grad_cache import MicroBatchShard, grad_cache_backward
 from neuroclips_cli.training.objectives import Objective
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryEstimate:
     """Computed memory of one stage at its largest moment.
 
     Attributes
@@ -52,7 +52,7 @@ class Need:
 
 
 @contextmanager
-def at(stage: str, what: str) -> Iterator[None]:
+def named_stage(stage: str, what: str) -> Iterator[None]:
     """Turn a network's complaint about its input into one sentence that names the place.
 
     Raises
@@ -70,7 +70,7 @@ def at(stage: str, what: str) -> Iterator[None]:
         ) from problem
 
 
-def expect(
+def require_shape(
     stage: str, what: str, found: Sequence[int | None], wanted: Sequence[int | None], hint: str
 ) -> None:
     """Refuse a shape that the next network does not take; None in ``wanted`` matches any length.
@@ -90,12 +90,12 @@ def expect(
     )
 
 
-def blank(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+def meta_tensor(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return an input of the meta device."""
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
-def inference(networks: Iterable[nn.Module], run: Callable[[], T]) -> tuple[Need, T]:
+def inference(networks: Iterable[nn.Module], run: Callable[[], T]) -> tuple[MemoryEstimate, T]:
     """Run networks without gradients, in float32.
 
     Parameters
@@ -107,13 +107,13 @@ def inference(networks: Iterable[nn.Module], run: Callable[[], T]) -> tuple[Need
 
     Returns
     -------
-    Need, object
+    MemoryEstimate, object
         Memory, and what ``run`` returned.
     """
-    parameters, weights = size_of(networks)
+    parameters, weights = network_size(networks)
     with torch.no_grad(), DevicePrecision(mixed=False), MemoryTracker() as live:
         result = run()
-    return Need("", parameters, weights, activations=live.peak), result
+    return MemoryEstimate("", parameters, weights, activations=live.peak), result
 
 
 def training_step(
@@ -124,7 +124,7 @@ def training_step(
     *,
     mixed: bool,
     pieces: int = 1,
-) -> Need:
+) -> MemoryEstimate:
     """Take one optimizer step on the meta device.
 
     The peak is the larger of two moments: forward and backward pass, with weights and the
@@ -146,7 +146,7 @@ def training_step(
     pieces : int
         Parts in which the batch goes through the network.
     """
-    parameters, weights = size_of([objective])
+    parameters, weights = network_size([objective])
     objective.train()
     share = MicroBatchShard(pieces)
     # One process stands for each of several: there is nobody to exchange meta tensors with.
@@ -161,7 +161,7 @@ def training_step(
         passes = live.peak
         del given
         learned = [p for p in objective.parameters() if p.grad is not None]
-        gradients = bytes_of(p.grad for p in learned)
+        gradients = nbytes(p.grad for p in learned)
         optimizer = make_optimizer(objective)
         live.restart()
         before = live.now
@@ -170,11 +170,11 @@ def training_step(
         optimizer.zero_grad()
     peak = weights + states + max(passes, gradients + step)
     rest = peak - weights - states - gradients
-    return Need(stage, parameters, weights, gradients, states, rest)
+    return MemoryEstimate(stage, parameters, weights, gradients, states, rest)
 
 
-def size_of(networks: Iterable[nn.Module]) -> tuple[int, int]:
+def network_size(networks: Iterable[nn.Module]) -> tuple[int, int]:
     """Return the parameters and the bytes of weights and buffers; shared ones count once."""
     tensors = [x for n in networks for x in (*n.parameters(), *n.buffers())]
     unique = {id(x): x for x in tensors}.values()
-    return sum(x.numel() for x in unique if isinstance(x, nn.Parameter)), bytes_of(unique)
+    return sum(x.numel() for x in unique if isinstance(x, nn.Parameter)), nbytes(unique)

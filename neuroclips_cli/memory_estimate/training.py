@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from neuroclips_cli.losses import Mix
-from neuroclips_cli.memory_estimate.live import twice
-from neuroclips_cli.memory_estimate.needs import Need, at, blank, expect, training_step
+from neuroclips_cli.memory_estimate.live import checkpoint_contexts
+from neuroclips_cli.memory_estimate.needs import (
+    MemoryEstimate,
+    meta_tensor,
+    named_stage,
+    require_shape,
+    training_step,
+)
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import AUXILIARY_CHANNELS
@@ -56,7 +62,7 @@ def build_semantics(settings: Settings, voxels: int) -> Semantics:
 
 def train_perception(
     settings: Settings, voxels: int, latent_shape: tuple[int, int, int], *, device: str, mixed: bool
-) -> Need:
+) -> MemoryEstimate:
     """Take one step of train-pr.
 
     Parameters
@@ -79,27 +85,27 @@ def train_perception(
     """
     options, stage = settings.train_pr, "train-pr"
     batch, frames = options.batch_size, settings.data.frames_per_clip
-    with at(stage, "the Perception Reconstructor"):
+    with named_stage(stage, "the Perception Reconstructor"):
         model = build_perception(settings, voxels, latent_shape)
         if options.activation_checkpointing:
-            apply_activation_checkpointing(model, context_fn=twice(mixed))
+            apply_activation_checkpointing(model, context_fn=checkpoint_contexts(mixed))
         released = options.contrast == "convnext"
         kind = AuxiliaryObjective if released else PerceptionObjective
         objective = kind(model, options.temperature, options.contrast_weight)
 
         def given() -> dict[str, Tensor]:
             made = {
-                "fmri": blank(batch, voxels),
-                "latents": blank(batch, frames, *latent_shape),
+                "fmri": meta_tensor(batch, voxels),
+                "latents": meta_tensor(batch, frames, *latent_shape),
             }
             if released:
                 positions = settings.perception.start_size**2
-                made["maps"] = blank(batch, frames, 2, positions, AUXILIARY_CHANNELS)
+                made["maps"] = meta_tensor(batch, frames, 2, positions, AUXILIARY_CHANNELS)
             return made
 
         with torch.no_grad():
-            found = model(blank(1, voxels))
-        expect(
+            found = model(meta_tensor(1, voxels))
+        require_shape(
             stage,
             "what the Perception Reconstructor decodes",
             found.shape,
@@ -116,28 +122,30 @@ def train_perception(
         )
 
 
-def train_semantics(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[Need]:
+def train_semantics(
+    settings: Settings, voxels: int, *, device: str, mixed: bool
+) -> Iterator[MemoryEstimate]:
     """Take one step of either phase of train-sr; parameters as :func:`train_perception`'s."""
     options, backbones = settings.train_sr, settings.backbones
-    weight = blank(backbones.token_dim, backbones.embed_dim)
+    weight = meta_tensor(backbones.token_dim, backbones.embed_dim)
     projector = TokenProjector(weight)
     rows = settings.semantics.hidden if options.ridge_closed_form else voxels
 
     def given(batch: int) -> dict[str, Tensor]:
         return {
-            "fmri": blank(batch, rows),
-            "tokens": blank(batch, backbones.tokens, backbones.token_dim),
-            "text": blank(batch, backbones.embed_dim),
+            "fmri": meta_tensor(batch, rows),
+            "tokens": meta_tensor(batch, backbones.tokens, backbones.token_dim),
+            "text": meta_tensor(batch, backbones.embed_dim),
         }
 
     for stage, build, batch in (
         ("train-sr, contrastive phase", contrastive_objective, options.contrastive_batch_size),
         ("train-sr, prior phase", prior_objective, options.prior_batch_size),
     ):
-        with at(stage, "the Semantics Reconstructor"):
+        with named_stage(stage, "the Semantics Reconstructor"):
             model = build_semantics(settings, voxels)
             if options.activation_checkpointing:
-                apply_activation_checkpointing(model, context_fn=twice(mixed))
+                apply_activation_checkpointing(model, context_fn=checkpoint_contexts(mixed))
             objective = build(settings, model, projector)
             yield training_step(
                 stage,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from neuroclips_cli.memory_estimate.generation import Generation
-from neuroclips_cli.memory_estimate.needs import Need
+from neuroclips_cli.memory_estimate.needs import MemoryEstimate
 from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from neuroclips_cli.settings.load import Settings
 
 PARTS = ("blurry", "tokens", "keyframes", "captions", "clips", "judges")
 
 
-def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[Need]:
+def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[MemoryEstimate]:
     """Build every network at true size on the meta device and push shapes through all of them.
 
     Parameters
@@ -28,7 +28,7 @@ def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterat
 
     Yields
     ------
-    Need
+    MemoryEstimate
         One per stage, as soon as it is known.
 
     Raises
@@ -45,7 +45,7 @@ def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterat
         yield from getattr(generation, part)()
 
 
-def generate(settings: Settings, voxels: int) -> Iterator[Need]:
+def generate(settings: Settings, voxels: int) -> Iterator[MemoryEstimate]:
     """Do the same without training: what :func:`walk` yields, all but the trainings."""
     generation = Generation(settings, voxels)
     yield from generation.targets()

@@ -20,7 +20,7 @@ class ProtocolRules:
         One of `SSIM_VARIANTS`, see `neuroclips_cli.metrics.ssim_variants`.
     pairs : str
         Frames that CLIP-pcc compares: ``adjacent`` ones or ``all`` pairs of a clip.
-    gate : float
+    similarity_gate : float
         CLIP-pcc of a clip counts as 0 where the CLIP similarity of reconstruction and ground
         truth, embeddings averaged over frames, is not above this; -1 for no such gate.
     """
@@ -28,4 +28,4 @@ class ProtocolRules:
     truth_classes: int = 1
     ssim: str = "rgb-uniform7"
     pairs: str = "adjacent"
-    gate: float = -1.0
+    similarity_gate: float = -1.0

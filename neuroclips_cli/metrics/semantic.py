@@ -149,9 +149,9 @@ class EvaluatorOutputs:
         if self.made is None or self.true is None:
             return None
         values = self.smoothness(self.made, rules)[order]
-        if rules.gate > -1:
+        if rules.similarity_gate > -1:
             whole = consistency.paired_cosine(self._whole(self.made)[order], self._whole(self.true))
-            values = np.where(np.isnan(values) | (whole > rules.gate), values, 0.0)
+            values = np.where(np.isnan(values) | (whole > rules.similarity_gate), values, 0.0)
         return values
 
     def smoothness(self, embeddings: np.ndarray, rules: ProtocolRules) -> np.ndarray:

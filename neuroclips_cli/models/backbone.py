@@ -136,7 +136,7 @@ class ResidualMLP(nn.Module):
     >>> import torch
     >>> from neuroclips_cli.models.backbone import ResidualMLP
     >>> mlp = ResidualMLP(hidden=4, blocks=2, dropout=0.0)
-    >>> mlp.begin_as_identity()
+    >>> mlp.init_as_identity()
     >>> mlp(torch.ones(1, 4)).tolist()
     [[1.0, 1.0, 1.0, 1.0]]
     """
@@ -171,7 +171,7 @@ class ResidualMLP(nn.Module):
             x = x + block(x)
         return x
 
-    def begin_as_identity(self) -> None:
+    def init_as_identity(self) -> None:
         """Set the last layer of every block to zero, so that the blocks begin as the identity."""
         with torch.no_grad():
             for block in self.blocks:

@@ -76,7 +76,7 @@ def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear 
 
 
 @torch.no_grad()
-def begin_as_linear(head: nn.Linear | FactorizedHead, weight: Tensor, bias: Tensor) -> None:
+def init_from_linear(head: nn.Linear | FactorizedHead, weight: Tensor, bias: Tensor) -> None:
     """Initialize the head so that its first inputs act through given weights.
 
     A factored head takes the nearest weights that its rank allows.

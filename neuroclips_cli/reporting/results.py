@@ -35,7 +35,7 @@ FURTHER = {
 ABOUT = ("clip", "segment", "crosses_scene", "scene", "judges", "compared_s")
 
 
-def assemble(
+def build_result(
     config: EvaluationConfig,
     scores: evaluation.Scores,
     found: Retrieval | None,
@@ -179,8 +179,9 @@ def _truth_classes(rules: ProtocolRules) -> str:
 
 def _clip_pcc(rules: ProtocolRules) -> str:
     said = CLIP_PCC.format(pairs=PAIRS[rules.pairs])
-    if rules.gate > -1:
-        said += f"; 0 where the clip's CLIP similarity with the ground truth is <= {rules.gate:g}"
+    if rules.similarity_gate > -1:
+        limit = f"{rules.similarity_gate:g}"
+        said += f"; 0 where the clip's CLIP similarity with the ground truth is <= {limit}"
     return said
 
 

@@ -21,7 +21,7 @@ from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic, checksums, npy
 from neuroclips_cli.io.atomic import read_json, sha256
-from neuroclips_cli.io.lock import holder, stage_lock
+from neuroclips_cli.io.lock import lock_holder, stage_lock
 from neuroclips_cli.io.npy import read_array
 from neuroclips_cli.runs import manifest, pipeline
 from neuroclips_cli.runtime import distributed
@@ -162,7 +162,7 @@ def stage_state(
     if record is None:
         return "missing", [], None
     if record["state"] != "done":
-        writer = holder(folder.parent, stage)
+        writer = lock_holder(folder.parent, stage)
         return ("running", [writer], record) if writer else ("interrupted", [], record)
     altered = checksums.altered(folder, record)
     if altered:

@@ -35,7 +35,9 @@ def clip_generators(seed: int, clips: Sequence[int], purpose: str) -> list[torch
     return generators
 
 
-def draw(generators: Sequence[torch.Generator], shape: Sequence[int], device: str) -> torch.Tensor:
+def randn_per_clip(
+    generators: Sequence[torch.Generator], shape: Sequence[int], device: str
+) -> torch.Tensor:
     """Draw standard normal numbers, ``(len(generators), *shape)``, one generator per row."""
     rows = [torch.randn(tuple(shape), generator=generator) for generator in generators]
     return torch.stack(rows).to(device)

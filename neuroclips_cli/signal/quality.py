@@ -116,7 +116,7 @@ def _count(true: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class BlockQuality:
-    """Findings of :func:`look` in neighboring columns of a run, one entry per column.
+    """Findings of :func:`scan_block` in neighboring columns of a run, one entry per column.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ class BlockQuality:
     volumes: int
 
 
-def look(series: NDArray[np.floating]) -> BlockQuality:
+def scan_block(series: NDArray[np.floating]) -> BlockQuality:
     """Check some columns of a run for invalid values.
 
     Parameters
@@ -153,8 +153,8 @@ def look(series: NDArray[np.floating]) -> BlockQuality:
 
     See Also
     --------
-    summarize : Combines the blocks of a run.
-    inspect : Checks a whole run at once.
+    combine_blocks : Combines the blocks of a run.
+    scan_run : Checks a whole run at once.
     """
     rows = series.T
     with np.errstate(invalid="ignore", over="ignore"):
@@ -188,12 +188,12 @@ def _deviation(rows: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.sqrt(square)
 
 
-def summarize(glances: Sequence[BlockQuality]) -> RunQuality:
+def combine_blocks(qualities: Sequence[BlockQuality]) -> RunQuality:
     """Combine the blocks of one run.
 
     Parameters
     ----------
-    glances : sequence of BlockQuality
+    qualities : sequence of BlockQuality
         Blocks of columns in order.
 
     Returns
@@ -202,22 +202,22 @@ def summarize(glances: Sequence[BlockQuality]) -> RunQuality:
 
     See Also
     --------
-    look : Checks one block.
+    scan_block : Checks one block.
     """
-    lively = [g.deviation[g.finite & ~g.constant] for g in glances]
-    deviation = np.concatenate(lively) if lively else np.empty(0)
-    size = sum(g.volumes * len(g.finite) for g in glances)
+    varying = [g.deviation[g.finite & ~g.constant] for g in qualities]
+    deviation = np.concatenate(varying) if varying else np.empty(0)
+    size = sum(g.volumes * len(g.finite) for g in qualities)
     return RunQuality(
-        finite=np.concatenate([g.finite for g in glances]),
-        constant=np.concatenate([g.constant for g in glances]),
-        saturated=np.concatenate([g.saturated for g in glances]),
-        first_bad=np.concatenate([g.first_bad for g in glances]),
-        garbage=sum(g.strange for g in glances) / size if size else 0.0,
+        finite=np.concatenate([g.finite for g in qualities]),
+        constant=np.concatenate([g.constant for g in qualities]),
+        saturated=np.concatenate([g.saturated for g in qualities]),
+        first_bad=np.concatenate([g.first_bad for g in qualities]),
+        garbage=sum(g.strange for g in qualities) / size if size else 0.0,
         scale=float(np.median(deviation)) if len(deviation) else 0.0,
     )
 
 
-def inspect(series: NDArray[np.floating]) -> RunQuality:
+def scan_run(series: NDArray[np.floating]) -> RunQuality:
     """Check a run for invalid values.
 
     Parameters
@@ -233,11 +233,11 @@ def inspect(series: NDArray[np.floating]) -> RunQuality:
     --------
     >>> import numpy as np
     >>> from neuroclips_cli.signal import quality
-    >>> found = quality.inspect(np.array([[1.0, 5.0, np.nan], [2.0, 5.0, 1.0]]))
+    >>> found = quality.scan_run(np.array([[1.0, 5.0, np.nan], [2.0, 5.0, 1.0]]))
     >>> found.in_words()
     '1 voxels with NaN or infinity (first: volume 0, voxel 2), 1 constant voxels'
     """
-    return summarize([look(series)])
+    return combine_blocks([scan_block(series)])
 
 
 def odd_scales(scales: Mapping[str, float], factor: float = 10.0) -> dict[str, float]:
@@ -315,7 +315,7 @@ def inconsistent_segments(
     level = np.array(
         [row[best(np.delete(scores, i, axis=0))].mean() for i, row in enumerate(scores)]
     )
-    return _lonely(level), columns[best(scores)]
+    return _inconsistent(level), columns[best(scores)]
 
 
 def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
@@ -352,10 +352,10 @@ def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
             for i in range(len(there))
         ]
     )
-    return [there[i] for i in _lonely(level)]
+    return [there[i] for i in _inconsistent(level)]
 
 
-def matches(runs: Mapping[str, NDArray[np.floating]]) -> dict[str, str]:
+def best_matching_run(runs: Mapping[str, NDArray[np.floating]]) -> dict[str, str]:
     """Find for every run the one that it correlates with best, where it does so clearly.
 
     Parameters
@@ -373,7 +373,7 @@ def matches(runs: Mapping[str, NDArray[np.floating]]) -> dict[str, str]:
     >>> import numpy as np
     >>> from neuroclips_cli.signal import quality
     >>> first = np.random.default_rng(0).normal(size=(50, 3))
-    >>> quality.matches({"a": first, "b": first + 1})
+    >>> quality.best_matching_run({"a": first, "b": first + 1})
     {'a': 'b', 'b': 'a'}
     """
     found = {}
@@ -389,7 +389,7 @@ def matches(runs: Mapping[str, NDArray[np.floating]]) -> dict[str, str]:
     return found
 
 
-def _lonely(level: NDArray[np.float64]) -> list[int]:
+def _inconsistent(level: NDArray[np.float64]) -> list[int]:
     """Return the positions of levels far below a clear median."""
     typical = float(np.median(level))
     if typical < CLEAR_Z:

@@ -20,7 +20,7 @@ from neuroclips_cli.io.atomic import human_size, text_digest
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json, sha256
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.training.checkpoints import Progress, seed_torch
+from neuroclips_cli.training.checkpoints import TrainingState, seed_torch
 from neuroclips_cli.training.samples import derived_seed
 from neuroclips_cli.training.split import split_segments
 from neuroclips_cli.training.target_cache import cached_captions, cached_rows, per_frame, target_key
@@ -213,7 +213,7 @@ def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.nd
     return embeddings.reshape(len(clips.captions), -1, embeddings.shape[-1])
 
 
-def phase_facts(progress: Progress, clips: TrainingClips) -> dict[str, Any]:
+def phase_facts(progress: TrainingState, clips: TrainingClips) -> dict[str, Any]:
     """Return what the manifest keeps of a phase: best epoch, its figures, who validated."""
     return {
         "best_epoch": progress.best_epoch,

@@ -12,7 +12,7 @@ from torch import Tensor
 from neuroclips_cli import console
 from neuroclips_cli.backbones.conversion.files import find_weights
 from neuroclips_cli.backbones.conversion.kinds import convert, guess
-from neuroclips_cli.backbones.conversion.parts import Part
+from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork
 from neuroclips_cli.backbones.conversion.unwrap import Found
 from neuroclips_cli.backbones.loading import quiet_libraries
 from neuroclips_cli.errors import UserError
@@ -119,7 +119,7 @@ def _overrides(config: Path | None) -> dict[str, Any]:
     return {key: value for key, value in content.items() if not key.startswith("_")}
 
 
-def _write(part: Part, folder: Path) -> None:
+def _write(part: ConvertedNetwork, folder: Path) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in part.texts.items():

@@ -6,7 +6,7 @@ from neuroclips_cli import console
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
-from neuroclips_cli.memory_estimate.needs import Need
+from neuroclips_cli.memory_estimate.needs import MemoryEstimate
 from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from neuroclips_cli.memory_estimate.walk import generate, walk
 from neuroclips_cli.models.released.checkpoints import VOXELS
@@ -39,7 +39,7 @@ def run(settings: Settings) -> bool:
         device = "cpu"
     voxels, source = voxels_of(settings)
     memory, mixed = device_memory(device), _mixed(settings, device)
-    found: list[Need] = []
+    found: list[MemoryEstimate] = []
     stopped = ""
     try:
         with console.progress("Dry run", STAGES, unit="stage") as advance:
@@ -107,7 +107,7 @@ def require_training_memory(
     return None
 
 
-def _exchanged(need: Need) -> int:
+def _exchanged(need: MemoryEstimate) -> int:
     """Return the bytes of the copy of all gradients that several processes exchange."""
     return need.gradients if distributed.world_size() > 1 else 0
 
@@ -136,7 +136,7 @@ def voxels_of(settings: Settings) -> tuple[int, str]:
     return voxels, "as in the paper"
 
 
-def _row(need: Need, memory: int | None) -> tuple[str, ...]:
+def _row(need: MemoryEstimate, memory: int | None) -> tuple[str, ...]:
     sizes = (need.weights, need.gradients, need.states, need.activations, need.peak)
     fits = "unknown" if memory is None else "yes" if need.peak <= memory else "no"
     shown = (human_size(size) if size else "" for size in sizes)

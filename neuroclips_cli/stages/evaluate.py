@@ -173,8 +173,8 @@ def _measure_pairs(
     """Return the metrics of clips of which only the order is known, and the lines per clip."""
     scenes = clip_table.block_labels(len(pairs.names), config.clip_s)
     loaded = _judges(settings, config, found)
-    scores = _score(settings, config, loaded, pairs, scenes)
-    result = results.assemble(config, scores, None, scenes, found.left_out, pairs.unequal)
+    scores = _compute_scores(settings, config, loaded, pairs, scenes)
+    result = results.build_result(config, scores, None, scenes, found.left_out, pairs.unequal)
     labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(pairs.names)
     about = [{"clip": name, **label} for name, label in zip(pairs.names, labels, strict=True)]
     return result, *results.per_clip(config, scores, None, about, pairs.unequal)
@@ -227,11 +227,11 @@ def _measure_run(
     )
     scenes = clip_table.scene_labels(chosen)
     loaded = _judges(settings, config, found)
-    scores = _score(settings, config, loaded, pairs, scenes)
+    scores = _compute_scores(settings, config, loaded, pairs, scenes)
     scores = judging.with_captions(config, scores, made.folder, chosen, loaded)
     device = _device(settings)
     retrieved = judging.retrieval(settings, config, made.folder, frames, made.index, loaded, device)
-    result = results.assemble(config, scores, retrieved, scenes, found.left_out, pairs.unequal)
+    result = results.build_result(config, scores, retrieved, scenes, found.left_out, pairs.unequal)
     result["subject"] = settings.run.subject
     result["controls"]["noise_ceiling"] = judging.noise_ceiling(data)
     result["cuts"] = results.by_cuts(scores, [row["crosses_scene"] for row in chosen])
@@ -257,7 +257,7 @@ def _device(settings: Settings) -> str:
     return choose_device(settings.run.device)
 
 
-def _score(
+def _compute_scores(
     settings: Settings,
     config: EvaluationConfig,
     judges: evaluation.Evaluators,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from neuroclips_cli import console
 from neuroclips_cli.backbones import hub, hub_cache, local_files
-from neuroclips_cli.backbones.catalog import FILES, ORIGINS, REPOSITORIES, Origin
+from neuroclips_cli.backbones.catalog import FILES, RELEASED_SOURCES, REPOSITORIES, ReleasedSource
 from neuroclips_cli.backbones.references import ASSETS, hub_parts
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
@@ -152,7 +152,7 @@ def _pull_origin(one: Backbone, origins: dict[str, str], update: bool) -> None:
 
     if not one.problem:
         return
-    origin = ORIGINS.get(one.name)
+    origin = RELEASED_SOURCES.get(one.name)
     if origin is None:
         raise UserError(
             f"the folder {one.reference} of {one.name} {one.problem}: correct it in [backbones]"
@@ -208,8 +208,8 @@ def _is_local(reference: str) -> bool:
     return reference.startswith((".", "/", "~")) or Path(reference).expanduser().is_dir()
 
 
-def _origin(reference: str, name: str) -> Origin | None:
-    return ORIGINS.get(name) if _is_local(reference) else None
+def _origin(reference: str, name: str) -> ReleasedSource | None:
+    return RELEASED_SOURCES.get(name) if _is_local(reference) else None
 
 
 def _repository(reference: str, name: str) -> str:

@@ -16,7 +16,7 @@ from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.brain_maps import write_maps
 from neuroclips_cli.data.input_checks import Recordings, is_volumetric, open_recordings
 from neuroclips_cli.data.layout import Layout, Segment, find_layout
-from neuroclips_cli.data.quality_checks import Checked
+from neuroclips_cli.data.quality_checks import QualityReport
 from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
 from neuroclips_cli.data.responses import BLOCK, Responses, standardized_responses
 from neuroclips_cli.data.runs import Run
@@ -30,7 +30,7 @@ from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal.detrend import standardize, usable_columns
-from neuroclips_cli.signal.quality import BlockQuality, RunQuality, look, summarize
+from neuroclips_cli.signal.quality import BlockQuality, RunQuality, combine_blocks, scan_block
 from neuroclips_cli.signal.reproducibility import (
     Selection,
     mean_over_repetitions,
@@ -55,7 +55,7 @@ class _Source:
     layout: Layout
     data: DataSettings
     recordings: Recordings
-    checked: Checked
+    checked: QualityReport
 
     @property
     def clips(self) -> dict[str, int]:
@@ -150,7 +150,7 @@ def _open_source(layout: Layout, settings: Settings, regions: RegionFile | None)
             tr_stated=settings.chosen_by_user("data.tr_s"),
             advance=advance,
         )
-    checked = Checked()
+    checked = QualityReport()
     checked.files(opened.warnings)
     checked.films(opened.films.values())
     return _Source(layout, settings.data, opened, checked)
@@ -211,24 +211,24 @@ def _score(
     """
     order, clips = source.data.detrend_order, source.clips[segment.name]
     runs = {r: source.open(segment, r) for r in sorted(segment.runs)}
-    glances: dict[int, list[BlockQuality]] = {repetition: [] for repetition in runs}
+    qualities: dict[int, list[BlockQuality]] = {repetition: [] for repetition in runs}
     scores, usable = [], []
     for blocks in zip(*(opened.blocks(BLOCK) for opened, _ in runs.values()), strict=True):
         windows, good = [], np.ones(blocks[0][1].shape[1], bool)
         for (repetition, (_, leading)), (_columns, series) in zip(
             runs.items(), blocks, strict=True
         ):
-            glances[repetition].append(glance := look(series))
+            qualities[repetition].append(quality := scan_block(series))
             windows.append(series[film_window(leading, clips)])
             response = series[response_window(leading, clips, delay)]
             # Where the first and last value differ, nothing is constant: no need to look again.
-            doubtful = ~glance.finite | (response[0] == response[-1])
+            doubtful = ~quality.finite | (response[0] == response[-1])
             good[doubtful] &= usable_columns(response[:, doubtful])
-            good &= ~glance.saturated
-        z, lively = voxel_reproducibility(windows, order)
+            good &= ~quality.saturated
+        z, varying = voxel_reproducibility(windows, order)
         scores.append(z)
-        usable.append(good & lively)
-    found = {repetition: summarize(seen) for repetition, seen in glances.items()}
+        usable.append(good & varying)
+    found = {repetition: combine_blocks(seen) for repetition, seen in qualities.items()}
     return np.concatenate(scores), np.concatenate(usable), found
 
 

@@ -143,7 +143,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     )
     steps = plan.epochs * plan.steps(len(samples))
     with (
-        MetricLogger(stage.folder) as journal,
+        MetricLogger(stage.folder) as metric_logger,
         console.progress("Perception Reconstructor", steps, unit="step") as advance,
     ):
         progress = train_phase(
@@ -154,7 +154,7 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             plan,
             accelerator=make_accelerator(device, precision),
             checkpoints=CheckpointManager(stage.folder / "checkpoints", plan.phase),
-            journal=journal,
+            metric_logger=metric_logger,
             advance=advance,
         )
     stage.write_safetensors("model.safetensors", cpu_state_dict(model))

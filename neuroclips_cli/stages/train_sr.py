@@ -30,13 +30,13 @@ from neuroclips_cli.stages.dry_run import require_training_memory
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import (
     CheckpointManager,
-    Progress,
+    TrainingState,
     cpu_state_dict,
     seed_torch,
 )
 from neuroclips_cli.training.cross_fitted_ridge import (
-    begin_as_regression,
     cross_fit,
+    init_from_ridge,
     joint_targets,
     load_into_ridge,
     padded,
@@ -165,7 +165,7 @@ class _Training:
         targets = joint_targets(tokens, text if text.ndim == 2 else text.mean(axis=1))
         fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
         load_into_ridge(fit, self.model.ridge)
-        begin_as_regression(fit, self.model.backbone)
+        init_from_ridge(fit, self.model.backbone)
         self.decode = self.model.decode
         self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
         self.scans[train] = padded(fit, hidden)
@@ -195,7 +195,7 @@ class _Training:
         self._say("phase 2 (prior)", progress)
         self.stage.write_safetensors("model.safetensors", cpu_state_dict(self.model))
 
-    def contrastive(self, checkpoints: Any) -> Progress:
+    def contrastive(self, checkpoints: Any) -> TrainingState:
         """Phase 1: BiMixCo on the contrastive tokens (Eq. 8)."""
         options = self.options
         objective = ContrastiveObjective(
@@ -217,7 +217,7 @@ class _Training:
         sizes = (options.contrastive_epochs, options.contrastive_batch_size)
         return self._phase(PHASES[0], sizes, objective, validate, checkpoints)
 
-    def prior(self, checkpoints: Any) -> Progress:
+    def prior(self, checkpoints: Any) -> TrainingState:
         """Phase 2: BiMixCo + delta prior + mu Reftm (Eq. 4)."""
         options = self.options
         weights = {
@@ -255,7 +255,7 @@ class _Training:
 
     def _phase(
         self, name: str, sizes: tuple[int, int], objective: Any, validate: Any, checkpoints: Any
-    ) -> Progress:
+    ) -> TrainingState:
 
         options = self.options
         samples = ClipSamples(
@@ -280,7 +280,7 @@ class _Training:
         )
         steps = plan.epochs * plan.steps(len(samples))
         with (
-            MetricLogger(self.stage.folder) as journal,
+            MetricLogger(self.stage.folder) as metric_logger,
             console.progress(f"Semantics, {name} phase", steps, unit="step") as advance,
         ):
             return train_phase(
@@ -291,11 +291,11 @@ class _Training:
                 plan,
                 accelerator=self.accelerator,
                 checkpoints=checkpoints,
-                journal=journal,
+                metric_logger=metric_logger,
                 advance=advance,
             )
 
-    def _say(self, phase: str, progress: Progress) -> None:
+    def _say(self, phase: str, progress: TrainingState) -> None:
         figures = progress.best_metrics
         console.info(
             f"{phase}: best epoch {progress.best_epoch} of {progress.epoch}, retrieval among "

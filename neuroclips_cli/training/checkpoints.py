@@ -21,7 +21,7 @@ from neuroclips_cli.io.safetensors import load_state_dict_checked, read_metadata
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a phase is.
 
     Attributes
@@ -75,7 +75,7 @@ class CheckpointManager:
         load_state_dict_checked(model, read_tensors(self.best), self.best)
 
     def save_last(
-        self, model: nn.Module, optimizer: Any, schedule: Any, progress: Progress
+        self, model: nn.Module, optimizer: Any, schedule: Any, progress: TrainingState
     ) -> None:
         """Write everything that training needs to go on."""
         state = optimizer.state_dict()
@@ -95,10 +95,10 @@ class CheckpointManager:
         with atomic.atomic_path(self.last) as temporary:
             save_file(tensors, temporary, metadata={"state": json.dumps(record)})
 
-    def load_last(self, model: nn.Module, optimizer: Any, schedule: Any) -> Progress:
-        """Restore the last state; a fresh :class:`Progress` where there is none."""
+    def load_last(self, model: nn.Module, optimizer: Any, schedule: Any) -> TrainingState:
+        """Restore the last state; a fresh :class:`TrainingState` where there is none."""
         if not self.last.exists():
-            return Progress()
+            return TrainingState()
         tensors = read_tensors(self.last)
         record = self._record()
         weights = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
@@ -114,11 +114,13 @@ class CheckpointManager:
         optimizer.load_state_dict({"state": moments, "param_groups": record["groups"]})
         _match_strides(optimizer)
         schedule.load_state_dict(record["schedule"])
-        return Progress(**record["progress"])
+        return TrainingState(**record["progress"])
 
-    def progress(self) -> Progress:
+    def progress(self) -> TrainingState:
         """How far the phase is on disk, without loading weights."""
-        return Progress(**self._record()["progress"]) if self.last.exists() else Progress()
+        return (
+            TrainingState(**self._record()["progress"]) if self.last.exists() else TrainingState()
+        )
 
     def _record(self) -> dict[str, Any]:
         record = read_metadata(self.last).get("state")

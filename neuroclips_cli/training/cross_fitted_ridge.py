@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from neuroclips_cli.models.backbone import RidgeRegression
-from neuroclips_cli.models.head import begin_as_linear
+from neuroclips_cli.models.head import init_from_linear
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, SemanticsBackbone
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -130,7 +130,7 @@ def cross_fit(
     See Also
     --------
     load_into_ridge : Puts the fit into a network's ridge layer.
-    begin_as_regression : Initializes the layers above.
+    init_from_ridge : Initializes the layers above.
 
     Notes
     -----
@@ -239,7 +239,7 @@ def load_into_ridge(fit: CrossFit, layer: RidgeRegression) -> None:
     ridge.requires_grad_(False)
 
 
-def begin_as_regression(
+def init_from_ridge(
     fit: CrossFit, backbone: SemanticsBackbone | PublishedSemanticsBackbone
 ) -> None:
     """Let untrained layers predict what the regression predicts.
@@ -254,8 +254,8 @@ def begin_as_regression(
     output = backbone.backbone_linear
     tokens = len(cast(torch.Tensor, output.bias))
     weight, bias = fit.axes[:, :tokens].T.copy(), fit.mean[:tokens]
-    begin_as_linear(output, torch.from_numpy(weight), torch.from_numpy(bias))
-    backbone.begin_as_identity()
+    init_from_linear(output, torch.from_numpy(weight), torch.from_numpy(bias))
+    backbone.init_as_identity()
 
 
 def padded(fit: CrossFit, hidden: int) -> np.ndarray:

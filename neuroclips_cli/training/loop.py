@@ -26,7 +26,7 @@ from neuroclips_cli.runtime.precision import BFLOAT16
 from neuroclips_cli.training.async_metrics import DeferredMetrics
 from neuroclips_cli.training.batch_sharding import BatchShard, share_dropout
 from neuroclips_cli.training.batches import BatchLoader
-from neuroclips_cli.training.checkpoints import CheckpointManager, Progress, seed_torch
+from neuroclips_cli.training.checkpoints import CheckpointManager, TrainingState, seed_torch
 from neuroclips_cli.training.grad_cache import (
     MicroBatchShard,
     grad_cache_backward,
@@ -113,9 +113,9 @@ def train_phase(
     *,
     accelerator: Accelerator,
     checkpoints: CheckpointManager,
-    journal: MetricLogger,
+    metric_logger: MetricLogger,
     advance: Advance | None = None,
-) -> Progress:
+) -> TrainingState:
     """Train one phase and leave the best weights in ``model``.
 
     Parameters
@@ -162,7 +162,7 @@ def train_phase(
     prepared, optimizer, schedule = accelerator.prepare(objective, optimizer, schedule)
     progress = checkpoints.load_last(model, optimizer, schedule)
     if accelerator.is_main_process:
-        journal.rewind(plan.phase, progress.epoch)
+        metric_logger.truncate(plan.phase, progress.epoch)
     if advance is not None and progress.epoch:
         advance(progress.epoch * steps)
     for epoch in range(progress.epoch, plan.epochs):
@@ -182,7 +182,7 @@ def train_phase(
         figures |= {f"val_{name}": value for name, value in held_out.items()}
         figures |= {"lr": schedule.get_last_lr()[0], "seconds": time.monotonic() - began}
         if accelerator.is_main_process:
-            journal.write(plan.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()})
+            metric_logger.write(plan.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()})
             if (epoch + 1) % plan.checkpoint_every == 0 or epoch + 1 == plan.epochs:
                 checkpoints.save_last(model, optimizer, schedule, progress)
     accelerator.wait_for_everyone()
@@ -300,7 +300,7 @@ def _refuse_nan(figures: dict[str, float], plan: Plan, epoch: int) -> None:
 
 
 def _note_best(
-    progress: Progress,
+    progress: TrainingState,
     held_out: dict[str, float],
     epoch: int,
     checkpoints: CheckpointManager,

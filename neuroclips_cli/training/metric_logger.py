@@ -40,7 +40,7 @@ class MetricLogger:
         if self.board is not None:
             self.board.close()
 
-    def rewind(self, phase: str, epoch: int) -> None:
+    def truncate(self, phase: str, epoch: int) -> None:
         """Drop the lines of ``phase`` after ``epoch``: a resumed run writes them again."""
         if not self.path.exists():
             return

@@ -10,7 +10,7 @@ import torch
 from neuroclips_cli.backbones.catalog import REPOSITORIES
 from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, bytes_of
+from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, nbytes
 from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.settings.load import load_settings
@@ -98,7 +98,7 @@ def test_published_sizes_give_the_known_size_of_the_files(name):
     where = judges if name.endswith("_classifier") else chosen.backbones
     known = REPOSITORIES[getattr(where, name)].size
     network = build(name, where)
-    made = bytes_of([*network.parameters(), *network.buffers()])
+    made = nbytes([*network.parameters(), *network.buffers()])
     assert made == pytest.approx(known, rel=0.01)
 
 
@@ -107,7 +107,7 @@ def test_what_lives_on_the_meta_device_is_what_a_real_step_allocates():
         model = torch.nn.Sequential(
             torch.nn.Linear(50, 70), torch.nn.GELU(), torch.nn.Linear(70, 30)
         )
-    weights = bytes_of(model.parameters())
+    weights = nbytes(model.parameters())
     with DevicePrecision(mixed=False), MemoryTracker() as live:
         x = torch.empty(10, 50, device="meta")
         assert live.now == 4 * 10 * 50

@@ -16,7 +16,7 @@ from neuroclips_cli.data import decoding, video_checks
 from neuroclips_cli.data.clips import open_clip
 from neuroclips_cli.data.decoding import PictureReader, Stopped
 from neuroclips_cli.data.frame_times import FrameTimes, grid_interval
-from neuroclips_cli.data.quality_checks import Checked
+from neuroclips_cli.data.quality_checks import QualityReport
 from neuroclips_cli.data.stimuli import clip_frames, open_stimulus
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
@@ -95,7 +95,7 @@ def test_a_picture_that_begins_late_leaves_time_counted_from_the_sound(tmp_path)
     assert film.times.start_s == pytest.approx(1.5, abs=0.03)
     assert film.duration_s == pytest.approx(4.0, abs=0.03)
     assert _sampled(path)[0][:6] == pytest.approx([0, 0, 0, 0, 0, 5], abs=1)
-    checked = Checked()
+    checked = QualityReport()
     checked.films([film])
     assert "first picture appears 1.5" in checked.warnings()[0]
 

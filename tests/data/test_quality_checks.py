@@ -202,7 +202,7 @@ def test_a_film_of_variable_rate_is_taken_by_time_with_a_warning(tmp_path):
 
     import av
 
-    from neuroclips_cli.data.quality_checks import Checked
+    from neuroclips_cli.data.quality_checks import QualityReport
 
     path = tmp_path / "seg1.mkv"
     with av.open(str(path), "w") as container:
@@ -218,6 +218,6 @@ def test_a_film_of_variable_rate_is_taken_by_time_with_a_warning(tmp_path):
         container.mux(stream.encode(None))
     film = open_stimulus(path)
     assert not film.steady and film.duration_s == pytest.approx(5.9, abs=0.3)
-    checked = Checked()
+    checked = QualityReport()
     checked.films([film])
     assert "frame rate varies (longest picture 0.20 s)" in checked.warnings()[0]

@@ -66,14 +66,14 @@ def _alone(number: int) -> Callable[[Path], list[str]]:
     """One writer, twice in turn: each gets the lock and gives it back."""
 
     def read(folder: Path) -> list[str]:
-        from neuroclips_cli.io.lock import holder, stage_lock
+        from neuroclips_cli.io.lock import lock_holder, stage_lock
 
         seen = []
         with _without_locks(number):
             for _ in range(2):
                 with stage_lock(folder, "preprocess"):
                     (folder / "written").touch()
-                seen.append(holder(folder, "preprocess"))
+                seen.append(lock_holder(folder, "preprocess"))
         return seen
 
     return read
@@ -100,10 +100,10 @@ def _asked(number: int) -> Callable[[Path], bool]:
     """Who only asks learns that somebody writes."""
 
     def read(folder: Path) -> bool:
-        from neuroclips_cli.io.lock import holder, stage_lock
+        from neuroclips_cli.io.lock import lock_holder, stage_lock
 
         with _without_locks(number), stage_lock(folder, "preprocess"):
-            return f"process {os.getpid()} " in holder(folder, "preprocess")
+            return f"process {os.getpid()} " in lock_holder(folder, "preprocess")
 
     return read
 

@@ -151,7 +151,7 @@ class Ragged:
 
 
 @pytest.mark.parametrize(
-    "rules", [ProtocolRules(), ProtocolRules(truth_classes=3, pairs="all", gate=0.5)]
+    "rules", [ProtocolRules(), ProtocolRules(truth_classes=3, pairs="all", similarity_gate=0.5)]
 )
 def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
     rng = np.random.default_rng(3)

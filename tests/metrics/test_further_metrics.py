@@ -149,7 +149,7 @@ def test_rules_change_the_class_chance_and_gate_the_smoothness():
     clips, other = (fake_judges.draw_clips(200, 2, seed=seed) for seed in (0, 1))
     judges = fake_judges.judges()
     three = evaluation.Plan(
-        shuffles=0, rules=ProtocolRules(truth_classes=3, gate=0.5), monte_carlo=50
+        shuffles=0, rules=ProtocolRules(truth_classes=3, similarity_gate=0.5), monte_carlo=50
     )
     scores = evaluation.measure(source(other), source(clips), judges, three)
     assert scores.metrics["frame_2way"].mean() == pytest.approx(nway.chance(2, 3), abs=0.08)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from neuroclips_cli.backbones.conversion.files import read_weights
 from neuroclips_cli.backbones.conversion.kinds import convert
-from neuroclips_cli.backbones.conversion.parts import Part
+from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork
 from neuroclips_cli.backbones.loading import load_network
 
 SHARED = Path(os.environ.get("NEUROCLIPS_SHARED", Path(__file__).parents[2].parent / "shared"))
@@ -33,7 +33,7 @@ def record(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor], Path]:
     return config, load_file(folder / "io.safetensors"), folder / "state_dict.safetensors"
 
 
-def written(part: Part, folder: Path) -> str:
+def written(part: ConvertedNetwork, folder: Path) -> str:
     folder.mkdir()
     save_file({k: v.contiguous() for k, v in part.weights.items()}, folder / part.weights_name)
     for name, text in part.texts.items():

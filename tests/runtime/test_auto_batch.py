@@ -8,7 +8,7 @@ import torch
 
 from neuroclips_cli.backbones import vae
 from neuroclips_cli.backbones.video import load_video_models
-from neuroclips_cli.generation.fast import fast_scheduler, fewer
+from neuroclips_cli.generation.fast import fast_scheduler, halve_steps
 from neuroclips_cli.generation.video import VideoOptions, sample_clip_latents
 from neuroclips_cli.runtime import auto_batch
 from neuroclips_cli.runtime.auto_batch import AutoBatcher, fitting
@@ -30,7 +30,9 @@ def test_the_size_of_a_batch_does_not_change_the_clips(models, fast):
     if fast:
         models = type(models)(**{**vars(models), "scheduler": fast_scheduler(models.scheduler)})
     size = tiny.FRAME_SIZE // 8
-    options = VideoOptions(steps=fewer(6), guidance_scale=3.0, frames=4, blur_init="strength:0.8")
+    options = VideoOptions(
+        steps=halve_steps(6), guidance_scale=3.0, frames=4, blur_init="strength:0.8"
+    )
     draw = torch.Generator().manual_seed(0)
     blurry = torch.randn(5, 4, 4, size, size, generator=draw)
     keyframes = torch.randn(5, 4, size, size, generator=draw)
@@ -126,4 +128,4 @@ def test_attention_is_pytorchs_own(models):
 
 
 def test_fast_takes_half_the_steps():
-    assert [fewer(n) for n in (25, 12, 1)] == [13, 6, 1]
+    assert [halve_steps(n) for n in (25, 12, 1)] == [13, 6, 1]

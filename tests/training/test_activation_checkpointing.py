@@ -7,12 +7,12 @@ import dataclasses
 import pytest
 import torch
 
-from neuroclips_cli.models.head import FactorizedHead, begin_as_linear, make_head
+from neuroclips_cli.models.head import FactorizedHead, init_from_linear, make_head
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
-from neuroclips_cli.training.checkpoints import CheckpointManager, Progress
+from neuroclips_cli.training.checkpoints import CheckpointManager, TrainingState
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 
 VOXELS = 30
@@ -95,7 +95,7 @@ def test_a_head_begins_as_the_given_layer_where_its_rank_allows(rank):
     shared, numbers = torch.randn(8, 2), torch.randn(4, 2, 5)
     weight = (shared @ numbers).flatten(0, 1)  # (4 tokens x 8, 5 inputs), two shared directions
     bias = torch.randn(32)
-    begin_as_linear(head, weight, bias)
+    init_from_linear(head, weight, bias)
     x = torch.cat([torch.randn(7, 5), torch.zeros(7, 1)], dim=1)
     torch.testing.assert_close(head(x), x[:, :5] @ weight.T + bias, rtol=1e-4, atol=1e-4)
 
@@ -139,7 +139,7 @@ def test_a_training_with_adafactor_goes_on_from_its_checkpoint_as_if_undisturbed
     steps(*whole, 20)
     first = fresh()
     steps(*first, 10)
-    CheckpointManager(tmp_path, "p").save_last(*first, Progress(epoch=1))
+    CheckpointManager(tmp_path, "p").save_last(*first, TrainingState(epoch=1))
     second = fresh()
     assert CheckpointManager(tmp_path, "p").load_last(*second).epoch == 1
     steps(*second, 10)
@@ -157,7 +157,7 @@ def test_loaded_moments_lie_in_memory_as_their_parameters(tmp_path, fused):
         if folder == "written":
             model(torch.ones(1, 8, 5, 5)).sum().backward()
             optimizer.step()
-            CheckpointManager(tmp_path, "p").save_last(*states[0], Progress(epoch=1))
+            CheckpointManager(tmp_path, "p").save_last(*states[0], TrainingState(epoch=1))
     assert CheckpointManager(tmp_path, "p").load_last(*states[1]).epoch == 1
     for name in ("exp_avg", "exp_avg_sq"):
         written, read = (state[1].state[model.weight][name] for state in states)

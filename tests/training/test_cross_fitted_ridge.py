@@ -7,8 +7,8 @@ import torch
 
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.training.cross_fitted_ridge import (
-    begin_as_regression,
     cross_fit,
+    init_from_ridge,
     load_into_ridge,
     padded,
 )
@@ -69,7 +69,7 @@ def test_an_untrained_model_starts_as_the_regression_with_a_frozen_ridge(setting
     sizes = dataclasses.replace(settings.semantics, hidden=16, dropout=0.0)
     model = Semantics(VOXELS, sizes, TOKENS, DIM).eval()
     load_into_ridge(fit, model.ridge)
-    begin_as_regression(fit, model.backbone)
+    init_from_ridge(fit, model.backbone)
     with torch.no_grad():
         tokens, _ = model(torch.from_numpy(scans[:, 0]).float())
     components = scans[:, 0] @ fit.weight.T + fit.bias

@@ -60,7 +60,7 @@ def _train(folder, fmri, latents, *, epochs=6, stop_after=None, learning_rate=3e
         return perception_figures(model, *held_out, 0.1, 0.1)
 
     plan = Plan("perception", epochs, 16, learning_rate, 0.01, 0.01, 2, 7)
-    with MetricLogger(folder) as journal:
+    with MetricLogger(folder) as metric_logger:
         progress = train_phase(
             objective,
             model,
@@ -69,7 +69,7 @@ def _train(folder, fmri, latents, *, epochs=6, stop_after=None, learning_rate=3e
             plan,
             accelerator=make_accelerator("cpu", "float32"),
             checkpoints=CheckpointManager(folder / "checkpoints", plan.phase),
-            journal=journal,
+            metric_logger=metric_logger,
         )
     return model, progress
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from neuroclips_cli.backbones.conversion.parts import Part, diffusers_part, need
+from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork, diffusers_part, need
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ UNCLIP_SAMPLE_SIZE = 96  # 768 pixels
 SCENE_HEADS, SCENE_SAMPLE_SIZE = 8, 64  # Stable Diffusion 1.5
 
 
-def unclip_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def unclip_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert SDXL-unCLIP's denoiser (fixtures/generate/README.md, item 1).
 
     Parameters
@@ -42,7 +44,9 @@ def unclip_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source
     return unet_part(weights, {**found, **config}, source)
 
 
-def scene_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def scene_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert the denoiser of a Stable Diffusion 1.5 checkpoint; as :func:`unclip_part`."""
     found = unet_config(weights, source)
     if "projection_class_embeddings_input_dim" in found:
@@ -54,7 +58,9 @@ def scene_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source:
     return unet_part(weights, {**found, **config}, source)
 
 
-def unet_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def unet_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Rename the denoiser's tensors by diffusers' own table and check them."""
     from diffusers import UNet2DConditionModel
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint

@@ -13,7 +13,7 @@ from neuroclips_cli.backbones.conversion.latent import (
     text_part,
     vae_part,
 )
-from neuroclips_cli.backbones.conversion.parts import Part
+from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork
 from neuroclips_cli.backbones.conversion.small import converter_part, projector_part
 from neuroclips_cli.backbones.conversion.unwrap import from_common_prefix
 from neuroclips_cli.backbones.conversion.video import adapter_part, motion_part, sparsectrl_part
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Weights = Mapping[str, "Tensor"]
-Parts = dict[str, Part]
+Parts = dict[str, ConvertedNetwork]
 
 
 def _unclip(weights: Weights, config: Mapping[str, Any], source: str) -> Parts:
@@ -46,7 +46,7 @@ def _scene(weights: Weights, config: Mapping[str, Any], source: str) -> Parts:
     return parts
 
 
-def _alone(convert: Callable[..., Part]) -> Callable[..., Parts]:
+def _alone(convert: Callable[..., ConvertedNetwork]) -> Callable[..., Parts]:
     def whole(weights: Weights, config: Mapping[str, Any], source: str) -> Parts:
         return {"": convert(weights, config, source)}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from neuroclips_cli.backbones.conversion.parts import (
-    Part,
+    ConvertedNetwork,
     as_json,
     diffusers_part,
     need,
@@ -25,7 +25,9 @@ OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "
 """Names of the VAE's attention in diffusers before 0.18."""
 
 
-def vae_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def vae_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert a VAE in diffusers' names (``sd_image_var_autoenc.pth``) or the original ones.
 
     Parameters
@@ -94,7 +96,9 @@ def _vae_config(weights: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     }
 
 
-def text_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def text_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert the CLIP text encoder inside a Stable Diffusion 1.5 checkpoint.
 
     Parameters
@@ -136,4 +140,4 @@ def text_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: 
     expected = {name if outer else f"text_model.{name}": s for name, s in expected.items()}
     require_layout(expected, state, source, "CLIP text encoder")
     text = as_json({**settled.to_diff_dict(), "architectures": ["CLIPTextModel"]})
-    return Part(state, "model.safetensors", {"config.json": text})
+    return ConvertedNetwork(state, "model.safetensors", {"config.json": text})

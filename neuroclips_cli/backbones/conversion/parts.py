@@ -16,7 +16,7 @@ DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True)
-class Part:
+class ConvertedNetwork:
     """What one folder will hold.
 
     Attributes
@@ -36,7 +36,7 @@ class Part:
 
 def diffusers_part(
     kind: Any, config: Mapping[str, Any], weights: dict[str, Tensor], source: str
-) -> Part:
+) -> ConvertedNetwork:
     """Check weights against a diffusers class built from ``config``; nothing is allocated.
 
     Parameters
@@ -62,7 +62,7 @@ def diffusers_part(
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     require_layout(expected, weights, source, kind.__name__)
     text = network.to_json_string()
-    return Part(dict(weights), DIFFUSERS_WEIGHTS, {"config.json": text})
+    return ConvertedNetwork(dict(weights), DIFFUSERS_WEIGHTS, {"config.json": text})
 
 
 def require_layout(

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from neuroclips_cli.backbones.catalog import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.clip import PROJECTOR_FILE
-from neuroclips_cli.backbones.conversion.parts import Part, need
+from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork, need
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def projector_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def projector_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert ``coco_tokens_avg_proj.pth``: one matrix ``proj`` (token_dim, embed_dim)."""
     what = "projector of image tokens"
     matrix = need(weights, "proj", source, what)
@@ -22,10 +24,12 @@ def projector_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], sou
     if matrix.ndim != 2 or others:
         found = f"'{others[0]}' as well" if others else f"'proj' of shape {tuple(matrix.shape)}"
         raise UserError(f"{source} is no {what}: it holds {found}; check which file it is")
-    return Part({"weight": matrix}, PROJECTOR_FILE)
+    return ConvertedNetwork({"weight": matrix}, PROJECTOR_FILE)
 
 
-def converter_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def converter_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert ``bigG_to_L_epoch8.pth``: a map over tokens, then one over their width."""
     what = "map from ViT-bigG's to ViT-L's tokens"
     for layer in CONVERTER_LAYERS:
@@ -38,4 +42,4 @@ def converter_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], sou
     for name in weights:
         if name not in known:
             raise UserError(f"{source} is no {what}: it holds '{name}'; check which file it is")
-    return Part(dict(weights), CONVERTER_FILE)
+    return ConvertedNetwork(dict(weights), CONVERTER_FILE)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from neuroclips_cli.backbones.catalog import ADAPTER_FILE
-from neuroclips_cli.backbones.conversion.parts import Part, diffusers_part, need
+from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork, diffusers_part, need
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ HEADS = 8  # of image and motion attention, as AnimateDiff v3's configuration sa
 POSITIONS = re.compile(r"(.*)\.temporal_transformer(.*)\.attention_blocks\.\d+\.pos_encoder\.pe$")
 
 
-def motion_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def motion_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert a motion module to a ``MotionAdapter``.
 
     Parameters
@@ -44,7 +46,9 @@ def motion_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source
     return diffusers_part(MotionAdapter, {**found, **config}, renamed(weights), source)
 
 
-def sparsectrl_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def sparsectrl_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert SparseCtrl RGB to a ``SparseControlNetModel``; as :func:`motion_part`."""
     from diffusers import SparseControlNetModel
 
@@ -90,7 +94,9 @@ def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return converted
 
 
-def adapter_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str) -> Part:
+def adapter_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
     """Convert the domain adapter: a low-rank addition to every attention matrix of the scene model.
 
     Parameters
@@ -104,7 +110,7 @@ def adapter_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], sourc
 
     Returns
     -------
-    Part
+    ConvertedNetwork
         ``<module>.down`` (rank, in) and ``<module>.up`` (out, rank) for every module of a
         ``UNet2DConditionModel``.
     """
@@ -116,10 +122,12 @@ def adapter_part(weights: Mapping[str, Tensor], config: Mapping[str, Any], sourc
         module = "to_out.0" if match[2] == "to_out" else match[2]
         converted[f"{match[1]}.{module}.{match[3]}"] = value
     for name in converted:
-        twin = name[:-4] + "up" if name.endswith("down") else name[:-2] + "down"
-        if twin not in converted:
-            raise UserError(f"{source} is no whole domain adapter: it lacks the twin of '{name}'")
-    return Part(converted, ADAPTER_FILE)
+        counterpart = name[:-4] + "up" if name.endswith("down") else name[:-2] + "down"
+        if counterpart not in converted:
+            raise UserError(
+                f"{source} is no whole domain adapter: it lacks the counterpart of '{name}'"
+            )
+    return ConvertedNetwork(converted, ADAPTER_FILE)
 
 
 def _widths(weights: Mapping[str, Tensor], modules: str, source: str) -> list[int]:

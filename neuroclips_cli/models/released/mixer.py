@@ -70,7 +70,7 @@ class PublishedMixer(nn.Module):
             x = by_token.transpose(1, 2)
         return x.flatten(1)
 
-    def begin_as_identity(self) -> None:
+    def init_as_identity(self) -> None:
         """Let the trunk return its input until it has learned something."""
         with torch.no_grad():
             blocks = [*self.mixer_blocks2, *(self.mixer_blocks1 if self.mixing else ())]
