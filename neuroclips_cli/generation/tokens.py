@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from neuroclips_cli.runtime.seeding import randn_per_clip
+
 if TYPE_CHECKING:
     from neuroclips_cli.models.semantics import Semantics
 

@@ -23,7 +23,7 @@ from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from neuroclips_cli.memory_estimate import live, training
-from neuroclips_cli.memory_estimate.needs import blank
+from neuroclips_cli.memory_estimate.needs import meta_tensor
 from neuroclips_cli.memory_estimate.training import (
     build_perception,
     build_semantics,
@@ -91,7 +91,7 @@ def _objective(settings: Settings, phase: str, voxels: int, *, meta: bool) -> nn
         else Semantics(voxels, settings.semantics, backbones.tokens, backbones.token_dim)
     )
     sizes = (backbones.token_dim, backbones.embed_dim)
-    projector = TokenProjector(blank(*sizes) if meta else torch.randn(sizes))
+    projector = TokenProjector(meta_tensor(*sizes) if meta else torch.randn(sizes))
     first = phase.endswith("contrastive")
     return (contrastive_objective if first else prior_objective)(settings, semantics, projector)
 
@@ -184,10 +184,10 @@ def _counted(phase: str) -> Rows:
     objective = _objective(settings, phase, VOXELS, meta=True)
     side = data.frame_size // 8
     batch = {
-        "fmri": blank(many, _width(settings, phase, VOXELS)),
-        "latents": blank(many, data.frames_per_clip, 4, side, side),
-        "tokens": blank(many, backbones.tokens, backbones.token_dim),
-        "text": blank(many, backbones.embed_dim),
+        "fmri": meta_tensor(many, _width(settings, phase, VOXELS)),
+        "latents": meta_tensor(many, data.frames_per_clip, 4, side, side),
+        "tokens": meta_tensor(many, backbones.tokens, backbones.token_dim),
+        "text": meta_tensor(many, backbones.embed_dim),
     }
     # MixCo leaves half of a batch unmixed on average; the estimate of memory counts more.
     with mock.patch.object(training, "UNMIXED", 0.5), live.MemoryTracker():
@@ -210,9 +210,9 @@ def _frozen_operations(settings: Settings, phase: str) -> float:
     with torch.no_grad():
         if phase != "train-pr":
             clip = build("clip", settings.backbones)
-            return _operations(lambda: clip.visual(blank(1, 3, 224, 224)))  # type: ignore[operator]
+            return _operations(lambda: clip.visual(meta_tensor(1, 3, 224, 224)))  # type: ignore[operator]
         vae = build("vae", settings.backbones)
-        frames = blank(data.frames_per_clip, 3, data.frame_size, data.frame_size)
+        frames = meta_tensor(data.frames_per_clip, 3, data.frame_size, data.frame_size)
         return _operations(lambda: vae.encode(frames))  # type: ignore[operator]
 
 

@@ -22,7 +22,7 @@ from neuroclips_cli.generation.video import (
     encode_clips,
     sample_clip_latents,
 )
-from neuroclips_cli.runtime.seeding import clip_generators, draw
+from neuroclips_cli.runtime.seeding import clip_generators, randn_per_clip
 from neuroclips_cli.settings.schema import BackboneSettings
 
 CLIPS = (3, 8, 11)
@@ -61,7 +61,7 @@ def sample(models, clips=CLIPS, options=STRONG, **guidance) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def keyframes() -> torch.Tensor:
-    return draw(clip_generators(5, CLIPS, "keyframe"), (4, SIZE // 8, SIZE // 8), "cpu")
+    return randn_per_clip(clip_generators(5, CLIPS, "keyframe"), (4, SIZE // 8, SIZE // 8), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,11 @@ def guided(models, blurry, keyframes) -> torch.Tensor:
 
 
 def test_random_numbers_belong_to_the_clip():
-    alone = draw(clip_generators(0, [8], "clip"), (2,), "cpu")
-    together = draw(clip_generators(0, CLIPS, "clip"), (2,), "cpu")
+    alone = randn_per_clip(clip_generators(0, [8], "clip"), (2,), "cpu")
+    together = randn_per_clip(clip_generators(0, CLIPS, "clip"), (2,), "cpu")
     assert torch.equal(alone[0], together[1])
-    assert not torch.equal(alone, draw(clip_generators(1, [8], "clip"), (2,), "cpu"))
-    assert not torch.equal(alone, draw(clip_generators(0, [8], "link"), (2,), "cpu"))
+    assert not torch.equal(alone, randn_per_clip(clip_generators(1, [8], "clip"), (2,), "cpu"))
+    assert not torch.equal(alone, randn_per_clip(clip_generators(0, [8], "link"), (2,), "cpu"))
 
 
 def test_a_clip_comes_out_the_same_alone_and_in_a_batch(models, blurry, keyframes, guided):
@@ -149,8 +149,10 @@ def test_clips_decode_to_pixels_in_order(models, blurry):
 def test_keyframes_follow_tokens_and_seed(backbones, start):
     unet, vae = load_unclip(backbones.unclip), load_vae(backbones.keyframe_vae)
     options = KeyframeOptions(steps=4, guidance_scale=2.0, start=start)
-    tokens = draw(clip_generators(0, CLIPS, "tokens"), (tiny.TOKENS, tiny.TOKEN_DIM), "cpu")
-    first = draw(clip_generators(0, CLIPS, "blurry"), (4, SIZE // 8, SIZE // 8), "cpu")
+    tokens = randn_per_clip(
+        clip_generators(0, CLIPS, "tokens"), (tiny.TOKENS, tiny.TOKEN_DIM), "cpu"
+    )
+    first = randn_per_clip(clip_generators(0, CLIPS, "blurry"), (4, SIZE // 8, SIZE // 8), "cpu")
 
     def run(tokens, first, clips):
         return sample_latents(unet, tokens, clip_generators(0, clips, "keyframe"), options, first)

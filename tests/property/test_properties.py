@@ -19,7 +19,7 @@ from neuroclips_cli.metrics.pixel import PSNR_CAP_DB, psnr, ssim
 from neuroclips_cli.metrics.retrieval import cosine_matrix
 from neuroclips_cli.metrics.statistics import bootstrap_interval
 from neuroclips_cli.signal.detrend import detrend, polynomial_basis, standardize, usable_columns
-from neuroclips_cli.signal.quality import inspect, saturated_columns
+from neuroclips_cli.signal.quality import saturated_columns, scan_run
 from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation
 from neuroclips_cli.signal.windows import leading_volumes, response_window
 
@@ -57,7 +57,7 @@ def test_a_bad_value_costs_its_own_voxel_only(data, bad, draw):
     before = usable_columns(data)
     data[row, column] = bad
     after = usable_columns(data)
-    found = inspect(data)
+    found = scan_run(data)
     assert not after[column] and (np.delete(after, column) == np.delete(before, column)).all()
     assert np.flatnonzero(~found.finite).tolist() == [column]
     assert found.first_bad[column] == row

@@ -9,7 +9,7 @@ from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.runs import open_run
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.signal.detrend import standardize
-from neuroclips_cli.signal.quality import inspect, look, summarize
+from neuroclips_cli.signal.quality import combine_blocks, scan_block, scan_run
 from neuroclips_cli.signal.reproducibility import (
     fisher_z,
     interrun_correlation,
@@ -39,7 +39,7 @@ def test_blocks_hold_the_whole_run_and_findings_add_up():
     whole[7, 4100], whole[5, 900], whole[:, 12] = np.nan, np.inf, 1
     blocks = [(c, whole[:, c]) for c, _ in run.blocks(1000)]
     assert np.array_equal(np.concatenate([s for _, s in run.blocks(1000)], axis=1), run.read())
-    parts, plain = summarize([look(s) for _, s in blocks]), inspect(whole)
+    parts, plain = combine_blocks([scan_block(s) for _, s in blocks]), scan_run(whole)
     said = "2 voxels with NaN or infinity (first: volume 5, voxel 900), 1 constant voxels"
     assert parts.in_words() == plain.in_words() == said and parts.scale == plain.scale
     assert np.array_equal(np.flatnonzero(plain.lifeless), [12, 900, 4100])

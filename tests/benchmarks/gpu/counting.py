@@ -10,7 +10,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from neuroclips_cli.memory_estimate import live, training
-from neuroclips_cli.memory_estimate.needs import inference, size_of
+from neuroclips_cli.memory_estimate.needs import inference, network_size
 from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from tests.benchmarks.gpu.cases import CASES
 from tests.benchmarks.gpu.results import COUNTS
@@ -72,7 +72,7 @@ def fewest_bytes(work: Work) -> int:
     """Bytes that a call cannot do without: weights and inputs once, in a step more often."""
     inputs = sum(tensor.nbytes for tensor in work.inputs)
     if not work.trained:
-        return inputs + size_of(work.networks)[1]
+        return inputs + network_size(work.networks)[1]
     learned = [p for network in work.networks for p in network.parameters() if p.requires_grad]
     return inputs + LEARNED_TRANSFERS * sum(p.nbytes for p in learned)
 
