@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.runs import Run
 from neuroclips_cli.signal.detrend import standardize
-from neuroclips_cli.signal.quality import RunQuality, look, summarize
+from neuroclips_cli.signal.quality import RunQuality, combine_blocks, scan_block
 from neuroclips_cli.signal.training_statistics import RunStatistics, run_statistics
 
 BLOCK = 2048
@@ -70,10 +70,10 @@ def standardized_responses(
     -------
     Responses
     """
-    glances, parts, measured, without = [], [], [], 0
+    qualities, parts, measured, without = [], [], [], 0
     for columns, series in run.blocks(block, selected if training else None):
         if not training:
-            glances.append(look(series))
+            qualities.append(scan_block(series))
         if selected[columns].any():
             part = series[window][:, selected[columns]]
             z, good = standardize(part, order)
@@ -84,7 +84,7 @@ def standardized_responses(
     return Responses(
         np.concatenate(parts, axis=1),
         without,
-        None if training else summarize(glances),
+        None if training else combine_blocks(qualities),
         _joined(measured) if training else None,
     )
 
