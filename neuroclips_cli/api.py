@@ -7,7 +7,6 @@ imported when something is decoded or judged.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,7 +20,7 @@ from neuroclips_cli.data.brain_maps import read_geometry, read_maps, write_maps
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import atomic_path
 from neuroclips_cli.runs import manifest
-from neuroclips_cli.runs.inherit import settings_for
+from neuroclips_cli.runs.inherit import place_of, settings_for
 from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runs.stage import (
     read_array,
@@ -108,13 +107,7 @@ class Run:
         self, folder: str | os.PathLike[str], settings: Mapping[str, Any] | None = None
     ) -> None:
         self.folder = Path(folder)
-        found = re.fullmatch(r"sub-0*([1-9]\d*)", self.folder.resolve().name)
-        if not self.folder.is_dir() or found is None:
-            raise UserError(
-                f"{self.folder} is no folder of a subject's results, such as runs/sub-01: correct "
-                "the path, or make it with `neuroclips preprocess`"
-            )
-        place = {"run.workdir": str(self.folder.parent), "run.subject": int(found[1])}
+        place = place_of(self.folder)
         opened = settings_for("", {**(settings or {}), **place}, upstream=UPSTREAM)
         if run_folder(opened).resolve() != self.folder.resolve():
             raise UserError(f"{self.folder} is not named like {run_folder(opened).name}: rename it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,10 @@ from neuroclips_cli.settings.load import Settings
 
 class Key(str):
     """Marks an option as a setting: ``Annotated[float | None, setting(...), Key("data.tr_s")]``."""
+
+
+class FolderKey(Key):
+    """Marks an option that names a subject's folder of results: where to work, for whom."""
 
 
 SHARED = "Common options"
@@ -160,7 +165,11 @@ def _flags(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) ->
         flags[key.strip()] = value.strip()
     for parameter in parameters:
         key = _key(parameter)
-        if key and given[parameter.name] is not None:
+        if isinstance(key, FolderKey) and given[parameter.name] is not None:
+            from neuroclips_cli.runs.inherit import place_of
+
+            flags |= place_of(Path(given[parameter.name]))
+        elif key and given[parameter.name] is not None:
             flags[key] = given[parameter.name]
     return flags
 

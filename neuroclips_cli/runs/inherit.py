@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,33 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import manifest, pipeline
 from neuroclips_cli.runs.stage import run_folder, stage_folder
 from neuroclips_cli.settings.load import Settings, keys, load_settings, replace_settings
+
+
+def place_of(folder: Path) -> dict[str, Any]:
+    """Return the settings that say where a subject's results lie.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The subject's folder, such as ``runs/sub-01``.
+
+    Returns
+    -------
+    dict
+        ``run.workdir`` and ``run.subject``.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder, or its name is no subject's.
+    """
+    found = re.fullmatch(r"sub-0*([1-9]\d*)", folder.resolve().name)
+    if not folder.is_dir() or found is None:
+        raise UserError(
+            f"{folder} is no folder of a subject's results, such as runs/sub-01: correct the path, "
+            "or make it with `neuroclips preprocess`"
+        )
+    return {"run.workdir": str(folder.parent), "run.subject": int(found[1])}
 
 
 def settings_for(

@@ -111,6 +111,14 @@ PIPELINE = (
         demo="the test films",
     ),
     StageSpec(
+        "decode",
+        "Decode new scans, whose film need not be known, into clips.",
+        needs=("preprocess", "train-pr", "train-sr"),
+        uses=("reconstruct",),
+        settings=("reconstruct", "backbones", "data"),
+        variants=True,
+    ),
+    StageSpec(
         "fuse",
         "Chain neighboring clips of one scene, up to 6 s.",
         needs=("preprocess", "reconstruct"),

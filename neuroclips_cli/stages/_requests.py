@@ -6,7 +6,9 @@ whether there is anything to do before it imports the recipe.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,9 @@ from neuroclips_cli.backbones.captioners import require_captioner
 from neuroclips_cli.backbones.references import resolve, revisions
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.data.clip_selection import parse_clips
+from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.placeholders import require_content
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.runs.stage import (
     StageRequest,
@@ -136,6 +140,45 @@ def reconstruct(
     return StageRequest(name, inputs, extra | ({"instead": variant} if variant else {}))
 
 
+def decode(
+    settings: Settings,
+    *,
+    scans: Sequence[Path],
+    timing: FilmTiming = WHOLE_RUN,
+    first_clip: int = 0,
+    label: str = "",
+) -> StageRequest:
+    """Return what decides the clips of new scans.
+
+    Raises
+    ------
+    UserError
+        If there are no scans, a file is missing, the name is none, or a needed stage is not there.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*|", label):
+        raise UserError(f"--name '{label}' should be letters, digits and hyphens: correct it")
+    if not scans:
+        raise UserError("there is nothing to decode: name a run, or a .npy of scans")
+    for path in scans:
+        require_content(path)
+        if not path.is_file():
+            raise UserError(f"the scans {path} do not exist or are no file: correct the path")
+    if first_clip < 0:
+        raise UserError(f"--first-clip {first_clip} should be at least 0")
+    require_captioner(settings)
+    contrast_for(settings.semantics.token_space, settings.reconstruct.keyframe_contrast)
+    inputs: dict[str, Path | str] = {**require_upstream(settings, "decode")}
+    inputs |= {f"scans_{number}": path for number, path in enumerate(scans, start=1)}
+    extra = {
+        **asdict(timing),
+        "first_clip": first_clip,
+        "token_space": settings.semantics.token_space,
+        "revisions": revisions(settings.backbones),
+        "precision": settings.run.precision,
+    }
+    return StageRequest(f"decode-{label}" if label else "decode", inputs, extra)
+
+
 def fuse(settings: Settings, *, clips: str | None = None) -> StageRequest:
     """Return what decides fuse."""
     inputs = require_upstream(settings, "fuse")
@@ -201,6 +244,6 @@ def control(settings: Settings, *, name: str) -> StageRequest:
 
 REQUESTS: dict[str, Callable[..., StageRequest]] = {
     decide.__name__.replace("_", "-"): decide
-    for decide in (train_pr, train_projector, train_sr, reconstruct, fuse, evaluate)
+    for decide in (train_pr, train_projector, train_sr, reconstruct, decode, fuse, evaluate)
 }
 """Command to request, of the stages whose recipes import torch."""

@@ -1,0 +1,75 @@
+"""``neuroclips decode``: clips from new scans, whose film need not be known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from neuroclips_cli.cli.options import FolderKey, Key, command, setting
+from neuroclips_cli.settings.load import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+
+    @command(app, "decode")
+    def decode(
+        settings: Settings,
+        scans: Annotated[
+            list[Path] | None,
+            typer.Argument(help="Runs that saw one film, averaged; or a .npy of scans."),
+        ] = None,
+        run: Annotated[
+            Path | None,
+            typer.Option("--run", help="The trained subject's folder, such as runs/sub-01."),
+            FolderKey("run.workdir"),
+        ] = None,
+        start: Annotated[
+            float,
+            typer.Option("--start", help="When the film began, in s after the first volume."),
+        ] = 0.0,
+        duration: Annotated[
+            float | None,
+            typer.Option("--duration", help="Length of the film in s; default: all of the run."),
+        ] = None,
+        tr: Annotated[
+            float | None,
+            typer.Option("--tr", help="Time between volumes in s, where headers are wrong."),
+        ] = None,
+        first_clip: Annotated[
+            int,
+            typer.Option("--first-clip", help="Number of the first clip: its random numbers."),
+        ] = 0,
+        label: Annotated[
+            str, typer.Option("--name", help="Name of the result, kept beside others.")
+        ] = "",
+        out: Annotated[
+            Path | None, typer.Option("--out", help="Folder to copy clips and videos to.")
+        ] = None,
+        steps: Annotated[
+            int | None, setting("--steps", help="Denoising steps."), Key("reconstruct.steps")
+        ] = None,
+        batch_size: Annotated[
+            int | None,
+            setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
+            Key("reconstruct.batch_size"),
+        ] = None,
+        overwrite: bool = False,
+    ) -> None:
+        from neuroclips_cli.data.new_scans import FilmTiming
+        from neuroclips_cli.stages._copied_results import copy_results
+        from neuroclips_cli.stages._launch import run_stage
+
+        folder = run_stage(
+            settings,
+            "decode",
+            scans=tuple(scans or ()),
+            timing=FilmTiming(start, duration, tr),
+            first_clip=first_clip,
+            label=label,
+            overwrite=overwrite,
+        )
+        if out is not None:
+            copy_results(folder, out)

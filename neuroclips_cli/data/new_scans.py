@@ -1,0 +1,211 @@
+"""Scans that a trained run has not seen: on which voxels they have to lie, and opening them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuroclips_cli.data.brain_maps import Geometry, read_geometry
+from neuroclips_cli.data.runs import Run, VolumeMask, open_run
+from neuroclips_cli.data.time_step import TOLERANCE_S
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.npy import read_array
+
+MOST_LOST = 0.1
+"""Share of the selected voxels that may be without a signal in a new run; they count as 0 then."""
+
+
+@dataclass(frozen=True)
+class FilmTiming:
+    """When the film ran, in a new run.
+
+    Attributes
+    ----------
+    start_s : float
+        When it began, in s after the first volume.
+    duration_s : float or None
+        How long it lasted; None: until the run is over.
+    tr_s : float or None
+        Time between volumes that the user stated, in s.
+    """
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    tr_s: float | None = None
+
+
+WHOLE_RUN = FilmTiming()
+
+
+@dataclass(frozen=True)
+class TrainedVoxels:
+    """The voxels that a run was trained on.
+
+    Attributes
+    ----------
+    columns : numpy.ndarray
+        int64 (voxels,), where the voxels of the training runs lie in their files.
+    selected : numpy.ndarray
+        bool (voxels,), which of them are decoded from.
+    geometry : Geometry or None
+        Where they lie in the brain; None for scans released without it.
+    """
+
+    columns: NDArray[np.int64]
+    selected: NDArray[np.bool_]
+    geometry: Geometry | None
+
+    @property
+    def count(self) -> int:
+        """Number of selected voxels."""
+        return int(self.selected.sum())
+
+
+def read_trained_voxels(preprocess: Path) -> TrainedVoxels:
+    """Read them from a finished ``preprocess`` stage.
+
+    Parameters
+    ----------
+    preprocess : pathlib.Path
+        Its folder.
+
+    Returns
+    -------
+    TrainedVoxels
+    """
+    with np.load(preprocess / "selection.npz", allow_pickle=False) as file:
+        columns, selected = file["columns"], file["selected"]
+    found = next(iter(sorted(preprocess.glob("selection*.nii"))), None)
+    geometry = None if found is None else read_geometry(found, columns)
+    return TrainedVoxels(columns, selected, geometry)
+
+
+def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
+    """Open a run and make sure that its voxels are the trained ones.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A run of the kind of the training runs: ``*.dtseries.nii``, or volumes.
+    voxels : TrainedVoxels
+        What it has to hold.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or lies on another mesh or grid.
+    """
+    if voxels.geometry is None:
+        raise UserError(
+            f"{path} cannot be decoded: the run was trained on the authors' tensors, which do not "
+            "say where in the brain their voxels lie; give a .npy of scans preprocessed as theirs"
+        )
+    geometry = voxels.geometry
+    if geometry.models is not None:
+        run = open_run(path)
+        if not _same_vertices(run, voxels):
+            raise UserError(
+                f"{path} holds {len(run.columns)} voxels of another geometry than the "
+                f"{len(voxels.columns)} of the training runs: bring it to their space first"
+            )
+        return run
+    if geometry.mask is None or geometry.affine is None:
+        raise ValueError("a geometry is of a surface or of a grid")
+    return open_run(path, VolumeMask(geometry.mask, geometry.affine))
+
+
+def _same_vertices(run: Run, voxels: TrainedVoxels) -> bool:
+    """Tell whether a surface run has the trained vertices in the same columns."""
+    theirs: Any = getattr(run, "models", None)
+    ours: Any = voxels.geometry.models if voxels.geometry else None
+    return (
+        theirs is not None
+        and np.array_equal(run.columns, voxels.columns)
+        and np.array_equal(theirs.vertex, ours.vertex)
+        and np.array_equal(theirs.name, ours.name)
+        and dict(theirs.nvertices) == dict(ours.nvertices)
+    )
+
+
+def check_step(run: Run, tr_s: float, *, stated: bool) -> str:
+    """Compare a new run's time between volumes with that of the training runs.
+
+    Parameters
+    ----------
+    run : Run
+        The new run.
+    tr_s : float
+        Time between two volumes that is taken, in s.
+    stated : bool
+        The user said so.
+
+    Returns
+    -------
+    str
+        A warning; empty if there is nothing to say.
+
+    Raises
+    ------
+    UserError
+        If the header says otherwise and the user said nothing.
+    """
+    if run.step_s is None:
+        return f"{run.path} states no time between volumes: {tr_s:g} s was taken"
+    if abs(run.step_s - tr_s) <= TOLERANCE_S:
+        return ""
+    if stated:
+        return (
+            f"{run.path} has a volume every {run.step_s:g} s by its header; {tr_s:g} s was taken, "
+            "as you stated"
+        )
+    raise UserError(
+        f"{run.path} has a volume every {run.step_s:g} s by its header, and not every {tr_s:g} s "
+        f"as the training runs: if the header is wrong, add --tr {tr_s:g}, else resample the run"
+    )
+
+
+def read_standardized(path: Path, voxels: int) -> NDArray[np.float32]:
+    """Read scans that are preprocessed already.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        ``.npy`` of numbers, (clips, voxels) or (clips, repetitions, voxels), standardized.
+    voxels : int
+        Selected voxels of the run.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (clips, repetitions, voxels).
+
+    Raises
+    ------
+    UserError
+        If the file is something else, or a value is not finite.
+    """
+    array = read_array(path)
+    shape = array.shape
+    if (
+        array.dtype.kind not in "uif"
+        or len(shape) not in (2, 3)
+        or shape[-1] != voxels
+        or not shape[0]
+    ):
+        raise UserError(
+            f"{path} holds {array.dtype} {shape}: this run decodes numbers (clips, {voxels}) or "
+            f"(clips, repetitions, {voxels}), standardized responses of its selected voxels"
+        )
+    scans = np.asarray(array, np.float32).reshape(shape[0], -1, voxels)
+    if not np.isfinite(scans).all():
+        clip = int(np.argwhere(~np.isfinite(scans))[0][0])
+        raise UserError(f"{path} holds NaN or infinity in clip {clip}: leave it out, or repair it")
+    return scans
