@@ -31,6 +31,7 @@ COMMANDS = (
     "train-projector",
     "train-sr",
     "reconstruct",
+    "decode",
     "fuse",
     "evaluate",
     "controls",
