@@ -17,7 +17,7 @@ from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.signal.detrend import standardise
+from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.stages import decode, preprocess, reconstruct
 
 PARTS = ("blurry", "tokens_brain", "tokens_prior", "keyframes", "clips")
@@ -91,7 +91,7 @@ def test_a_run_is_standardized_over_its_own_volumes_and_copied_where_it_is_asked
     words = ["decode", str(tmp_path / "new.dtseries.nii"), "--run", str(place), *changed]
     words += ["--start", "2", "--duration", "10", "--first-clip", "3", "--name", "film-a"]
     assert command([*words, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
-    expected = standardise(SERIES[3:8, :VOXELS], chosen.data.detrend_order)[0]
+    expected = standardize(SERIES[3:8, :VOXELS], chosen.data.detrend_order)[0]
     folder = place / "decode-film-a"
     assert np.array_equal(read_array(folder / "scans.npy"), expected.astype(np.float32))
     assert [row["onset_s"] for row in read_csv(folder / "clips.csv")] == ["2", "4", "6", "8", "10"]
@@ -116,7 +116,7 @@ def test_a_short_run_takes_the_statistics_of_training(preprocessed, tmp_path):
         index = selection["index"]
     files = [path for n in range(1, 9) for path in _runs(f"seg{n}")]
     raw = np.stack([np.asarray(nib.load(f).dataobj, float)[3:17, index] for f in files])
-    left = [standardise(run, settings.data.detrend_order)[0] for run in raw]
+    left = [standardize(run, settings.data.detrend_order)[0] for run in raw]
     shares = [np.einsum("tv,tv->v", z, run) / 13 for z, run in zip(left, raw, strict=True)]
     deviation = np.sqrt(np.mean(np.square(shares), axis=0))
     assert np.allclose(scans, (series[3:4, index] - raw.mean(axis=(0, 1))) / deviation, atol=1e-3)
