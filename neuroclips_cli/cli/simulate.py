@@ -1,4 +1,4 @@
-"""``neuroclips simulate``: a data set of cc2017's shape with known ground truth."""
+"""``neuroclips simulate``: a data set with known ground truth, in any layout."""
 
 from __future__ import annotations
 
@@ -23,6 +23,21 @@ def register(app: typer.Typer) -> None:
         folder: Annotated[Path, typer.Argument(help="The data set to write.", metavar="DIR")],
         stimuli: Annotated[
             Path | None, typer.Option("--stimuli", help="Take the videos in this folder.")
+        ] = None,
+        layout: Annotated[
+            str | None,
+            setting("--layout", help="Whose folders and names: cc2017 or fmriprep."),
+            Key("simulate.layout"),
+        ] = None,
+        tr: Annotated[
+            Number,
+            setting("--tr", help="Seconds between volumes; default: the layout's own."),
+            Key("simulate.tr_s"),
+        ] = None,
+        files: Annotated[
+            str | None,
+            setting("--files", help="Of layout fmriprep: cifti, gifti (pairs) or volume."),
+            Key("simulate.files"),
         ] = None,
         subjects: Annotated[
             Whole, setting("--subjects", help="Subjects."), Key("simulate.subjects")

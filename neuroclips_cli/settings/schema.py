@@ -23,6 +23,7 @@ PixelsOrZero = Annotated[CountOrZero, Unit("pixels")]
 Profile = Literal["tiny", "paper", "compact"]
 Variant = Literal["paper", "released"]
 Optimizer = Literal["adamw", "adafactor"]
+SimulatedLayout = Literal["cc2017", "fmriprep"]
 PROFILES: tuple[str, ...] = get_args(Profile)
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
@@ -166,6 +167,15 @@ class SimulateSettings:
         Fraction,
         Doc("Share that half of the subjects saw, at least two; the rest is seen by one each."),
     ]
+    # With a default: data sets were simulated before these existed.
+    layout: Annotated[SimulatedLayout, Doc("Whose folders and names the data set has.")] = "cc2017"
+    files: Annotated[
+        Literal["cifti", "gifti", "volume"],
+        Doc("Kind of the runs' files: dense series, hemisphere pairs, or volumes with a mask."),
+    ] = "cifti"
+    tr_s: Annotated[
+        NonNegative, Unit("s"), Doc("Time between two simulated volumes; 0: the layout's own.")
+    ] = 0.0
 
 
 @dataclass(frozen=True)

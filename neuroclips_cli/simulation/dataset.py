@@ -1,9 +1,9 @@
-"""Write a data set of cc2017's shape whose ground truth is known."""
+"""Write a data set whose ground truth is known, in the layout of cc2017 or of another data set."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,6 @@ from neuroclips_cli.io.atomic import (
     read_json,
     remove_leftovers,
     write_json,
-    write_text,
 )
 from neuroclips_cli.io.lock import stage_lock
 from neuroclips_cli.settings.schema import DataSettings, SimulateSettings
@@ -31,21 +30,28 @@ from neuroclips_cli.simulation.features import (
     feature_maps,
     shrink,
 )
-from neuroclips_cli.simulation.geometry import CHOICES, brain_models
+from neuroclips_cli.simulation.geometry import CHOICES
+from neuroclips_cli.simulation.layouts import LAYOUTS, Layout
+from neuroclips_cli.simulation.layouts.base import Scan, Sink, timing_truth, write_table
 from neuroclips_cli.simulation.provenance import FILMS, RECORD, film_digests
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
 from neuroclips_cli.simulation.subjects import DIFFERENCES, viewers
 
 _WORKERS = 2
-SCENE_COLUMNS = "film,scene,start_s,end_s,kind,color,motion,setting,caption"
-CAPTION_COLUMNS = "split,segment,clip,caption"
-VIEWER_COLUMNS = "film,subject"
+SCENE_COLUMNS = (
+    *("film", "scene", "start_s", "end_s"),
+    *("kind", "color", "motion", "setting", "caption"),
+)
+CAPTION_COLUMNS = ("split", "segment", "clip", "caption")
+VIEWER_COLUMNS = ("film", "subject")
 
 
-def steps(simulate: SimulateSettings) -> int:
+def steps(simulate: SimulateSettings, data: DataSettings) -> int:
     """Films and runs to write, for a progress bar."""
-    runs = sum(1 for number in _numbers(simulate) for _ in _runs(simulate, number))
-    return simulate.train_segments + simulate.test_segments + runs
+    layout = LAYOUTS[simulate.layout]
+    scan = layout.scan(simulate, data)
+    runs = sum(len(layout.recordings(number, scan)) for number in _numbers(simulate))
+    return len(layout.lengths(scan)) + runs
 
 
 def simulate_dataset(
@@ -83,64 +89,59 @@ def simulate_dataset(
     UserError
         For impossible settings, a folder that holds something else, a data set of other settings.
     """
-    _check(simulate, data)
-    lengths = {
-        name: data.clip_s
-        * (
-            simulate.clips_per_segment
-            if name.startswith("seg")
-            else simulate.test_clips_per_segment
-        )
-        for name in films.film_names(simulate.train_segments, simulate.test_segments)
-    }
+    layout = LAYOUTS[simulate.layout]
+    scan = layout.scan(simulate, data)
+    _check(layout, scan, stimuli)
     plans = (
-        films.video_plans(lengths, stimuli, data.clip_s)
+        films.video_plans(layout.lengths(scan), stimuli, scan.clip_s)
         if stimuli
-        else films.world_plans(lengths, seed)
+        else layout.plans(scan, seed)
     )
-    record = _record(simulate, data, seed, stimuli)
+    record = _record(scan, seed, stimuli)
     if root.exists() and not root.is_dir():
         raise UserError(f"{root} is a file: give a new or empty folder for the data set")
     with stage_lock(root, "simulate", root):
-        if not _claim(root, record, simulate, overwrite):
+        if not _claim(root, record, layout, scan, plans, overwrite):
             return False
         remove_leftovers(root)
-        _write(root, record, plans, seed, simulate, data, stimuli is None, advance)
+        _write(root, record, layout, scan, plans, seed, stimuli is None, advance)
     return True
 
 
 def _write(
     root: Path,
     record: dict[str, Any],
+    layout: Layout,
+    scan: Scan,
     plans: list[films.FilmPlan],
     seed: int,
-    simulate: SimulateSettings,
-    data: DataSettings,
     captioned: bool,
     advance: Callable[[int], None] | None,
 ) -> None:
     """Write everything that is not there yet."""
-    _write_csv(root / "stimuli" / "scenes.csv", SCENE_COLUMNS, films.scene_rows(plans))
+    scenes = films.scene_rows(plans)
+    write_table(root / "stimuli" / "scenes.csv", SCENE_COLUMNS, scenes, delimiter=",")
     if captioned:
-        captions = films.caption_rows(plans, data.clip_s)
-        _write_csv(root / "captions.csv", CAPTION_COLUMNS, captions)
-    _write_viewers(root / "stimuli" / VIEWERS, simulate)
-    features = _shoot(root, plans, simulate.stimulus_size, advance)
-    for number in _numbers(simulate):
-        _scan(root, number, seed, features, simulate, data, advance)
+        captions = films.caption_rows(plans, scan.clip_s)
+        write_table(root / "captions.csv", CAPTION_COLUMNS, captions, delimiter=",")
+    features = _shoot(root, layout, plans, scan.simulate.stimulus_size, advance)
+    _write_viewers(root / "stimuli" / VIEWERS, scan.simulate)
+    for number in _numbers(scan.simulate):
+        _record_subject(root, number, seed, features, layout, scan, advance)
+    layout.write_tables(root, plans, scan)
     # films of other people are no practice world, however they are shown
-    own = [root / "stimuli" / f"{plan.name}.mp4" for plan in plans] if captioned else []
+    own = [file for plan in plans for file in layout.film_files(root, plan)] if captioned else []
     write_json(root / RECORD, {**record, "state": "done", FILMS: film_digests(own)})
 
 
-def film_features(plan: films.FilmPlan, size: int, path: Path | None = None) -> FilmFeatures:
-    """Render a film, write it to `path` unless that is None or exists, and compute its features."""
+def film_features(plan: films.FilmPlan, size: int, sink: Sink | None = None) -> FilmFeatures:
+    """Render a film, write it to `sink` if there is one, and compute its features."""
     every = films.FPS // FEATURE_FPS
-    if path is None or path.exists():
+    if sink is None:
         pictures = [shrink(chunk) for chunk in films.film_frames(plan, size, every)]
     else:
         pictures = []
-        with atomic_path(path) as temporary, films.film_writer(temporary, size) as append:
+        with sink as append:
             for chunk in films.film_frames(plan, size):
                 append(chunk)
                 pictures.append(shrink(chunk[::every]))
@@ -151,17 +152,20 @@ def film_features(plan: films.FilmPlan, size: int, path: Path | None = None) -> 
 
 def _shoot(
     root: Path,
+    layout: Layout,
     plans: list[films.FilmPlan],
     size: int,
     advance: Callable[[int], None] | None,
 ) -> dict[str, FilmFeatures]:
-    """Write all films (two at a time) and compute their features, in order."""
+    """Write all films that are not there (two at a time) and compute their features, in order."""
     features = {}
+
+    def shoot(plan: films.FilmPlan) -> FilmFeatures:
+        there = all(file.exists() for file in layout.film_files(root, plan))
+        return film_features(plan, size, None if there else layout.sink(root, plan, size))
+
     with ThreadPoolExecutor(_WORKERS) as pool:
-        jobs = [
-            pool.submit(film_features, plan, size, root / "stimuli" / f"{plan.name}.mp4")
-            for plan in plans
-        ]
+        jobs = [pool.submit(shoot, plan) for plan in plans]
         try:
             for plan, job in zip(plans, jobs, strict=True):
                 features[plan.name] = job.result()
@@ -173,61 +177,47 @@ def _shoot(
     return features
 
 
-def _scan(
+def _record_subject(
     root: Path,
     number: int,
     seed: int,
     features: dict[str, FilmFeatures],
-    simulate: SimulateSettings,
-    data: DataSettings,
+    layout: Layout,
+    scan: Scan,
     advance: Callable[[int], None] | None,
 ) -> None:
     """Write one subject's runs and ground truth."""
-    from nibabel.cifti2 import SeriesAxis
-
-    models = brain_models(simulate.grayordinates)
-    cortex = np.char.startswith(np.asarray(models.name, str), "CIFTI_STRUCTURE_CORTEX_")
-    subject = Subject(number, seed, cortex, features, scale_of(features), simulate, data)
-    folder = root / f"subject{number}"
-    truth: dict[str, Any] = subject.ground_truth()
-    with atomic_path(folder / "ground_truth.npz") as temporary:
+    recordings = layout.recordings(number, scan)
+    subject = Subject(
+        number,
+        seed,
+        layout.cortex(scan),
+        features,
+        scale_of(features),
+        scan.simulate,
+        scan.data,
+        (recording.timeline for recording in recordings),
+    )
+    truth: dict[str, Any] = {**subject.ground_truth(), **layout.truth_positions(scan)}
+    path = root / layout.truth_file(number)
+    with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **truth)
-    for film, repetition in _runs(simulate, number):
-        path = folder / "fmri" / film / "cifti" / f"{film}_{repetition}_Atlas.dtseries.nii"
-        if not path.exists():
-            series = subject.run(film, repetition)
-            write_run(path, series, SeriesAxis(0, data.tr_s, len(series), unit="SECOND"), models)
+    if layout.name != "cc2017":
+        write_json(path.with_name("timing.json"), timing_truth(scan))
+    for recording in recordings:
+        if not all((root / file).exists() for file in recording.files):
+            series = subject.record(recording.timeline, recording.name)
+            layout.write(root, recording, series, scan)
         if advance:
             advance(1)
-
-
-def write_run(path: Path, series: np.ndarray, times: Any, models: Any) -> None:
-    """Write a CIFTI-2 dense time series atomically: float32 (volumes, grayordinates)."""
-    from nibabel.cifti2 import Cifti2Image
-
-    image = Cifti2Image(series.astype(np.float32, copy=False), header=(times, models))
-    image.update_headers()
-    image.nifti_header.set_intent("NIFTI_INTENT_CONNECTIVITY_DENSE_SERIES")
-    with atomic_path(path) as temporary:
-        image.to_filename(temporary)
 
 
 def _numbers(simulate: SimulateSettings) -> range:
     return range(1, simulate.subjects + 1)
 
 
-def _runs(simulate: SimulateSettings, number: int) -> Iterator[tuple[str, int]]:
-    """Yield film and repetition of a subject's runs."""
-    for film, seen_by in viewers(simulate).items():
-        if number not in seen_by:
-            continue
-        train = film.startswith("seg")
-        count = simulate.train_repetitions if train else simulate.test_repetitions
-        for repetition in range(1, count + 1):
-            yield film, repetition
-
-
-def _check(simulate: SimulateSettings, data: DataSettings) -> None:
+def _check(layout: Layout, scan: Scan, stimuli: Path | None) -> None:
+    simulate, data = scan.simulate, scan.data
     fewest_clips = data.detrend_order + 3
     clips = min(simulate.clips_per_segment, simulate.test_clips_per_segment)
     problems = [
@@ -235,7 +225,6 @@ def _check(simulate: SimulateSettings, data: DataSettings) -> None:
         (simulate.train_segments < 2, "train_segments must be at least 2 for a test over segments"),
         (simulate.test_segments < 1, "test_segments must be at least 1"),
         (clips < fewest_clips, f"a segment needs at least {fewest_clips} clips to be detrended"),
-        (simulate.train_repetitions < 2, "train_repetitions must be at least 2"),
         (simulate.test_repetitions < 1, "test_repetitions must be at least 1"),
         (not 0 < simulate.reliability < 0.9, "reliability must lie between 0 and 0.9"),
         (
@@ -252,8 +241,12 @@ def _check(simulate: SimulateSettings, data: DataSettings) -> None:
             simulate.stimulus_size < WORKING_SIZE or simulate.stimulus_size % WORKING_SIZE > 0,
             f"stimulus_size must be a multiple of {WORKING_SIZE} pixels",
         ),
-        (data.tr_s != data.clip_s, "a clip must last as long as a volume (clip_s = tr_s)"),
-        (data.clip_s % BIN_S > 0, f"clip_s must be a multiple of {BIN_S} s"),
+        (scan.clip_s % BIN_S > 0, f"clip_s must be a multiple of {BIN_S} s"),
+        (
+            stimuli is not None and not layout.shows_videos,
+            f"the layout {layout.name} shows the practice world only, no --stimuli",
+        ),
+        *layout.problems(scan),
     ]
     if simulate.subjects > 1:
         problems.append(_short_of_films(simulate))
@@ -264,44 +257,55 @@ def _check(simulate: SimulateSettings, data: DataSettings) -> None:
 
 def _short_of_films(simulate: SimulateSettings) -> tuple[bool, str]:
     """Tell whether a subject sees too few training films, and which."""
-    seen = [
-        len({f for f, _ in _runs(simulate, n) if f.startswith("seg")}) for n in _numbers(simulate)
-    ]
-    least = min(seen)
+    train = [seen for film, seen in viewers(simulate).items() if film.startswith("seg")]
+    counts = [sum(number in seen for seen in train) for number in _numbers(simulate)]
+    least = min(counts)
     return least < 2, (
-        f"subject {seen.index(least) + 1} would see {least} training film{'s' * (least != 1)} and "
-        "needs at least 2: raise seen_by_all or train_segments"
+        f"subject {counts.index(least) + 1} would see {least} training film{'s' * (least != 1)} "
+        "and needs at least 2: raise seen_by_all or train_segments"
     )
 
 
-def _record(
-    simulate: SimulateSettings, data: DataSettings, seed: int, stimuli: Path | None
-) -> dict[str, Any]:
-    known = asdict(simulate)
-    if simulate.subjects == 1:  # data sets of one subject stay what they were
-        known = {key: value for key, value in known.items() if key not in DIFFERENCES}
+def _record(scan: Scan, seed: int, stimuli: Path | None) -> dict[str, Any]:
+    chosen = asdict(scan.simulate)
+    if scan.simulate.layout == "cc2017":
+        # data sets from before there were other layouts are the same ones
+        chosen = {key: chosen[key] for key in chosen if key not in ("layout", "files", "tr_s")}
+    if scan.simulate.subjects == 1:  # data sets of one subject stay what they were
+        chosen = {key: chosen[key] for key in chosen if key not in DIFFERENCES}
     settings = {
-        **known,
-        "tr_s": data.tr_s,
-        "clip_s": data.clip_s,
-        "trailing_volumes": data.trailing_volumes,
-        "detrend_order": data.detrend_order,
+        **chosen,
+        "tr_s": scan.tr_s,
+        "clip_s": scan.clip_s,
+        "trailing_volumes": scan.data.trailing_volumes,
+        "detrend_order": scan.data.detrend_order,
         "seed": seed,
         "stimuli": str(stimuli.resolve()) if stimuli else "",
     }
     return {"made_by": "neuroclips simulate", "settings": settings}
 
 
-def _claim(root: Path, record: dict[str, Any], simulate: SimulateSettings, overwrite: bool) -> bool:
+def _claim(
+    root: Path,
+    record: dict[str, Any],
+    layout: Layout,
+    scan: Scan,
+    plans: list[films.FilmPlan],
+    overwrite: bool,
+) -> bool:
     """Make the folder ours; False if it already holds all of this data set."""
     path = root / RECORD
     if path.exists():
         before = read_json(path)
         if overwrite:
-            _clear(root)
+            _clear(root, before.get("settings", {}).get("layout", "cc2017"))
         elif before.get("settings") != record["settings"]:
             raise UserError(_difference(root, before.get("settings", {}), record["settings"]))
-        elif before.get("state") == "done" and FILMS in before and _complete(root, simulate):
+        elif (
+            before.get("state") == "done"
+            and FILMS in before
+            and _complete(root, layout, scan, plans)
+        ):
             return False
     elif any(not entry.name.startswith(".") for entry in root.iterdir()):
         raise UserError(
@@ -319,25 +323,24 @@ def _difference(root: Path, before: dict[str, Any], now: dict[str, Any]) -> str:
     )
 
 
-def _complete(root: Path, simulate: SimulateSettings) -> bool:
-    names = films.film_names(simulate.train_segments, simulate.test_segments)
-    wanted = [root / "stimuli" / f"{name}.mp4" for name in names]
-    for number in _numbers(simulate):
-        folder = root / f"subject{number}"
-        wanted.append(folder / "ground_truth.npz")
-        wanted += [
-            folder / "fmri" / film / "cifti" / f"{film}_{repetition}_Atlas.dtseries.nii"
-            for film, repetition in _runs(simulate, number)
-        ]
+def _complete(root: Path, layout: Layout, scan: Scan, plans: list[films.FilmPlan]) -> bool:
+    wanted = [file for plan in plans for file in layout.film_files(root, plan)]
+    for number in _numbers(scan.simulate):
+        wanted.append(root / layout.truth_file(number))
+        for recording in layout.recordings(number, scan):
+            wanted += [root / file for file in recording.files]
     return all(path.exists() for path in wanted)
 
 
-def _clear(root: Path) -> None:
-    for entry in root.iterdir():
-        if entry.is_dir() and (entry.name == "stimuli" or entry.name.startswith("subject")):
-            shutil.rmtree(entry)
-    for name in ("captions.csv", RECORD):
-        (root / name).unlink(missing_ok=True)
+def _clear(root: Path, layout: str) -> None:
+    """Remove what a simulation in a layout wrote."""
+    patterns = LAYOUTS[layout].top_level if layout in LAYOUTS else ()
+    for pattern in (*patterns, "captions.csv", RECORD):
+        for entry in root.glob(pattern):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
 
 
 def _write_viewers(path: Path, simulate: SimulateSettings) -> None:
@@ -346,15 +349,4 @@ def _write_viewers(path: Path, simulate: SimulateSettings) -> None:
     if all(len(subjects) == simulate.subjects for subjects in seen.values()):
         return
     rows = [[film, str(number)] for film, subjects in seen.items() for number in subjects]
-    _write_csv(path, VIEWER_COLUMNS, rows)
-
-
-def _write_csv(path: Path, header: str, rows: list[list[str]]) -> None:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header.split(","))
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_table(path, VIEWER_COLUMNS, rows, delimiter=",")

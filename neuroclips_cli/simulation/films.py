@@ -18,6 +18,7 @@ from neuroclips_cli.data.decoding import PictureReader
 from neuroclips_cli.data.video_checks import SUFFIXES
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import atomic_path
 from neuroclips_cli.simulation import synthetic_world
 
 FPS = 30
@@ -167,9 +168,12 @@ def _piece_frames(piece: Piece, size: int) -> Iterator[NDArray[np.uint8]]:
     yield from PictureReader(times, size, area=True).read(times.on_screen(wanted_s))
 
 
+FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
+
+
 @contextmanager
-def film_writer(path: Path, size: int) -> Iterator[Any]:
-    """Open a 30 fps video; yields a function that appends uint8 (frames, size, size, 3).
+def film_writer(path: Path, size: int, fps: int = FPS) -> Iterator[Any]:
+    """Open a video, written atomically; yields a function that appends uint8 (n, size, size, 3).
 
     H.264 at nearly lossless quality, or MPEG-4 where this PyAV was built without x264. No
     B-frames, so that every reader finds every frame at its time.
@@ -178,14 +182,17 @@ def film_writer(path: Path, size: int) -> Iterator[Any]:
 
     codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     options = {"crf": "12", "preset": "veryfast", "bf": "0"} if codec == "libx264" else {}
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=FPS, options=options)
+    with (
+        atomic_path(path) as temporary,
+        av.open(str(temporary), "w", format=FORMATS[path.suffix]) as container,
+    ):
+        stream = container.add_stream(codec, rate=fps, options=options)
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.gop_size = FPS
+        stream.gop_size = fps
         stream.thread_count = 1
         if codec == "mpeg4":
-            stream.bit_rate = 8 * size * size * FPS // 4
+            stream.bit_rate = 8 * size * size * fps // 4
 
         def append(frames: NDArray[np.uint8]) -> None:
             for picture in frames:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,13 +25,15 @@ from neuroclips_cli.simulation.encoding import (
     receptive_fields,
 )
 from neuroclips_cli.simulation.features import BIN_S
-from neuroclips_cli.simulation.hemodynamics import response_matrix
 from neuroclips_cli.simulation.subjects import draw_scaling, share_topography
+from neuroclips_cli.simulation.timeline import Showing, Timeline
 
 _BASELINE = (8000.0, 12000.0)
 _NOISE_DEVIATION = (30.0, 80.0)
 _AUTOCORRELATION = (0.15, 0.45)
 _GAIN = (0.9, 1.1)
+REFERENCE_TR_S = 2.0
+"""Reliability and the noise's autocorrelation are stated for volumes so far apart (cc2017's)."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,22 @@ def leading_volumes_of(film: str) -> int:
     return 1 if film.startswith("seg") or film == "test1" else 2
 
 
+def cc2017_timeline(film: str, duration_s: float, tr_s: float, trailing: int) -> Timeline:
+    """Return the run of one film: leading volumes, one per `tr_s` of the film, trailing ones."""
+    leading = leading_volumes_of(film)
+    volumes = leading + round(duration_s / tr_s) + trailing
+    return Timeline(volumes, tr_s, (Showing(film, leading * tr_s, duration_s),))
+
+
 def scale_of(features: Mapping[str, FilmFeatures]) -> Scale:
     """Scale of the features, measured on the training films only."""
     train = [f for name, f in features.items() if name.startswith("seg")]
     return Scale.of([f.maps for f in train], [f.drive for f in train])
+
+
+def reference_step(simulate: SimulateSettings, data: DataSettings) -> float:
+    """Return the time between volumes, in s, for which the settings state reliability and noise."""
+    return data.clip_s if simulate.layout == "cc2017" else REFERENCE_TR_S
 
 
 def _brain_rng(seed: int, number: int) -> np.random.Generator:
@@ -75,6 +89,8 @@ class Subject:
         Features of all films, by film name, and their scale.
     simulate, data
         Settings.
+    timelines
+        Runs of other layouts than cc2017's, which :meth:`record` can be asked for.
     """
 
     def __init__(
@@ -86,6 +102,7 @@ class Subject:
         scale: Scale,
         simulate: SimulateSettings,
         data: DataSettings,
+        timelines: Iterable[Timeline] = (),
     ) -> None:
         self._key = [seed, number]
         self._simulate, self._data = simulate, data
@@ -102,33 +119,48 @@ class Subject:
         self._deviation = rng.uniform(*_NOISE_DEVIATION, columns).astype(np.float32)
         self._phi = rng.uniform(*_AUTOCORRELATION, columns)
         self._columns = np.flatnonzero(cortex)[brain.vertices]
-        self._responses = self._unit_responses(brain, features, scale)
+        step, trailing = reference_step(simulate, data), data.trailing_volumes
+        self.films = {
+            film: cc2017_timeline(film, len(feature.maps) * BIN_S, step, trailing)
+            for film, feature in features.items()
+        }
+        wanted = [*self.films.values(), *timelines]
+        self._responses = self._unit_responses(brain, features, scale, wanted)
         self.brain, self.noise_ceiling = self._calibrated(brain)
 
     def _unit_responses(
-        self, brain: Brain, features: Mapping[str, FilmFeatures], scale: Scale
-    ) -> dict[str, NDArray[np.float32]]:
-        """BOLD responses (volumes, responding) of every film at amplitude 1."""
+        self,
+        brain: Brain,
+        features: Mapping[str, FilmFeatures],
+        scale: Scale,
+        timelines: Iterable[Timeline],
+    ) -> dict[Timeline, NDArray[np.float32]]:
+        """BOLD responses (volumes, responding) in every run at amplitude 1."""
         fields = receptive_fields(brain)
-        responses = {}
+        bins = {film: len(feature.maps) for film, feature in features.items()}
+        different = list(dict.fromkeys(timelines))
+        responses: dict[Timeline, NDArray[np.float32]] = {}
         for film, feature in features.items():
             drive = neural_drive(
                 brain, fields, scale.maps(feature.maps), scale.attributes(feature.drive)
             )
-            clips = round(len(drive) * BIN_S / self._data.clip_s)
-            leading = leading_volumes_of(film)
-            volumes = leading + clips + self._data.trailing_volumes
-            matrix = response_matrix(len(drive), BIN_S, volumes, leading, self._data.tr_s)
-            responses[film] = matrix.astype(np.float32) @ drive
+            for timeline in different:
+                matrix = timeline.response_matrices(bins).get(film)
+                if matrix is None:
+                    continue
+                response = matrix.astype(np.float32) @ drive
+                before = responses.get(timeline)
+                responses[timeline] = response if before is None else before + response
         return responses
 
     def _calibrated(self, brain: Brain) -> tuple[Brain, NDArray[np.float64]]:
         """Set the amplitudes, and tell the noise ceilings (responding,) at the asked scales."""
         order, trailing = self._data.detrend_order, self._data.trailing_volumes
         signal, unexplained = [], []
-        for film, response in self._responses.items():
+        for film, timeline in self.films.items():
             if not film.startswith("seg"):
                 continue
+            response = self._responses[timeline]
             leading = leading_volumes_of(film)
             clips = len(response) - leading - trailing
             inside = detrend(response[film_window(leading, clips)], order)
@@ -145,20 +177,35 @@ class Subject:
         return self._simulate.noise_scale * self.scaling.noise
 
     def run(self, film: str, repetition: int) -> NDArray[np.float32]:
+        """Record a film as cc2017 does, one run per showing; see :meth:`record`."""
+        return self.record(self.films[film], f"{film}_{repetition}")
+
+    def record(self, timeline: Timeline, name: str) -> NDArray[np.float32]:
         """Record one run.
+
+        The noise is one process in time, whatever the TR: its size and its autocorrelation over
+        :data:`REFERENCE_TR_S` are the same, so that a shorter TR looks at it more often.
+
+        Parameters
+        ----------
+        timeline
+            One of those that were announced.
+        name
+            The run's name, from which its noise follows.
 
         Returns
         -------
         float32 (volumes, grayordinates), arbitrary scanner units
         """
-        rng = np.random.default_rng([*self._key, zlib.crc32(f"{film}_{repetition}".encode())])
-        response = self._responses[film]
+        rng = np.random.default_rng([*self._key, zlib.crc32(name.encode())])
+        response = self._responses[timeline]
         volumes, columns = len(response), len(self.cortex)
-        series = noise.autocorrelated(rng, volumes, self._phi)
+        step = timeline.tr_s / reference_step(self._simulate, self._data)
+        series = noise.autocorrelated(rng, volumes, self._phi**step)
         series *= np.float32(self._noise_scale)
         strength = (self.brain.amplitude * self._simulate.signal_scale).astype(np.float32)
         series[:, self._columns] += response * strength
-        series += noise.drift(rng, volumes, columns, self._data.tr_s)
+        series += noise.drift(rng, volumes, columns, timeline.tr_s)
         series *= self._deviation
         series += self._baseline
         series *= np.float32(rng.uniform(*_GAIN) * self.scaling.gain)

@@ -1,4 +1,4 @@
-"""simulate: write a data set of cc2017's shape whose ground truth is known."""
+"""simulate: write a data set whose ground truth is known, in the layout of a real one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(
         The data set's folder.
     """
     plan = settings.simulate
-    with console.progress("simulate", steps(plan), unit="file") as advance:
+    with console.progress("simulate", steps(plan, settings.data), unit="file") as advance:
         written = simulate_dataset(
             folder,
             plan,

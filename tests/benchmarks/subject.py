@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neuroclips_cli.simulation.dataset import write_run
+from neuroclips_cli.simulation.brain_files import write_run
 from neuroclips_cli.simulation.films import FPS, film_writer
 from neuroclips_cli.simulation.geometry import brain_models
 
