@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuroclips_cli import console
-from neuroclips_cli.runs.stage import Stage
+from neuroclips_cli.io import atomic
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.settings.load import Settings
 
@@ -127,15 +128,15 @@ class VideoGenerator:
         return [caption + self.chosen.prompt_suffix for caption in captions]
 
 
-def write_videos(stage: Stage, clips: Iterable[np.ndarray], fps: int, names: Sequence[str]) -> None:
-    """Write clips as ``videos/<name>``; files that are there already are left.
+def write_videos(folder: Path, clips: Iterable[np.ndarray], fps: int, names: Sequence[str]) -> None:
+    """Write clips as ``<folder>/<name>``; files that are there already are left.
 
     Several processes write every so many files each.
 
     Parameters
     ----------
-    stage : Stage
-        Open stage folder.
+    folder : pathlib.Path
+        Made where it does not exist.
     clips : iterable of numpy.ndarray
         uint8 (frames, h, w, 3) each.
     fps : int
@@ -145,12 +146,12 @@ def write_videos(stage: Stage, clips: Iterable[np.ndarray], fps: int, names: Seq
     """
     from neuroclips_cli.generation.files import write_video
 
-    (stage.folder / "videos").mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     with console.progress("Video files", total=len(names)) as advance:
         for number, (clip, name) in enumerate(zip(clips, names, strict=True)):
             mine = number % distributed.world_size() == distributed.get_rank()
-            if mine and not (stage.folder / "videos" / name).exists():
-                with stage.atomic(f"videos/{name}") as path:
+            if mine and not (folder / name).exists():
+                with atomic.atomic_path(folder / name) as path:
                     write_video(path, clip, fps)
             advance(1)
     distributed.barrier()

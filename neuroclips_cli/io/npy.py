@@ -1,8 +1,9 @@
-"""``.npy`` files: reserving, recognizing and memory-mapping them."""
+"""``.npy`` files: reserving, filling and memory-mapping them."""
 
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,30 +33,75 @@ def read_array(path: Path | str) -> np.ndarray:
     return array
 
 
-def reserve(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> None:
+class PartialArray:
+    """An array that grows in a hidden ``.part`` file, and gets its name when it is complete.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The ``.npy`` file that it becomes; its folder is made where it does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.part")
+
+    def create(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, Any]:
+        """Reserve the whole array and map it for writing.
+
+        Raises
+        ------
+        UserError
+            If the disk cannot hold the whole array.
+        """
+        import numpy as np
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.part.unlink(missing_ok=True)
+        with atomic.explain_full_disk(self.path, size(shape, dtype)):
+            _reserve(self.part, shape, dtype)
+        return np.load(self.part, mmap_mode="r+", allow_pickle=False)
+
+    def reopen(self) -> np.memmap[Any, Any] | None:
+        """Map what an interrupted run left, for writing; None where that is no whole array."""
+        import numpy as np
+
+        try:
+            array = np.load(self.part, mmap_mode="r+", allow_pickle=False)
+        except Exception:  # whatever is wrong with it, it is not that array
+            return None
+        return array if isinstance(array, np.memmap) else None
+
+    def complete(self) -> None:
+        """Give the array its name."""
+        self.part.replace(self.path)
+        atomic.flush_folder(self.path.parent)
+
+
+def size(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return the bytes of an array's content.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> size((3, 2), np.dtype("float16"))
+    12
+    """
+    return math.prod(shape) * dtype.itemsize
+
+
+def _reserve(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Make a ``.npy`` file of zeros whose blocks exist on the disk."""
     import numpy as np
 
     header = io.BytesIO()
-    description = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
+    description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
     np.lib.format.write_array_header_2_0(header, {**description, "shape": shape})
-    size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
     temporary = path.with_name(path.name + ".new")
     try:
-        atomic.reserve(temporary, len(header.getvalue()) + size)
+        atomic.reserve(temporary, len(header.getvalue()) + size(shape, dtype))
         with open(temporary, "r+b") as stream:
             stream.write(header.getvalue())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def holds(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> bool:
-    """Tell whether a file is an array of that shape and type."""
-    import numpy as np
-
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception:  # whatever is wrong with it, it is not that array
-        return False
-    return isinstance(array, np.ndarray) and array.shape == shape and array.dtype == kind

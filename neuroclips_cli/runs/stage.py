@@ -547,13 +547,12 @@ class Stage:
 
     @contextmanager
     def open_array(
-        self, name: str, shape: Sequence[int], dtype: DTypeLike, *, resume: bool = False
+        self, name: str, shape: Sequence[int], dtype: DTypeLike
     ) -> Iterator[np.memmap[Any, Any]]:
         """Open a new ``.npy`` file as a writable memory map, for results that come in pieces.
 
-        It lives in a hidden ``.part`` file and gets its name at the end of the block. With
-        ``resume`` a ``.part`` (or finished file) of the same shape and type is opened again;
-        which rows are filled is the caller's to keep, written after ``array.flush()``.
+        It gets its name at the end of the block. See :func:`resumable.map_rows` for results that
+        an interrupted run goes on with.
 
         Raises
         ------
@@ -562,24 +561,11 @@ class Stage:
         """
         import numpy as np
 
-        path = self.folder / name
-        part = path.with_name(f".{path.name}.part")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shape, kind = tuple(shape), np.dtype(dtype)
-        if resume and not part.exists() and path.exists():
-            path.replace(part)
-        if not (resume and npy.holds(part, shape, kind)):
-            size = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-            part.unlink(missing_ok=True)
-            with atomic.explain_full_disk(path, size):
-                npy.reserve(part, shape, kind)
-        array = np.load(part, mmap_mode="r+", allow_pickle=False)
-        try:
-            yield array
-        finally:
-            array.flush()
-        part.replace(path)
-        atomic.flush_folder(path.parent)
+        file = npy.PartialArray(self.folder / name)
+        array = file.create(tuple(shape), np.dtype(dtype))
+        yield array
+        array.flush()
+        file.complete()
 
 
 class _ReadOnlyStage(Stage):

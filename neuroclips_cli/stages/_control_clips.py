@@ -14,21 +14,20 @@ from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 from neuroclips_cli.data.resample import frame_count, frame_indices
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import baselines
-from neuroclips_cli.runs.resumable import fill_rows
+from neuroclips_cli.runs.resumable import map_rows
 from neuroclips_cli.runs.stage import StageRequest, read_array, read_json
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.stages import reconstruct
 from neuroclips_cli.stages._control_names import GENERATED, QUICK
 from neuroclips_cli.stages.informed import FromTrueTokens, GroundTruthGuided, Unconditional
+from neuroclips_cli.stages.reconstruct import Compute
 
 RECIPES: dict[str, type[reconstruct.Reconstruction]] = {
     "prior-only": Unconditional,
     "film-guided": GroundTruthGuided,
     "unclip-true-tokens": FromTrueTokens,
 }
-
-Compute = Callable[[slice], np.ndarray]
 
 
 def make(settings: Settings, name: str, request: StageRequest, *, overwrite: bool = False) -> None:
@@ -78,8 +77,13 @@ def _make(
         }
         compute = makers[name](settings, data, clips, index)
         timed = _at_rate(compute, clips.shape[1], fps, settings.data.clip_s)
-        fill_rows(
-            stage, "clips.npy", clips.shape, "uint8", settings.reconstruct.batch_size, timed, name
+        map_rows(
+            stage.folder / "clips.npy",
+            lambda: timed,
+            len(clips),
+            batch_size=settings.reconstruct.batch_size,
+            dtype="uint8",
+            what=name,
         )
         stage.write_array("index.npy", index)
         stage.fact("control", QUICK[name])

@@ -17,13 +17,14 @@ from neuroclips_cli.backbones.pixels import resize_frames
 from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from neuroclips_cli.io.atomic import human_size, text_digest
+from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json, sha256
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.checkpoints import TrainingState, seed_torch
 from neuroclips_cli.training.samples import derived_seed
 from neuroclips_cli.training.split import split_segments
-from neuroclips_cli.training.target_cache import cached_captions, cached_rows, per_frame, target_key
+from neuroclips_cli.training.target_cache import CLIPS_AT_ONCE, per_frame, target_key
 
 FRAMES = "frames_train.npy"
 
@@ -159,17 +160,20 @@ def _frame_targets(
     encoder: Callable[[], Callable[[np.ndarray], np.ndarray]],
     what: str,
 ) -> np.ndarray:
+    def load() -> Callable[[slice], np.ndarray]:
+        encode = per_frame(encoder())
+        return lambda piece: encode(frames[piece])
 
-    if path.exists():
-        return read_array(path)
-    with console.progress(what, len(frames)) as advance:
-        return cached_rows(
-            path,
-            frames,
-            per_frame(encoder()),
-            advance,
-            lambda size: console.info(f"{what}: {human_size(size)} are written to {path}"),
-        )
+    return map_rows(
+        path,
+        load,
+        len(frames),
+        batch_size=CLIPS_AT_ONCE,
+        dtype="float16",
+        what=what,
+        shared=True,
+        announce=lambda size: console.info(f"{what}: {human_size(size)} are written to {path}"),
+    )
 
 
 def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
@@ -182,35 +186,41 @@ def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.nd
     precision = choose_precision(settings.run.precision, device)
     captions = list(clips.captions)
     if not all(captions):
-        reference = settings.backbones.captioner
-        path = _target_path(
-            settings, "frame-captions", clips.frames_digest, reference, ".json", precision
-        )
-
-        def describe(frames: np.ndarray) -> Sequence[str]:
-
-            if not captioner:
-                captioner.append(load_captioner(reference, device, precision))
-            return captioner[0].caption(frames)
-
-        captioner: list[Any] = []
-        described = cached_captions(path, clips.frames, describe)
+        described = _frame_captions(settings, clips, device, precision)
         count = clips.frames.shape[1]
         own = [caption for caption in captions for _ in range(count)]
         captions = [given or made for given, made in zip(own, described, strict=True)]
     reference = settings.backbones.clip
     path = _target_path(settings, "text", text_digest(captions), reference, ".npy", precision)
-    if path.exists():
-        embeddings = read_array(path)
-    else:
+
+    def load() -> Callable[[slice], np.ndarray]:
         clip = load_clip(reference, device, precision)
-        order = np.arange(len(captions))
-        embeddings = cached_rows(
-            path, order, lambda rows: clip.text_embeddings([captions[row] for row in rows])
-        )
+        return lambda piece: clip.text_embeddings(captions[piece])
+
+    embeddings = map_rows(
+        path, load, len(captions), batch_size=CLIPS_AT_ONCE, dtype="float16", shared=True
+    )
     if len(embeddings) == len(clips.captions):
         return embeddings
     return embeddings.reshape(len(clips.captions), -1, embeddings.shape[-1])
+
+
+def _frame_captions(
+    settings: Settings, clips: TrainingClips, device: str, precision: str
+) -> list[str]:
+    """Describe every frame; the frames of a clip one after the other."""
+    reference = settings.backbones.captioner
+    path = _target_path(
+        settings, "frame-captions", clips.frames_digest, reference, ".json", precision
+    )
+    frames = clips.frames.reshape(-1, *clips.frames.shape[2:])
+
+    def load() -> Callable[[slice], list[str]]:
+        captioner = load_captioner(reference, device, precision)
+        return lambda piece: captioner.caption(np.ascontiguousarray(frames[piece]))
+
+    batch = CLIPS_AT_ONCE * clips.frames.shape[1]
+    return map_texts(path, load, len(frames), batch_size=batch, shared=True)
 
 
 def phase_facts(progress: TrainingState, clips: TrainingClips) -> dict[str, Any]:

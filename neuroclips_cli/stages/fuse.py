@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from neuroclips_cli.generation.fusion import build_chains, neighbors
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.models.matcher import Matcher, draw_pairs, fit_matcher
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.resumable import fill_rows
+from neuroclips_cli.runs.resumable import map_rows
 from neuroclips_cli.runs.stage import (
     Stage,
     read_array,
@@ -168,29 +169,28 @@ class _Fusion:
             return clips
         describe = load_captioner_fn(self.settings, self.device, self.offloader)
         video = VideoGenerator(self.settings, self.device, self.offloader)
+
+        def compute(members: np.ndarray, piece: slice) -> np.ndarray:
+            chosen = members[piece]
+            # the chain's previous clip ends where this one has to begin
+            tails = clips[chosen - 1, -1]
+            return video.clips(
+                [self.numbers[row] for row in chosen],
+                blurry=np.asarray(blurry[self.rows[chosen]]),
+                keyframes=tails,
+                captions=describe(tails, lambda: self.tokens(tails)),
+                purpose="link",
+            )
+
         for place, link in enumerate(filter(None, links), start=1):
             members = np.array(link)
-
-            def compute(piece: slice, members: np.ndarray = members) -> np.ndarray:
-                chosen = members[piece]
-                # the chain's previous clip ends where this one has to begin
-                tails = clips[chosen - 1, -1]
-                return video.clips(
-                    [self.numbers[row] for row in chosen],
-                    blurry=np.asarray(blurry[self.rows[chosen]]),
-                    keyframes=tails,
-                    captions=describe(tails, lambda: self.tokens(tails)),
-                    purpose="link",
-                )
-
-            clips[members] = fill_rows(
-                self.stage,
-                f".link-{place}.npy",
-                (len(members), *clips.shape[1:]),
-                "uint8",
-                self.settings.reconstruct.batch_size,
-                compute,
-                f"Links {place}",
+            clips[members] = map_rows(
+                self.stage.folder / f".link-{place}.npy",
+                partial(partial, compute, members),
+                len(members),
+                batch_size=self.settings.reconstruct.batch_size,
+                dtype="uint8",
+                what=f"Links {place}",
             )
         return clips
 
@@ -217,7 +217,7 @@ class _Fusion:
         for finished in self.stage.folder.glob(".link-*.npy"):
             finished.unlink()
         names = [f"chain-{chain:04d}.mp4" for chain in range(len(chains))]
-        write_videos(self.stage, films, self.settings.reconstruct.fps, names)
+        write_videos(self.stage.folder / "videos", films, self.settings.reconstruct.fps, names)
         lengths = np.bincount([len(chain) for chain in chains], minlength=longest + 1)[1:]
         self.stage.fact("chains_by_length", [int(number) for number in lengths])
         console.info(f"{len(chains)} chains of {len(clips)} clips in {self.stage.folder}")

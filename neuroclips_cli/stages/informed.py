@@ -7,10 +7,8 @@ import numpy as np
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.pixels import resize_frames
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
-from neuroclips_cli.generation.video_generator import write_videos
-from neuroclips_cli.runs.resumable import fill_rows, finished
 from neuroclips_cli.runs.stage import read_array
-from neuroclips_cli.stages.reconstruct import Reconstruction
+from neuroclips_cli.stages.reconstruct import Compute, Reconstruction
 
 
 class GroundTruthGuided(Reconstruction):
@@ -27,46 +25,33 @@ class GroundTruthGuided(Reconstruction):
 
     def blurry(self) -> np.ndarray:
         """Return the film through the VAE, uint8 (clips, Nf, h, w, 3)."""
-        there = finished(self.stage, "blurry.npy")
-        if there is not None:
-            return there
 
-        vae = load_vae(self.settings.backbones.vae, self.device)
-        frames, size = self.settings.data.frames_per_clip, self.settings.data.frame_size
+        def load() -> Compute:
+            vae = load_vae(self.settings.backbones.vae, self.device)
+            frames, size = self.settings.data.frames_per_clip, self.settings.data.frame_size
 
-        def compute(piece: slice) -> np.ndarray:
-            latents = encode_frames(vae, self._shown(piece).reshape(-1, size, size, 3))
-            pixels = resize_frames(decode_latents(vae, latents), size)
-            return pixels.reshape(-1, frames, size, size, 3)
+            def compute(piece: slice) -> np.ndarray:
+                latents = encode_frames(vae, self._shown(piece).reshape(-1, size, size, 3))
+                pixels = resize_frames(decode_latents(vae, latents), size)
+                return pixels.reshape(-1, frames, size, size, 3)
 
-        shape = (len(self.numbers), frames, size, size, 3)
-        return fill_rows(
-            self.stage, "blurry.npy", shape, "uint8", self.batch, compute, "Blurry clips"
-        )
+            return compute
+
+        return self.map_rows("blurry.npy", load, "uint8", "Blurry clips")
 
     def tokens(self) -> np.ndarray:
         """Return the CLIP tokens of the keyframes, float16 (clips, tokens, dim)."""
-        backbones = self.settings.backbones
-        clip = load_clip(backbones.clip, self.device, self.precision)
-        clip = clip.in_space(self.settings.semantics.token_space)
-        shape = (len(self.numbers), backbones.tokens, backbones.token_dim)
-        return fill_rows(
-            self.stage,
-            "tokens_film.npy",
-            shape,
-            "float16",
-            self.batch,
-            lambda piece: clip.tokens(self._keyframes(piece)),
-            "Tokens",
-        )
+
+        def load() -> Compute:
+            clip = load_clip(self.settings.backbones.clip, self.device, self.precision)
+            clip = clip.in_space(self.settings.semantics.token_space)
+            return lambda piece: clip.tokens(self._keyframes(piece))
+
+        return self.map_rows("tokens_film.npy", load, "float16", "Tokens")
 
     def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
         """Return the first frame of every clip, uint8 (clips, h, w, 3), which SparseCtrl holds."""
-        size = self.settings.data.frame_size
-        shape = (len(self.numbers), size, size, 3)
-        return fill_rows(
-            self.stage, "keyframes.npy", shape, "uint8", self.batch, self._keyframes, "Keyframes"
-        )
+        return self.map_rows("keyframes.npy", lambda: self._keyframes, "uint8", "Keyframes")
 
     def _keyframes(self, piece: slice) -> np.ndarray:
         return self._shown(piece)[:, 0]
@@ -87,9 +72,8 @@ class FromTrueTokens(GroundTruthGuided):
         def compute(piece: slice) -> np.ndarray:
             return np.repeat(np.asarray(keyframes[piece])[:, None], chosen.frames, axis=1)
 
-        shape = (len(self.numbers), chosen.frames, *keyframes.shape[1:])
-        clips = fill_rows(self.stage, "clips.npy", shape, "uint8", self.batch, compute, "Clips")
-        write_videos(self.stage, clips, chosen.fps, self._video_names())
+        clips = self.map_rows("clips.npy", lambda: compute, "uint8", "Clips")
+        self.videos(clips)
         self.stage.fact("clips", len(self.numbers))
 
 
@@ -101,12 +85,9 @@ class Unconditional(Reconstruction):
 
     def tokens(self) -> np.ndarray:
         """Return unconditioned draws of the prior, float16 (clips, tokens, dim)."""
-        decoder = self.token_decoder()
-        shape = (len(self.numbers), *decoder.shape)
 
-        def compute(piece: slice) -> np.ndarray:
-            return decoder.without_scans(self.numbers[piece])
+        def load() -> Compute:
+            decoder = self.token_decoder()
+            return lambda piece: decoder.without_scans(self.numbers[piece])
 
-        return fill_rows(
-            self.stage, "tokens_unguided.npy", shape, "float16", self.batch, compute, "Prior"
-        )
+        return self.map_rows("tokens_unguided.npy", load, "float16", "Prior")

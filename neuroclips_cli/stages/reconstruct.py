@@ -6,7 +6,9 @@ clips (paper 3.3). Every part is streamed to disk, so that an interruption loses
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +20,15 @@ from neuroclips_cli.data.clip_selection import parse_clips
 from neuroclips_cli.generation.decoder import BlurryDecoder, KeyframeGenerator, TokenDecoder
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.resumable import fill_rows, fill_texts, finished
+from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.runs.stage import Stage, read_array
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _requests
 from neuroclips_cli.stages.dry_run import require_generation_memory
+
+Compute = Callable[[slice], np.ndarray]
+"""From a slice of clips to the rows of an array."""
 
 
 @dataclass(frozen=True)
@@ -125,13 +130,15 @@ class Reconstruction:
             keyframes = self.keyframes(tokens, blurry)
             captions = self.captions(keyframes, tokens)
         clips = self.clips(blurry, keyframes, captions)
-        write_videos(self.stage, clips, self.settings.reconstruct.fps, self._video_names())
+        self.videos(clips)
         self.stage.fact("clips", len(self.numbers))
         self.stage.fact("blur_init", self.settings.reconstruct.blur_init)
         console.info(f"{len(self.numbers)} clips reconstructed in {self.stage.folder}")
 
-    def _video_names(self) -> list[str]:
-        return [f"clip-{number:04d}.mp4" for number in self.numbers]
+    def videos(self, clips: np.ndarray) -> None:
+        """Write every clip as a video file."""
+        names = [f"clip-{number:04d}.mp4" for number in self.numbers]
+        write_videos(self.stage.folder / "videos", clips, self.settings.reconstruct.fps, names)
 
     def _scans(self, piece: slice) -> np.ndarray:
         """Return float32 (clips, voxels)."""
@@ -139,41 +146,28 @@ class Reconstruction:
 
     def blurry(self) -> np.ndarray | None:
         """Decode blurry clips, uint8 (clips, Nf, h, w, 3), from scans (alpha guidance)."""
-        there = finished(self.stage, "blurry.npy")
-        if there is not None:
-            return there
 
-        folder = self.inputs["train-pr"]
-        decoder = BlurryDecoder(self.settings, folder, self.device, self.precision)
+        def load() -> Compute:
+            folder = self.inputs["train-pr"]
+            decoder = BlurryDecoder(self.settings, folder, self.device, self.precision)
+            return lambda piece: decoder(self._scans(piece))
 
-        def compute(piece: slice) -> np.ndarray:
-            return decoder(self._scans(piece))
-
-        shape = (len(self.fmri), *decoder.shape)
-        return fill_rows(
-            self.stage, "blurry.npy", shape, "uint8", self.batch, compute, "Blurry clips"
-        )
+        return self.map_rows("blurry.npy", load, "uint8", "Blurry clips")
 
     def tokens(self) -> np.ndarray:
         """Decode image tokens, float16 (clips, tokens, dim): contrastive ones and the prior's."""
-        there = finished(self.stage, "tokens_prior.npy")
-        if there is not None:
-            return there
-        decoder = self.token_decoder()
-        shape = (len(self.fmri), *decoder.shape)
+        decoder = cache(self.token_decoder)
 
-        def contrastive(piece: slice) -> np.ndarray:
-            return decoder.contrastive(self._scans(piece))
+        def contrastive() -> Compute:
+            decode = decoder().contrastive
+            return lambda piece: decode(self._scans(piece))
 
-        def prior(piece: slice) -> np.ndarray:
-            return decoder.prior(self._scans(piece), self.numbers[piece])
+        def prior() -> Compute:
+            decode = decoder().prior
+            return lambda piece: decode(self._scans(piece), self.numbers[piece])
 
-        fill_rows(
-            self.stage, "tokens_brain.npy", shape, "float16", self.batch, contrastive, "Tokens"
-        )
-        return fill_rows(
-            self.stage, "tokens_prior.npy", shape, "float16", self.batch, prior, "Prior"
-        )
+        self.map_rows("tokens_brain.npy", contrastive, "float16", "Tokens")
+        return self.map_rows("tokens_prior.npy", prior, "float16", "Prior")
 
     def token_decoder(self) -> TokenDecoder:
         """Load the Semantics Reconstructor."""
@@ -182,33 +176,25 @@ class Reconstruction:
 
     def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
         """Generate keyframes, uint8 (clips, h, w, 3), from tokens (beta guidance)."""
-        there = finished(self.stage, "keyframes.npy")
-        if there is not None:
-            return there
 
-        generate = KeyframeGenerator(self.settings, self.device, self.precision)
-        self.stage.fact("keyframe_contrast", generate.options.contrast)
+        def load() -> Compute:
+            generate = KeyframeGenerator(self.settings, self.device, self.precision)
+            self.stage.fact("keyframe_contrast", generate.options.contrast)
+            return lambda piece: generate(
+                tokens[piece], self.numbers[piece], None if blurry is None else blurry[piece]
+            )
 
-        def compute(piece: slice) -> np.ndarray:
-            start = None if blurry is None else blurry[piece]
-            return generate(tokens[piece], self.numbers[piece], start)
-
-        shape = (len(tokens), *generate.shape)
-        return fill_rows(
-            self.stage, "keyframes.npy", shape, "uint8", self.batch, compute, "Keyframes"
-        )
+        return self.map_rows("keyframes.npy", load, "uint8", "Keyframes")
 
     def captions(self, keyframes: np.ndarray, tokens: np.ndarray) -> list[str]:
         """Describe the keyframes (gamma guidance) and write ``captions.csv``."""
-        describe = load_captioner_fn(self.settings, self.device)
-        texts = fill_texts(
-            self.stage,
-            ".captions.json",
-            len(keyframes),
-            self.batch,
-            lambda piece: describe(keyframes[piece], lambda: tokens[piece]),
-            "Captions",
-        )
+
+        def load() -> Callable[[slice], list[str]]:
+            describe = load_captioner_fn(self.settings, self.device)
+            return lambda piece: describe(keyframes[piece], lambda: tokens[piece])
+
+        path = self.stage.folder / ".captions.json"
+        texts = map_texts(path, load, len(keyframes), batch_size=self.batch, what="Captions")
         rows = list(zip(self.numbers, texts, strict=True))
         self.stage.write_csv("captions.csv", ("clip", "caption"), rows)
         return texts
@@ -220,18 +206,19 @@ class Reconstruction:
         captions: list[str] | None,
     ) -> np.ndarray:
         """Generate clips, uint8 (clips, frames, h, w, 3)."""
-        there = finished(self.stage, "clips.npy")
-        if there is not None:
-            return there
-        video = VideoGenerator(self.settings, self.device)
 
-        def compute(piece: slice) -> np.ndarray:
-            return video.clips(
+        def load() -> Compute:
+            video = VideoGenerator(self.settings, self.device)
+            return lambda piece: video.clips(
                 self.numbers[piece],
                 blurry=None if blurry is None else blurry[piece],
                 keyframes=None if keyframes is None else keyframes[piece],
                 captions=None if captions is None else captions[piece],
             )
 
-        shape = (len(self.numbers), *video.shape)
-        return fill_rows(self.stage, "clips.npy", shape, "uint8", self.batch, compute, "Clips")
+        return self.map_rows("clips.npy", load, "uint8", "Clips")
+
+    def map_rows(self, name: str, load: Callable[[], Compute], dtype: str, what: str) -> np.ndarray:
+        """Compute an array with a row for every clip, in batches; see `resumable.map_rows`."""
+        path, count = self.stage.folder / name, len(self.numbers)
+        return map_rows(path, load, count, batch_size=self.batch, dtype=dtype, what=what)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.data.coco_captions import CaptionedImages, read_captioned
 from neuroclips_cli.io.atomic import text_digest
 from neuroclips_cli.reporting.published import TABLE_3
+from neuroclips_cli.runs.resumable import map_rows
 from neuroclips_cli.runs.stage import Stage, workdir_folder
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _requests
 from neuroclips_cli.training.projector import retrieval, train_projector
 from neuroclips_cli.training.samples import derived_seed
-from neuroclips_cli.training.target_cache import cached_rows, target_key
+from neuroclips_cli.training.target_cache import CLIPS_AT_ONCE, target_key
 
 NAME = "train-projector"
 
@@ -124,16 +126,16 @@ def _features(
         key = target_key(text_digest(content), settings.backbones.clip, known, precision)
         return workdir_folder(settings) / "targets" / f"{name}-{key}.npy"
 
-    def image_means(rows: np.ndarray) -> np.ndarray:
+    def image_means(piece: slice) -> np.ndarray:
+        rows = np.arange(len(facts))[piece]
         return clip.tokens(images.read(rows, clip.preprocess.size)).mean(axis=1)
 
-    def embeddings(rows: np.ndarray) -> np.ndarray:
-        return clip.text_embeddings([captions[row] for row in rows])
+    def embeddings(piece: slice) -> np.ndarray:
+        return clip.text_embeddings(captions[piece])
 
-    with console.progress("CLIP tokens", len(facts), unit="image") as advance:
-        path = place("token-means", [*facts, clip.token_space])
-        means = cached_rows(path, np.arange(len(facts)), image_means, advance)
-    with console.progress("CLIP captions", len(captions), unit="caption") as advance:
-        path = place("caption-text", captions)
-        text = cached_rows(path, np.arange(len(captions)), embeddings, advance)
+    rows = partial(map_rows, batch_size=CLIPS_AT_ONCE, dtype="float16", shared=True)
+    path = place("token-means", [*facts, clip.token_space])
+    means = rows(path, lambda: image_means, len(facts), what="CLIP tokens", unit="image")
+    path = place("caption-text", captions)
+    text = rows(path, lambda: embeddings, len(captions), what="CLIP captions", unit="caption")
     return np.array(means, np.float32), np.array(text, np.float32), owned

@@ -18,7 +18,7 @@ from neuroclips_cli.generation import decoder, keyframe
 from neuroclips_cli.runs.stage import open_stage, read_array, read_json
 from neuroclips_cli.settings.load import Settings, load_settings, replace_settings
 from neuroclips_cli.simulation.synthetic_world import draw_scene, render_scene
-from neuroclips_cli.stages import _training_data, informed, reconstruct
+from neuroclips_cli.stages import _training_data, reconstruct
 from neuroclips_cli.stages.informed import FromTrueTokens
 
 TRAIN, TEST, SIDE, BLOCK, CHANNELS = 700, 100, 64, 8, 4
@@ -105,7 +105,7 @@ def test_unclip_restores_the_tones_of_true_tokens_in_their_own_space(
     vae, unclip = fitted
     monkeypatch.setattr(decoder, "load_vae", lambda *_: vae)
     monkeypatch.setattr(decoder, "sample_latents", unclip[space])
-    monkeypatch.setattr(informed, "write_videos", lambda *_: None)
+    monkeypatch.setattr(reconstruct, "write_videos", lambda *_: None)
     settings = settings_in(tmp_path, space, frames)
     variant = reconstruct.Variant("unclip-true-tokens", recipe=FromTrueTokens)
     folder = reconstruct.run(settings, variant=variant)

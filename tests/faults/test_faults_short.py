@@ -19,7 +19,7 @@ import numpy as np
 from neuroclips_cli.runs.stage import open_stage
 from neuroclips_cli.cli import main
 from neuroclips_cli.settings.load import load_settings
-from neuroclips_cli.runs.resumable import fill_rows, fill_texts
+from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.stages import {module} as stage_module
 
 def work(settings, **options):
@@ -30,10 +30,11 @@ def work(settings, **options):
             time.sleep({pause})
             draw = np.random.default_rng(piece.start)
             return draw.standard_normal((piece.stop - piece.start, 500))
-        fill_rows(stage, "a.npy", (40, 500), "float32", 4, rows, "rows")
+        path = stage.folder / "a.npy"
+        map_rows(path, lambda: rows, 40, batch_size=4, dtype="float32", what="rows")
         def texts(piece):
             return [str(i) for i in range(piece.start, piece.stop)]
-        fill_texts(stage, ".texts.json", 40, 8, texts, "texts")
+        map_texts(stage.folder / ".texts.json", lambda: texts, 40, batch_size=8, what="texts")
         stage.write_text("b.txt", "done")
 
 stage_module.run = work

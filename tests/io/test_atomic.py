@@ -11,7 +11,7 @@ import pytest
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic, npy
-from neuroclips_cli.runs.resumable import fill_rows
+from neuroclips_cli.runs.resumable import map_rows
 from neuroclips_cli.runs.stage import open_stage, read_array
 
 
@@ -97,7 +97,10 @@ def test_a_large_folder_is_digested_by_its_listing(tmp_path):
 
 def test_a_reserved_array_is_zeros_that_numpy_reads(tmp_path):
     path = tmp_path / "a.npy"
-    npy.reserve(path, (3, 2), np.dtype("uint8"))
+    file = npy.PartialArray(path)
+    file.create((3, 2), np.dtype("uint8"))
+    assert not path.exists()
+    file.complete()
     np.testing.assert_array_equal(read_array(path), np.zeros((3, 2), "uint8"))
     assert [p.name for p in tmp_path.iterdir()] == ["a.npy"]
 
@@ -186,7 +189,9 @@ def test_power_loss_finds_a_folder_with_every_file_and_entry_flushed(tmp_path, m
 def test_power_loss_never_finds_rows_noted_that_are_not_on_the_disk(settings, monkeypatch):
     journal = MetricLogger(monkeypatch)
     with open_stage(settings, "preprocess", sections=[], inputs={}) as stage:
-        fill_rows(stage, "a.npy", (6, 3), "float32", 2, lambda piece: np.ones((2, 3)), "rows")
+        ones = np.ones((2, 3))
+        path = stage.folder / "a.npy"
+        map_rows(path, lambda: lambda piece: ones, 6, batch_size=2, dtype="float32")
     part = str(stage.folder / ".a.npy.part")
     marker = str(stage.folder / ".a.npy.rows.json")
     notes = [i for i, event in enumerate(journal.events) if event == ("name", marker)]

@@ -26,7 +26,6 @@ from neuroclips_cli.runs.stage import (
     stage_state,
 )
 from neuroclips_cli.training.checkpoints import CheckpointManager
-from neuroclips_cli.training.target_cache import cached_rows
 
 
 @pytest.fixture
@@ -172,34 +171,6 @@ def test_a_table_that_is_no_text_is_named(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"clip\n\xff\xfe\n")
     with pytest.raises(UserError, match=r"a\.csv is no table in UTF-8"):
         read_csv(tmp_path / "a.csv")
-
-
-def test_targets_that_two_want_are_computed_once(tmp_path):
-    import multiprocessing
-
-    context = multiprocessing.get_context("fork")
-    path = tmp_path / "targets" / "latents-x.npy"
-    workers = [
-        context.Process(target=_targets, args=(path, tmp_path / f"calls-{i}")) for i in range(3)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0]
-    assert len(list(tmp_path.glob("calls-*"))) == 1
-    assert np.load(path).shape == (70, 2)
-
-
-def _targets(path: Path, note: Path) -> None:
-    import time
-
-    def compute(rows: np.ndarray) -> np.ndarray:
-        note.touch()
-        time.sleep(0.1)
-        return rows / 2
-
-    cached_rows(path, np.ones((70, 2)), compute)
 
 
 def test_a_full_disk_is_said_before_anything_else_is_lost(tmp_path):

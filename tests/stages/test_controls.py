@@ -65,7 +65,7 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
 
 def test_a_second_run_has_nothing_to_make(chosen, monkeypatch):
     controls.run(chosen, ("mean-frame",))
-    monkeypatch.setattr(_control_clips, "fill_rows", lambda *a, **k: pytest.fail("made again"))
+    monkeypatch.setattr(_control_clips, "map_rows", lambda *a, **k: pytest.fail("made again"))
     monkeypatch.setattr(judging, "load_judges", lambda *rest: pytest.fail("measured again"))
     controls.run(chosen, ("mean-frame",))
 

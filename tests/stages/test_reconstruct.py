@@ -14,10 +14,11 @@ from helpers import trained_run
 
 from neuroclips_cli.backbones import captioner_blip2, loading, unclip, vae, video
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic
 from neuroclips_cli.models import checkpoint
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.runs.stage import Stage, open_stage, read_array, read_csv, read_json
+from neuroclips_cli.runs.stage import open_stage, read_array, read_csv, read_json
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import fuse, reconstruct
 from neuroclips_cli.stages.informed import GroundTruthGuided, Unconditional
@@ -136,16 +137,17 @@ def test_an_interrupted_run_goes_on_to_the_same_arrays(settings, monkeypatch, st
     whole = reconstruct.run(settings)
     expected = {path.name: np.array(read_array(path)) for path in whole.glob("*.npy")}
     captions = read_csv(whole / "captions.csv")
-    write, written = Stage.write_json, []
+    write, written = atomic.write_json, []
 
-    def interrupt(stage, name, content):
-        result = write(stage, name, content)
-        written.append(name)
-        if len(written) == stop_after:
-            raise KeyboardInterrupt
+    def interrupt(path, content):
+        result = write(path, content)
+        if path.name.startswith("."):  # a note of what is done
+            written.append(path.name)
+            if len(written) == stop_after:
+                raise KeyboardInterrupt
         return result
 
-    monkeypatch.setattr(Stage, "write_json", interrupt)
+    monkeypatch.setattr(atomic, "write_json", interrupt)
     with pytest.raises(KeyboardInterrupt):
         reconstruct.run(settings, overwrite=True)
     before = len(written)
@@ -162,20 +164,24 @@ def test_an_interrupted_run_goes_on_to_the_same_arrays(settings, monkeypatch, st
 def test_networks_are_loaded_once_and_let_go_when_their_part_ends(settings, monkeypatch):
     loaded: list[tuple[str, weakref.ref]] = []
     alive_at: dict[str, list[str]] = {}
-    load, fill = loading.load_network, reconstruct.fill_rows
+    load, map_rows = loading.load_network, reconstruct.map_rows
 
     def remember(kind, ref, device, **options):
         network = load(kind, ref, device, **options)
         loaded.append((f"{kind.__name__} {ref}", weakref.ref(network)))
         return network
 
-    def note(stage, name, *args):
-        alive_at[name] = [what for what, network in loaded if network() is not None]
-        return fill(stage, name, *args)
+    def note(path, begin, *args, **options):
+        def begun():
+            compute = begin()
+            alive_at[path.name] = [what for what, network in loaded if network() is not None]
+            return compute
+
+        return map_rows(path, begun, *args, **options)
 
     for module in (loading, unclip, vae, video, captioner_blip2):
         monkeypatch.setattr(module, "load_network", remember)
-    monkeypatch.setattr(reconstruct, "fill_rows", note)
+    monkeypatch.setattr(reconstruct, "map_rows", note)
     reconstruct.run(settings)
     names = settings.backbones
     assert alive_at["tokens_brain.npy"] == []

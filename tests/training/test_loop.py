@@ -19,7 +19,6 @@ from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder, repetition_mean
 from neuroclips_cli.training.split import split_segments
-from neuroclips_cli.training.target_cache import cached_captions, cached_rows, per_frame, target_key
 from neuroclips_cli.training.validation import perception_figures
 
 SIZES = PerceptionSettings(
@@ -214,62 +213,6 @@ def test_ridge_weights_and_biases_have_their_own_decay():
     for name, parameter in model.named_parameters():
         expected = 0.0 if parameter.ndim < 2 else 0.3 if name.startswith("ridge.") else 0.02
         assert decays[id(parameter)] == expected, name
-
-
-def test_targets_are_computed_once_and_go_on_after_an_interruption(tmp_path):
-    clips = np.arange(70 * 2).reshape(70, 2, 1, 1, 1).astype(np.uint8)
-    calls: list[int] = []
-    told: list[int] = []
-
-    def compute(frames):
-        calls.append(len(frames))
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return frames.reshape(len(frames), 1) / 2
-
-    path = tmp_path / "targets" / "latents-x.npy"
-    with pytest.raises(KeyboardInterrupt):
-        cached_rows(path, clips, per_frame(compute), announce=told.append)
-    assert told == [70 * 2 * 1 * 2]
-    assert not path.exists()
-    rows = cached_rows(path, clips, per_frame(compute))
-    assert rows.dtype == np.float16
-    np.testing.assert_array_equal(rows[..., 0], clips[..., 0, 0, 0] / 2)
-    assert calls == [64, 64, 64, 12]
-    cached_rows(path, clips, per_frame(compute))
-    assert len(calls) == 4
-    assert sorted(p.name for p in path.parent.iterdir()) == ["latents-x.npy"]
-
-
-def test_target_name_follows_films_and_network(tmp_path):
-    (tmp_path / "a").write_text("1")
-    first = target_key("films", "hub/x", tmp_path)
-    assert first == target_key("films", "another name", tmp_path)
-    assert first != target_key("other films", "hub/x", tmp_path)
-    (tmp_path / "a").write_text("2")
-    assert first != target_key("films", "hub/x", tmp_path)
-
-
-def test_interrupted_captions_go_on_where_they_stopped(tmp_path):
-    frames = np.zeros((70, 3, 4, 4, 3), np.uint8)
-    frames[:] = np.arange(210, dtype=np.uint8).reshape(70, 3, 1, 1, 1)
-    asked: list[int] = []
-
-    def compute(some):
-        if len(asked) == 96:
-            raise KeyboardInterrupt
-        asked.extend(some[:, 0, 0, 0].tolist())
-        return [f"caption {number}" for number in some[:, 0, 0, 0]]
-
-    path = tmp_path / "runs" / "targets" / "captions.json"
-    with pytest.raises(KeyboardInterrupt):
-        cached_captions(path, frames, compute)
-    assert not path.exists() and len(asked) == 96
-    asked.append(-1)
-    captions = cached_captions(path, frames, compute)
-    assert captions == [f"caption {number}" for number in range(210)]
-    assert asked == [*range(96), -1, *range(96, 210)]
-    assert [p.name for p in path.parent.iterdir()] == ["captions.json"]
 
 
 def test_figures_come_one_step_later_each_once_and_in_order():
