@@ -19,10 +19,10 @@ from torch import nn
 from neuroclips_cli.models.backbone import RidgeRegression
 from neuroclips_cli.models.head import init_from_linear
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, SemanticsBackbone
+from neuroclips_cli.signal.ridge import dual_weights, predict_left_out, segment_folds
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Tried penalties, as multiples of a scan's mean squared norm."""
-FOLDS = 6
 TEXT_WEIGHT = 3.0
 """Deviation of the captions beside the tokens in :func:`joint_targets`."""
 
@@ -160,8 +160,8 @@ def cross_fit(
     center = targets.mean(axis=0, dtype=np.float64)
     wanted = targets - center
     gram = scans @ scans.T
-    folds = _folds(segments)
-    fits = {penalty: _left_out(gram, wanted, folds, penalty) for penalty in penalties}
+    folds = segment_folds(segments)
+    fits = {penalty: predict_left_out(gram, wanted, folds, penalty) for penalty in penalties}
     penalty = min(fits, key=lambda p: float(np.square(fits[p] - wanted).sum()))
     predicted = fits[penalty]
     offset = predicted.mean(axis=0)
@@ -174,10 +174,10 @@ def cross_fit(
     bias = -offset @ onto
     features = np.empty((*fmri.shape[:2], len(axes)), np.float32)
     for fold in folds:
-        weights = scans[~fold].T @ _solve(gram, wanted @ onto, ~fold, penalty)
+        weights = scans[~fold].T @ dual_weights(gram, wanted @ onto, ~fold, penalty)
         features[fold] = fmri[fold] @ weights + bias
     everywhere = np.ones(len(scans), bool)
-    weights = scans.T @ _solve(gram, wanted @ onto, everywhere, penalty)
+    weights = scans.T @ dual_weights(gram, wanted @ onto, everywhere, penalty)
     return CrossFit(
         features=features,
         weight=weights.T.astype(np.float32),
@@ -186,30 +186,6 @@ def cross_fit(
         mean=(center + offset).astype(np.float32),
         penalty=penalty,
     )
-
-
-def _folds(segments: np.ndarray) -> list[np.ndarray]:
-    """Up to six groups of whole segments, each a mask over the clips."""
-    present = np.unique(segments)
-    return [np.isin(segments, part) for part in np.array_split(present, min(FOLDS, len(present)))]
-
-
-def _solve(gram: np.ndarray, wanted: np.ndarray, used: np.ndarray, penalty: float) -> np.ndarray:
-    """Dual weights (used clips, outputs) of a ridge regression on some of the clips."""
-    inner = gram[np.ix_(used, used)]
-    size = np.trace(inner) / len(inner)
-    return np.linalg.solve(inner + penalty * size * np.eye(len(inner)), wanted[used])
-
-
-def _left_out(
-    gram: np.ndarray, wanted: np.ndarray, folds: list[np.ndarray], penalty: float
-) -> np.ndarray:
-    """Predictions of every clip by the regression without its fold, (clips, outputs)."""
-    predicted = np.empty_like(wanted)
-    for fold in folds:
-        weights = _solve(gram, wanted, ~fold, penalty)
-        predicted[fold] = gram[np.ix_(fold, ~fold)] @ weights
-    return predicted
 
 
 def _predicted(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
