@@ -1,4 +1,4 @@
-"""Read fMRI runs: CIFTI-2 dense time series, or NIfTI volumes with a mask."""
+"""Read fMRI runs: CIFTI-2 dense time series, GIFTI hemispheres, or NIfTI volumes with a mask."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
+from neuroclips_cli.data.gifti_runs import GiftiRun
 from neuroclips_cli.data.region_files import CORTEX
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
 from neuroclips_cli.data.volume_grid import in_words, same_grid
+from neuroclips_cli.data.voxel_pieces import voxel_pieces
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.quality import RunQuality, scan_run
 
 
 class Run(Protocol):
-    """An opened run of one of the two formats.
+    """An opened run of one of the formats.
 
     Attributes
     ----------
@@ -116,7 +118,7 @@ class CiftiRun:
         self, size: int, needed: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Yield the time series of neighboring vertices; see :class:`Run`."""
-        for piece in _pieces(len(self.columns), size, needed):
+        for piece in voxel_pieces(len(self.columns), size, needed):
             yield piece, self._part(self.columns[piece])
 
     def _part(self, columns: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -212,7 +214,7 @@ class VolumeRun:
         """Yield the time series of some voxels after the other; see :class:`Run`."""
         # A volume is the shortest piece of the file that can be read: all at once, then cut.
         series = self.read()
-        for piece in _pieces(len(self.columns), size, needed):
+        for piece in voxel_pieces(len(self.columns), size, needed):
             yield piece, series[:, piece]
 
     def share_geometry(self, other: Any) -> bool:
@@ -221,14 +223,6 @@ class VolumeRun:
         if same:
             self.columns = other.columns
         return same
-
-
-def _pieces(count: int, size: int, needed: NDArray[np.bool_] | None) -> Iterator[slice]:
-    """Cut ``count`` voxels into pieces, and yield those that hold a needed one."""
-    for start in range(0, count, size):
-        piece = slice(start, min(start + size, count))
-        if needed is None or needed[piece].any():
-            yield piece
 
 
 Opener = Callable[[RunRow, "VolumeMask | None", "Run | None"], Run]
@@ -248,8 +242,13 @@ def _open_volumes(row: RunRow, mask: VolumeMask | None, _: Run | None) -> Run:
     return VolumeRun(row.files[0], mask)
 
 
+def _open_hemispheres(row: RunRow, _: VolumeMask | None, _like: Run | None) -> Run:
+    return GiftiRun(row.files)
+
+
 OPENERS: tuple[tuple[tuple[str, ...], Opener], ...] = (
     ((".dtseries.nii",), _open_cifti),
+    ((".gii", ".gii.gz"), _open_hemispheres),
     ((".nii", ".nii.gz", ".mgz"), _open_volumes),
 )
 """Endings of files and what opens them; the first that fits."""

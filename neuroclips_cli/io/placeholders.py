@@ -20,7 +20,7 @@ def what_to_fetch(path: Path) -> str:
     """
     if path.is_symlink() and not path.exists():
         target = os.readlink(path)
-        if _ANNEX in target.replace("\\", "/"):
+        if is_annexed(path):
             return f"{path} was not fetched: {_annex(path)}"
         return (
             f"{path} is a link to {target}, which is not there: fetch it, or put the file in its "
@@ -32,6 +32,11 @@ def what_to_fetch(path: Path) -> str:
     if head.startswith(_LFS):
         return f"{path} was not fetched: run `git lfs pull` in its repository"
     return ""
+
+
+def is_annexed(path: Path) -> bool:
+    """Tell whether a file is a link of git-annex or DataLad, with content or without."""
+    return path.is_symlink() and _ANNEX in os.readlink(path).replace("\\", "/")
 
 
 def require_content(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from neuroclips_cli.data.readers.cc2017 import Cc2017
+from neuroclips_cli.data.readers.fmriprep import Fmriprep
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.errors import UserError
@@ -54,7 +55,7 @@ class Reader(Protocol):
         ...
 
 
-READERS: tuple[Reader, ...] = (Cc2017(),)
+READERS: tuple[Reader, ...] = (Cc2017(), Fmriprep())
 """In the order in which they are asked; the first that recognizes a folder is taken."""
 
 

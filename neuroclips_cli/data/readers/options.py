@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def _nobody(sentence: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +24,17 @@ class ReaderOptions:
     space : str
         Which copies of the runs to take, such as ``fsLR``, ``MNI152NLin2009cAsym`` or ``raw``.
     task, session : str
-        Labels of the runs to take.
+        Labels of the runs to take, separated by commas.
+    test_films : tuple of str
+        Patterns of films' names or tasks that are for testing, such as ``*s06*``.
     confounds : str
         Strategy of the confound regression; empty: none is regressed.
     tr_s : float or None
         Time between two volumes in s that the user stated.
     volumetric : bool
         Volumes are wanted: the region mask is of voxels.
+    say : callable
+        Is told, in whole sentences, what a reader decided where the user did not.
     """
 
     raw: Path | None = None
@@ -36,3 +45,5 @@ class ReaderOptions:
     confounds: str = ""
     tr_s: float | None = None
     volumetric: bool = False
+    test_films: tuple[str, ...] = ()
+    say: Callable[[str], None] = _nobody
