@@ -144,6 +144,10 @@ class SimulateSettings:
         Doc("Median correlation of two repetitions over the responding vertices."),
     ]
     noise_scale: Annotated[NonNegative, Doc("Factor on the noise; 2.0 is twice the noise.")]
+    shared_noise: Annotated[
+        NonNegative,
+        Doc("Noise that vertices of like tuning share: its variance, in units of the responses'."),
+    ]
     signal_scale: Annotated[
         NonNegative, Doc("Factor on the response; 0.0 is a brain that does not respond.")
     ]

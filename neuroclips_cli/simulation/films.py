@@ -68,11 +68,15 @@ def film_names(train: int, test: int) -> list[str]:
 
 
 def world_plans(lengths_s: dict[str, float], seed: int) -> list[FilmPlan]:
-    """Draw one film of the practice world per name; they depend on seed and name alone."""
+    """Draw one film of the synthetic world per name; they depend on seed and name alone.
+
+    No combination of kind, color and setting of the test films occurs in a training film.
+    """
     plans = []
     for name, duration in lengths_s.items():
         rng = np.random.default_rng([seed, zlib.crc32(f"film {name}".encode())])
-        plans.append(FilmPlan(name, duration, film=synthetic_world.draw_film(rng, duration)))
+        film = synthetic_world.draw_film(rng, duration, novel=name.startswith("test"))
+        plans.append(FilmPlan(name, duration, film=film))
     return plans
 
 

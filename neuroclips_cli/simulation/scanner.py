@@ -27,6 +27,7 @@ from neuroclips_cli.simulation.encoding import (
 from neuroclips_cli.simulation.features import BIN_S
 from neuroclips_cli.simulation.subjects import draw_scaling, share_topography
 from neuroclips_cli.simulation.timeline import Showing, Timeline
+from neuroclips_cli.simulation.variability import shared_noise
 
 _BASELINE = (8000.0, 12000.0)
 _NOISE_DEVIATION = (30.0, 80.0)
@@ -127,6 +128,15 @@ class Subject:
         wanted = [*self.films.values(), *timelines]
         self._responses = self._unit_responses(brain, features, scale, wanted)
         self.brain, self.noise_ceiling = self._calibrated(brain)
+        self._shared = shared_noise(
+            [
+                self._responses[timeline]
+                for film, timeline in self.films.items()
+                if film.startswith("seg")
+            ],
+            self.brain.amplitude,
+            simulate.shared_noise,
+        )
 
     def _unit_responses(
         self,
@@ -202,13 +212,19 @@ class Subject:
         volumes, columns = len(response), len(self.cortex)
         step = timeline.tr_s / reference_step(self._simulate, self._data)
         series = noise.autocorrelated(rng, volumes, self._phi**step)
+        series[:, self._columns] *= self._shared.private
         series *= np.float32(self._noise_scale)
         strength = (self.brain.amplitude * self._simulate.signal_scale).astype(np.float32)
         series[:, self._columns] += response * strength
         series += noise.drift(rng, volumes, columns, timeline.tr_s)
+        gain = rng.uniform(*_GAIN) * self.scaling.gain
+        phi = np.full(len(self._shared.patterns), np.mean(_AUTOCORRELATION))
+        fluctuation = noise.autocorrelated(rng, volumes, phi**step)
+        fluctuation *= np.float32(self._noise_scale)
+        series[:, self._columns] += fluctuation @ self._shared.patterns
         series *= self._deviation
         series += self._baseline
-        series *= np.float32(rng.uniform(*_GAIN) * self.scaling.gain)
+        series *= np.float32(gain)
         return series
 
     def ground_truth(self) -> dict[str, NDArray]:

@@ -24,6 +24,9 @@ SETTINGS = (
     "at sunset",
 )
 
+NOVEL_EVERY = 4
+"""One in so many combinations of kind, color and setting belongs to the test films."""
+
 _COLOR_RGB = np.array(
     [
         [0.90, 0.12, 0.10],
@@ -91,8 +94,26 @@ class _Look:
     texture: NDArray[np.floating]
 
 
-def draw_scene(rng: np.random.Generator, duration_s: float) -> Scene:
-    """Draw a scene with independent, uniformly distributed attributes.
+def is_novel(scene: Scene) -> bool:
+    """Tell whether a scene's combination of kind, color and setting belongs to the test films.
+
+    A quarter of the combinations does. Each kind occurs in each color, and each kind and each color
+    in each setting, in both splits; only the three together are new, as no scene of cc2017's test
+    films occurs in its training films.
+
+    Examples
+    --------
+    >>> from itertools import product
+    >>> from neuroclips_cli.simulation.synthetic_world import Scene, is_novel
+    >>> scenes = [Scene(k, c, 0, s, 2.0, 0) for k, c, s in product(range(10), range(6), range(6))]
+    >>> sum(is_novel(scene) for scene in scenes), len(scenes)
+    (89, 360)
+    """
+    return (scene.kind + scene.color + scene.setting) % NOVEL_EVERY == 0
+
+
+def draw_scene(rng: np.random.Generator, duration_s: float, *, novel: bool | None = None) -> Scene:
+    """Draw a scene with uniformly distributed attributes.
 
     Parameters
     ----------
@@ -100,15 +121,21 @@ def draw_scene(rng: np.random.Generator, duration_s: float) -> Scene:
         Source of randomness.
     duration_s : float
         Length in seconds.
+    novel : bool, optional
+        Only combinations of the test films (True) or of the training films (False), see
+        `is_novel`; by default any.
     """
-    return Scene(
-        kind=int(rng.integers(len(KINDS))),
-        color=int(rng.integers(len(COLORS))),
-        motion=int(rng.integers(len(MOTIONS))),
-        setting=int(rng.integers(len(SETTINGS))),
-        duration_s=float(duration_s),
-        seed=int(rng.integers(2**31)),
-    )
+    while True:
+        scene = Scene(
+            kind=int(rng.integers(len(KINDS))),
+            color=int(rng.integers(len(COLORS))),
+            motion=int(rng.integers(len(MOTIONS))),
+            setting=int(rng.integers(len(SETTINGS))),
+            duration_s=float(duration_s),
+            seed=int(rng.integers(2**31)),
+        )
+        if novel is None or is_novel(scene) == novel:
+            return scene
 
 
 def draw_film(
@@ -116,17 +143,19 @@ def draw_film(
     duration_s: float,
     shortest_s: float = 8.0,
     longest_s: float = 12.0,
+    *,
+    novel: bool | None = None,
 ) -> Film:
     """Draw a film whose scenes last between two bounds and whose cuts fall at random times.
 
-    The last scene is cut by the end of the film and may be shorter.
+    The last scene is cut by the end of the film and may be shorter; ``novel`` as in `draw_scene`.
     """
     scenes: list[Scene] = []
     starts: list[float] = []
     clock = 0.0
     while clock < duration_s - 1e-9:
         length = float(rng.uniform(shortest_s, longest_s))
-        scenes.append(draw_scene(rng, min(length, duration_s - clock)))
+        scenes.append(draw_scene(rng, min(length, duration_s - clock), novel=novel))
         starts.append(clock)
         clock += length
     return Film(tuple(scenes), tuple(starts), float(duration_s))

@@ -51,7 +51,7 @@ def subject(features, tmp_path):
 
 
 def test_the_first_subject_stays_what_it_was(subject):
-    first = subject(1)
+    first = subject(1, shared_noise=0.0)
     truth, run = first.ground_truth(), first.run("seg1", 1)
     assert np.flatnonzero(truth["responding"])[:8].tolist() == RESPONDING
     np.testing.assert_allclose(run[[0, 5, 20], [0, 7, 399]], VALUES, rtol=1e-6)
