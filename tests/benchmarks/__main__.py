@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-SUBJECTS = ("startup", "signal_part", "video", "metrics", "train", "growth")
+SUBJECTS = ("startup", "signal_part", "video", "metrics", "train", "adaptation", "growth")
 """Modules beside this one; each has ``main(folder) -> [(what, number, ratio)]``."""
 
 if sys.argv[1:2] == ["gpu"]:
