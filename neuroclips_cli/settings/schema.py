@@ -105,11 +105,24 @@ class DataSettings:
         str, Doc("Raw BIDS tree with the events, where it lies outside the data set.")
     ] = ""
     films: Annotated[str, Doc("Folder of the films, where they lie outside the data set.")] = ""
-    task: Annotated[str, Doc("BIDS task whose runs are read; empty: every one.")] = ""
-    session: Annotated[str, Doc("BIDS session whose runs are read; empty: every one.")] = ""
+    task: Annotated[str, Doc("BIDS tasks whose runs are read, as a,b; empty: every one.")] = ""
+    session: Annotated[str, Doc("BIDS sessions whose runs are read, as 1,2; empty: every one.")] = (
+        ""
+    )
     confounds: Annotated[
-        str, Doc("Strategy by which confounds are regressed out of every run; empty: none are.")
+        str,
+        Doc(
+            "Strategy by which confounds are regressed out of every run: motion, simple, scrubbing "
+            "or compcor; empty: none are."
+        ),
     ] = ""
+    test_films: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Patterns of the films or BIDS tasks that are for testing, such as *s06*; empty: those "
+            "that the data set calls test."
+        ),
+    ] = ()
     window: Annotated[
         Count, Unit("volumes"), Doc("Volumes per clip, centered on the delayed onset.")
     ] = 1

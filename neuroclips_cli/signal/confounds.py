@@ -125,6 +125,20 @@ def regressors(path: Path, strategy: str, volumes: int | None = None) -> NDArray
     return taken
 
 
+def unsteady_volumes(path: Path) -> int:
+    """Return how many volumes at a run's beginning are no steady state by its table of confounds.
+
+    Only the header line is read: ``non_steady_state_outlier00`` and so on, one per volume.
+    """
+    require_content(path)
+    try:
+        with open(path, encoding="utf-8") as lines:
+            header = lines.readline()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no table in UTF-8 ({error}): replace it") from error
+    return len(re.findall(r"\bnon_steady_state_outlier\d+", header))
+
+
 def regress(
     series: NDArray[np.floating], confounds: NDArray[np.float64], tr_s: float
 ) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from neuroclips_cli.data.run_table import RunRow, subject_number
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import Tree
 from neuroclips_cli.io.placeholders import is_annexed, what_to_fetch
+from neuroclips_cli.signal.confounds import unsteady_volumes
 
 _RAW_FOLDERS = ("rawdata", "raw", "bids", "sourcedata")
 _DESCRIPTION = "dataset_description.json"
@@ -65,6 +66,7 @@ class Fmriprep:
         options.say(rule)
         rows = [reading.row(run, one, split_of(one.film, run.get("task"))) for run, one in shown]
         reading.say_sources()
+        reading.say_unsteady(rows)
         return number_repetitions(rows)
 
 
@@ -285,6 +287,24 @@ class _Reading:
         for step, sidecars in self._steps.items():
             self._options.say(
                 f"{len(sidecars)} runs have a TR of {step:g} s by sidecars such as {sidecars[0]}"
+            )
+
+    def say_unsteady(self, rows: Sequence[RunRow]) -> None:
+        """Say which films begin before the scanner is in a steady state."""
+        early = [
+            (row, count)
+            for row in rows
+            if row.confounds is not None
+            and (count := unsteady_volumes(row.confounds))
+            and (row.scan_start_s or 0.0) < count * (row.tr_s or self._options.tr_s or 1.0)
+        ]
+        if early:
+            row, count = early[0]
+            regressed = "are taken out of the regression" if self._options.confounds else "are kept"
+            self._options.say(
+                f"{len(early)} films begin before the steady state, such as {row.film.name} in "
+                f"{row.files[0].name}, whose first {count} volumes fMRIPrep marks as outliers; "
+                f"they {regressed}"
             )
 
 

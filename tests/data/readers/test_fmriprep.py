@@ -493,6 +493,21 @@ def test_missing_and_doubtful_confounds_are_refused_where_they_are_needed(tree: 
     assert "several tables of confounds" in refused(tree)
 
 
+def test_films_that_begin_before_the_steady_state_are_told_of(tree: BidsTree) -> None:
+    """Dummy scans stay in the files; onsets of events count from the first volume."""
+    two_tasks(tree)
+    tree.sidecar(tree.root / "task-story_bold.json", RepetitionTime=1.5)
+    table = tree.func("sub-01") / "sub-01_task-story_desc-confounds_timeseries.tsv"
+    table.write_text("csf\tnon_steady_state_outlier00\tnon_steady_state_outlier01\n1\t1\t0\n")
+    said = tree.told()[1]
+    assert "1 films begin before the steady state, such as story.mp4" in said
+    assert "whose first 2 volumes" in said
+    tree.events("sub-01_task-story_events.tsv", film_rows((3.0, 20, "story.mp4")))
+    rows, said = tree.told()
+    assert "steady state" not in said
+    assert rows[0].scan_start_s == 3.0, "no volume is taken off"
+
+
 # --- content that was not fetched ----------------------------------------------------------------
 
 
