@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.gifti_runs import GiftiRun
+from neuroclips_cli.data.parcel_runs import ParcelRun
 from neuroclips_cli.data.region_files import CORTEX
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
@@ -246,10 +247,15 @@ def _open_hemispheres(row: RunRow, _: VolumeMask | None, _like: Run | None) -> R
     return GiftiRun(row.files)
 
 
+def _open_parcels(row: RunRow, _: VolumeMask | None, __: Run | None) -> Run:
+    return ParcelRun(row.files[0], row.key)
+
+
 OPENERS: tuple[tuple[tuple[str, ...], Opener], ...] = (
     ((".dtseries.nii",), _open_cifti),
     ((".gii", ".gii.gz"), _open_hemispheres),
     ((".nii", ".nii.gz", ".mgz"), _open_volumes),
+    ((".h5", ".hdf5"), _open_parcels),
 )
 """Endings of files and what opens them; the first that fits."""
 

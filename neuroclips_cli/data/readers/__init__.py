@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from neuroclips_cli.data.readers.algonauts import Algonauts
 from neuroclips_cli.data.readers.cc2017 import Cc2017
 from neuroclips_cli.data.readers.fmriprep import Fmriprep
+from neuroclips_cli.data.readers.hcp7t import Hcp7t
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.errors import UserError
@@ -55,7 +57,7 @@ class Reader(Protocol):
         ...
 
 
-READERS: tuple[Reader, ...] = (Cc2017(), Fmriprep())
+READERS: tuple[Reader, ...] = (Cc2017(), Fmriprep(), Hcp7t(), Algonauts())
 """In the order in which they are asked; the first that recognizes a folder is taken."""
 
 
