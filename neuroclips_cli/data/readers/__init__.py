@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from neuroclips_cli.data.readers.algonauts import Algonauts
+from neuroclips_cli.data.readers.bold_moments import BoldMoments
 from neuroclips_cli.data.readers.cc2017 import Cc2017
+from neuroclips_cli.data.readers.cinebrain import CineBrain
 from neuroclips_cli.data.readers.fmriprep import Fmriprep
 from neuroclips_cli.data.readers.hcp7t import Hcp7t
 from neuroclips_cli.data.readers.options import ReaderOptions
@@ -57,7 +59,10 @@ class Reader(Protocol):
         ...
 
 
-READERS: tuple[Reader, ...] = (Cc2017(), Fmriprep(), Hcp7t(), Algonauts())
+READERS: tuple[Reader, ...] = (
+    *(Cc2017(), CineBrain(), BoldMoments()),
+    *(Fmriprep(), Hcp7t(), Algonauts()),
+)
 """In the order in which they are asked; the first that recognizes a folder is taken."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from neuroclips_cli.io.text import read_text
 
 _NOT_THERE = ("", "n/a")
 _FILM = "stim_file"
+ODDBALL = re.compile(r"odd[-_ ]?ball", re.IGNORECASE)
 _OFFSET = "film_start_s"
 
 
@@ -126,7 +128,8 @@ class Films:
 def shown_by_events(events: Path, films: Films) -> list[Shown] | None:
     """Return the films that an ``events.tsv`` names, in the order in which they were shown.
 
-    Rows without a film (``n/a``) are fixations, questions, or oddballs, and are passed over. A film
+    Rows without a film (``n/a``) are fixations or questions, and are passed over, as are rows
+    whose ``trial_type`` is an oddball. A film
     that began before the first volume (a negative onset) is taken from there on. The column
     ``film_start_s``, where there is one, says at which moment of the film a row begins.
 
@@ -142,7 +145,7 @@ def shown_by_events(events: Path, films: Films) -> list[Shown] | None:
     shown = []
     for number, row in _rows(events):
         text = row.get(_FILM, "").strip()
-        if text in _NOT_THERE:
+        if text in _NOT_THERE or ODDBALL.search(row.get("trial_type", "")):
             continue
         where = f"{events}, line {number}"
         onset = _seconds(where, row, "onset", needed=True)
