@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.metrics.comparison import paired_differences
+from neuroclips_cli.metrics.statistics import paired_differences
 from neuroclips_cli.protocols.evaluation_config import (
     JUDGES,
     EvaluationConfig,
@@ -32,7 +32,7 @@ from neuroclips_cli.protocols.evaluation_config import (
 from neuroclips_cli.runs.stage import open_stage, read_array, read_csv, require_stage
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import preprocess, simulate, train_pr, train_sr
-from neuroclips_cli.stages.judging import load_judges
+from neuroclips_cli.stages.evaluate import load_judges
 from neuroclips_cli.stages.reconstruct import Reconstruction
 
 BEGIN, END = "<!-- departures table -->", "<!-- end of departures table -->"
@@ -163,7 +163,7 @@ class Decoding:
 
     def tokens(self) -> Columns:
         """Retrieve what was shown among all test clips."""
-        from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
+        from neuroclips_cli.metrics.retrieval import KeyframeTokens, retrieve
 
         self.parts.tokens()
         brain = read_array(self.parts.stage.folder / "tokens_brain.npy")
@@ -207,7 +207,7 @@ class Decoding:
 
 def decode(work: Path, seed: int, way: str, product: str) -> None:
     """Make and measure one product; a finished one is left as it is."""
-    from neuroclips_cli.data.clip_selection import parse_clips
+    from neuroclips_cli.data.clip_table import parse_clips
 
     settings = prepare(work, seed, way)
     name = f"departure-{product}"

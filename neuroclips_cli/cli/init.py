@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
+from neuroclips_cli import console
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.io import atomic
+from neuroclips_cli.settings.load import FILE_NAME, Settings
+from neuroclips_cli.settings.template import template_text
 
 
 def register(app: typer.Typer) -> None:
@@ -13,6 +19,34 @@ def register(app: typer.Typer) -> None:
 
     @command(app, "init")
     def init(settings: Settings, overwrite: bool) -> None:
-        from neuroclips_cli.stages import init as stage
+        run(settings, overwrite=overwrite)
 
-        stage.run(settings, overwrite=overwrite)
+
+def run(settings: Settings, *, folder: Path | str = ".", overwrite: bool = False) -> Path:
+    """Write ``neuroclips.toml`` into a folder.
+
+    Parameters
+    ----------
+    settings
+        The profile and the four active lines come from here.
+    folder
+        Where to write; the present folder by default.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    UserError
+        If the file is there and ``overwrite`` is not set.
+    """
+    path = Path(folder) / FILE_NAME
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} exists; edit it, or write it anew with --overwrite")
+    atomic.write_text(path, template_text(settings))
+    console.info(f"wrote {path} (profile {settings.run.profile})")
+    if not settings.run.dataset:
+        console.info("next: `neuroclips simulate DIR`, or put your data set into it as dataset")
+    return path

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from neuroclips_cli import console
+from neuroclips_cli.backbones import hub, hub_cache, local_files
+from neuroclips_cli.backbones.catalog import FILES, RELEASED_SOURCES, REPOSITORIES, ReleasedSource
+from neuroclips_cli.backbones.references import ASSETS, hub_parts
 from neuroclips_cli.cli.commands import COMMANDS
 from neuroclips_cli.cli.options import command
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import human_size
+from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
+from neuroclips_cli.protocols.evaluators import PULLED_AS
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.parse import nearest
+from neuroclips_cli.simulation.provenance import is_practice_world
 
 Names = Annotated[
     list[str] | None,
@@ -38,9 +50,7 @@ def register(app: typer.Typer) -> None:
     @command(models, "list")
     def list_(settings: Settings, names: Names = None) -> None:
         """List the backbones: size, license, where they lie, whether they are complete."""
-        from neuroclips_cli.stages import models as stage
-
-        stage.list_models(settings, names or ())
+        list_models(settings, names or ())
 
     @command(models, "pull")
     def pull(
@@ -51,9 +61,7 @@ def register(app: typer.Typer) -> None:
         ] = False,
     ) -> None:
         """Fetch what is missing from the Hugging Face Hub; an interrupted download goes on."""
-        from neuroclips_cli.stages import models as stage
-
-        stage.pull(settings, names or (), update=update)
+        pull_models(settings, names or (), update=update)
 
     @command(models, "import", like="train-sr")
     def import_(
@@ -97,6 +105,221 @@ def register(app: typer.Typer) -> None:
         overwrite: bool = False,
     ) -> None:
         """Convert a published file to safetensors; nothing in it is run."""
-        from neuroclips_cli.stages import convert as stage
+        from neuroclips_cli.cli import models_convert as stage
 
         stage.run(file, out=out, kind=kind, config=network, entry=entry, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """One backbone of the settings in force, and what of it is on this machine.
+
+    Attributes
+    ----------
+    name, reference : str
+        Key and value in ``[backbones]``, or a judge of the protocol.
+    folder : Path or None
+        Where its files lie.
+    problem : str
+        What is missing; empty if it is complete.
+    """
+
+    name: str
+    reference: str
+    folder: Path | None
+    problem: str
+
+    @property
+    def from_hub(self) -> bool:
+        """Whether the reference is a hub id."""
+        return not self.reference.startswith(ASSETS) and not _is_local(self.reference)
+
+
+def list_models(settings: Settings, names: Sequence[str] = ()) -> None:
+    """Print what the settings need: size, license, where it lies, whether it is complete."""
+    found = list(find_backbones(settings, names))
+    rows = [
+        (
+            one.name,
+            one.reference,
+            _size(one),
+            _license(one.reference, one.name),
+            str(one.folder or ""),
+            one.problem or "complete",
+        )
+        for one in found
+    ]
+    header = ("backbone", "named", "size", "license", "folder", "state")
+    console.table(f"Backbones of profile {settings.run.profile}", header, rows)
+    missing = [one.name for one in found if one.problem]
+    if missing:
+        console.info(f"fetch what is missing with `neuroclips models pull {' '.join(missing)}`")
+
+
+def pull_models(settings: Settings, names: Sequence[str] = (), *, update: bool = False) -> None:
+    """Fetch and check every backbone that is named; all of the profile by default.
+
+    What cannot be fetched does not stop the others; it is listed at the end.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``[backbones]`` says what is needed and where it lies.
+    names : sequence of str
+        Backbones; one that is complete is checked again.
+    update : bool
+        Take the newest revision of a repository that has moved since it was pulled.
+
+    Raises
+    ------
+    UserError
+        After all others are done: if a repository is gated, missing or has moved, the hub cannot
+        be reached, or a file is damaged.
+    """
+    problems: dict[str, str] = {}
+    origins: dict[str, str] = {}
+    count = 0
+    for one in find_backbones(settings, names):
+        if one.reference.startswith(ASSETS):
+            continue
+        count += 1
+        try:
+            if _is_local(one.reference):
+                _pull_origin(one, origins, update)
+            elif one.problem or names or update:
+                _pull_from_hub(one, update)
+            else:
+                console.detail(f"{one.name}: {one.reference} is complete")
+        except UserError as problem:
+            problems[one.name] = str(problem)
+            console.warn(f"{one.name}: {problem}")
+    if problems:
+        raise UserError(_summary(problems, count))
+
+
+def _summary(problems: dict[str, str], count: int) -> str:
+    """List in one sentence what is missing after all others were fetched."""
+    if count == 1:
+        return next(iter(problems.values()))
+    listed = "; ".join(f"{name} ({problem})" for name, problem in problems.items())
+    return (
+        f"{len(problems)} of {count} backbones could not be fetched, all others are complete: "
+        f"{listed}"
+    )
+
+
+def _pull_from_hub(one: Backbone, update: bool) -> None:
+    """Fetch one backbone at its pinned commit, or at the newest where none is pinned."""
+    repository, wanted, subfolder = hub_parts(one.reference)
+    settled = "" if update else hub_cache.pinned(repository)
+    newest = "" if wanted else hub.newest_revision(repository)
+    revision, files = hub.remote_files(repository, subfolder, one.name, wanted or settled or newest)
+    total = sum(file.size for file in files)
+    console.info(f"{one.name}: {one.reference}, {len(files)} files, {human_size(total)}")
+    folder = hub.fetch_backbone(repository, revision, files)
+    if not wanted:
+        hub_cache.pin(repository, revision)
+    where = f"{folder / subfolder} (commit {revision[:12]})"
+    console.info(f"{one.name}: complete and checked in {where}")
+    if newest and settled and newest != settled:
+        raise UserError(_moved(repository, settled, newest))
+
+
+def _moved(repository: str, settled: str, newest: str) -> str:
+    return (
+        f"the repository '{repository}' has moved from commit {settled[:12]} to {newest[:12]} "
+        "since it was pulled; what is here stays in use: run `neuroclips models pull --update` "
+        f"to take the new one, or name @{settled[:12]} behind it in [backbones]"
+    )
+
+
+def _pull_origin(one: Backbone, origins: dict[str, str], update: bool) -> None:
+    """Make a local folder from the authors' published file, where it is known.
+
+    ``origins`` keeps, by folder, what became of files that hold several backbones: empty where
+    the file was converted.
+    """
+    from neuroclips_cli.cli import models_convert
+
+    if not one.problem:
+        return
+    origin = RELEASED_SOURCES.get(one.name)
+    if origin is None:
+        raise UserError(
+            f"the folder {one.reference} of {one.name} {one.problem}: correct it in [backbones]"
+        )
+    out = Path(one.reference).expanduser()
+    for _ in range(origin.levels_up):
+        out = out.parent
+    known = origins.get(str(out))
+    if known is None:
+        origins[str(out)] = "its file could not be fetched or converted either, see above"
+        console.info(f"{one.name}: {origin.file} of {origin.repository}")
+        where = (origin.repository, origin.kind_of_repository)
+        settled = "" if update else hub_cache.pinned(*where)
+        file, revision = hub.fetch_file(*where, origin.file, settled)
+        hub_cache.pin(origin.repository, revision, origin.kind_of_repository)
+        models_convert.run(
+            file,
+            out=out,
+            kind=origin.kind,
+            source={"repository": origin.repository, "revision": revision, "file": origin.file},
+        )
+        origins[str(out)] = ""
+    elif known:
+        raise UserError(known)
+    folder = local_files.folder_of(one.reference, "")
+    problem = local_files.problem_of(one.name, folder) if folder else "missing"
+    if problem:
+        raise UserError(
+            f"{origin.file} was converted to {out}, which does not make {one.reference} complete "
+            f"({problem}): correct {one.name} in [backbones]"
+        )
+
+
+def find_backbones(settings: Settings, names: Sequence[str] = ()) -> Iterator[Backbone]:
+    """Yield the backbones of the settings and the judges of the protocol: those named or all."""
+    for name in names:
+        if name not in FILES:
+            raise UserError(f"there is no backbone {name!r}{nearest(name, FILES)}")
+    judges = {PULLED_AS[judge]: ref for judge, ref in _judges(settings).judge_names.items()}
+    for name in names or FILES:
+        reference = judges[name] if name in judges else getattr(settings.backbones, name)
+        if reference:
+            yield Backbone(name, reference, *local_files.find(name, reference))
+
+
+def _judges(settings: Settings) -> EvaluationConfig:
+    """Return how the films of the settings' data set would be evaluated."""
+    practice_world = is_practice_world(settings.run.dataset)
+    return evaluation_config(settings, practice_world=practice_world, scans=True)
+
+
+def _is_local(reference: str) -> bool:
+    return reference.startswith((".", "/", "~")) or Path(reference).expanduser().is_dir()
+
+
+def _origin(reference: str, name: str) -> ReleasedSource | None:
+    return RELEASED_SOURCES.get(name) if _is_local(reference) else None
+
+
+def _repository(reference: str, name: str) -> str:
+    origin = _origin(reference, name)
+    return origin.repository if origin else hub_parts(reference)[0]
+
+
+def _size(one: Backbone) -> str:
+    """Size on disk, else what is known of the download."""
+    if one.folder and not one.problem:
+        return human_size(local_files.size_of(one.name, one.folder))
+    if one.name == "tokenizer":
+        return "about 2 MB"
+    known = REPOSITORIES.get(_repository(one.reference, one.name))
+    return f"about {human_size(known.size)}" if known and known.size else "unknown"
+
+
+def _license(reference: str, name: str) -> str:
+    if reference.startswith(ASSETS):
+        return "Apache-2.0, with neuroclips"
+    known = REPOSITORIES.get(_repository(reference, name))
+    return known.license if known else "unknown"

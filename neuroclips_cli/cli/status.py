@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from neuroclips_cli import console
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.runs import manifest, pipeline
+from neuroclips_cli.runs.stage import (
+    command_for,
+    run_folder,
+    stage_folder,
+    stage_state,
+    subject_label,
+    workdir_folder,
+)
+from neuroclips_cli.settings.load import Settings, replace_settings
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +36,116 @@ def register(app: typer.Typer) -> None:
         ] = False,
         as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     ) -> None:
-        from neuroclips_cli.stages import status as stage
+        run(settings, verify=verify, as_json=as_json)
 
-        stage.run(settings, verify=verify, as_json=as_json)
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One line of the table; ``why`` says what changed, who writes, or what is damaged."""
+
+    subject: str
+    stage: str
+    state: str
+    why: str
+    end: str
+    seconds: float
+    profile: str
+    command: str
+
+
+def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> list[StageStatus]:
+    """Print and return what the run folders hold.
+
+    All subjects of the work folder are shown, unless the user chose one.
+
+    Parameters
+    ----------
+    verify
+        Hash every output of the finished stages again and compare.
+    as_json
+        Print JSON instead of a table.
+
+    Raises
+    ------
+    UserError
+        After the table, if ``verify`` found damage.
+    """
+    lines = [
+        line
+        for subject in _subjects(settings)
+        for line in _subject(replace_settings(settings, {"run.subject": subject}), verify)
+    ]
+    shared = [
+        name for name in pipeline.shared_stages() if manifest.read(workdir_folder(settings) / name)
+    ]
+    lines += [_stage(settings, name, verify, {}) for name in shared]
+    if as_json:
+        console.out(json.dumps([asdict(line) for line in lines], indent=2))
+    else:
+        _print(settings, lines)
+    damaged = [line for line in lines if line.state == "damaged"]
+    if damaged:
+        raise UserError(
+            f"{damaged[0].stage} of {damaged[0].subject} is damaged ({damaged[0].why}): "
+            f"run `{damaged[0].command} --overwrite`"
+        )
+    return lines
+
+
+def _subjects(settings: Settings) -> list[int]:
+    """Return the chosen subject, or all that have a run folder, or the default."""
+    if settings.origins["run.subject"] in ("flag", "environment"):
+        return [settings.run.subject]
+    names = [p.name.removeprefix("sub-") for p in Path(settings.run.workdir).glob("sub-*")]
+    found = sorted(int(name) for name in names if name.isdecimal() and int(name) > 0)
+    return found or [settings.run.subject]
+
+
+def _subject(settings: Settings, verify: bool) -> list[StageStatus]:
+    """Return the state of every stage of one subject, also of ablations and controls there are."""
+    there = sorted(p.parent.name for p in run_folder(settings).glob(f"*/{manifest.NAME}"))
+    stages = pipeline.subject_stages()
+    more = [name for name in there if name not in stages and not name.startswith(".")]
+    digests: dict[Path, str] = {}
+    return [_stage(settings, name, verify, digests) for name in (*stages, *more)]
+
+
+def _stage(settings: Settings, stage: str, verify: bool, digests: dict[Path, str]) -> StageStatus:
+    """Return the state of one stage."""
+    state, reasons, record = stage_state(settings, stage, digests)
+    if verify and record and record["state"] == "done":
+        wrong = manifest.damaged(stage_folder(settings, stage), record)
+        state, reasons = ("damaged", wrong) if wrong else (state, reasons)
+    return StageStatus(
+        subject="all" if pipeline.is_shared(stage) else subject_label(settings.run.subject),
+        stage=stage,
+        state=state,
+        why="; ".join(reasons[:3]),
+        end=(record or {}).get("end") or "",
+        seconds=(record or {}).get("seconds") or 0.0,
+        profile=record["settings"]["run"]["profile"] if record else "",
+        command=command_for(stage, settings),
+    )
+
+
+def _print(settings: Settings, lines: list[StageStatus]) -> None:
+    """Print the table."""
+    rows = [
+        (
+            line.subject,
+            line.stage,
+            line.state,
+            _local(line.end),
+            console.duration(line.seconds) if line.seconds else "",
+            line.profile,
+            line.why,
+        )
+        for line in lines
+    ]
+    columns = ("subject", "stage", "state", "finished", "took", "profile", "why")
+    console.table(f"Results in {settings.run.workdir}", columns, rows)
+
+
+def _local(moment: str) -> str:
+    """Return an ISO time in UTC as local date and time."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M") if moment else ""

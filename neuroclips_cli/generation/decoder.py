@@ -16,11 +16,10 @@ import torch
 
 from neuroclips_cli.backbones.captioners import load_captioner_fn
 from neuroclips_cli.backbones.pixels import resize_frames
-from neuroclips_cli.backbones.schedulers import load_scheduler
+from neuroclips_cli.backbones.schedulers import halve_steps, load_scheduler
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
-from neuroclips_cli.generation.fast import halve_steps
 from neuroclips_cli.generation.keyframe import (
     KeyframeOptions,
     keyframe_images,

@@ -30,8 +30,8 @@ class VideoGenerator:
     def __init__(
         self, settings: Settings, device: str, offloader: ModelOffloader | None = None
     ) -> None:
+        from neuroclips_cli.backbones.schedulers import fast_scheduler, halve_steps
         from neuroclips_cli.backbones.video import load_video_models
-        from neuroclips_cli.generation.fast import fast_scheduler, halve_steps
         from neuroclips_cli.generation.video import VideoOptions
         from neuroclips_cli.runtime.offload import ModelOffloader
         from neuroclips_cli.runtime.precision import choose_precision

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from neuroclips_cli.metrics import consistency, nway
-from neuroclips_cli.metrics.rules import ProtocolRules
+from neuroclips_cli.protocols.rules import ProtocolRules
 
 
 class Classifier(Protocol):

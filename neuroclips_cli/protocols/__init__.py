@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib import resources
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics.rules import PAIRS, SSIM_VARIANTS, ProtocolRules
+from neuroclips_cli.protocols.rules import PAIRS, SSIM_VARIANTS, ProtocolRules
 from neuroclips_cli.settings.parse import nearest
 
 if sys.version_info >= (3, 11):

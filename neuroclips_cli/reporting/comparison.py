@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from neuroclips_cli.metrics.comparison import Difference
-from neuroclips_cli.metrics.permutation import PERMUTATIONS
-from neuroclips_cli.metrics.statistics import Summary
+from neuroclips_cli.metrics.statistics import PERMUTATIONS, Difference, Summary
 from neuroclips_cli.protocols.evaluation_config import PRACTICE_WORLD_JUDGES
-from neuroclips_cli.reporting import published
+from neuroclips_cli.reporting import paper_tables
 from neuroclips_cli.reporting.formats import TextTable
 from neuroclips_cli.reporting.tables import label, number
 
@@ -103,13 +101,13 @@ def published_table(runs: Sequence[ComparedRun]) -> TextTable:
             line.method,
             {name: (mean, line.std.get(name)) for name, mean in line.mean.items()},
         )
-        for line in published.TABLES
+        for line in paper_tables.TABLES
     ]
     rows = tuple(
-        (source, method, *(_spread(name, values.get(name)) for name in published.METRICS))
+        (source, method, *(_spread(name, values.get(name)) for name in paper_tables.METRICS))
         for source, method, values in (*ours, *theirs)
     )
-    columns = ("source", "method", *(label(name) for name in published.METRICS))
+    columns = ("source", "method", *(label(name) for name in paper_tables.METRICS))
     title = f"Beside the paper's Tables 1, 2 and 4 (mean±deviation){_judged(runs)}"
     return TextTable(title, columns, rows)
 
@@ -128,7 +126,7 @@ def csv_rows(runs: Sequence[ComparedRun]) -> list[tuple[object, ...]]:
             cells = [_digits(summary.mean), _digits(summary.std), summary.n]
             cells += [*_bounds(summary), *_difference_cells(run.differences.get(name))]
             rows.append(("ours", run.name, name, *cells, run.judges))
-    for line in published.TABLES:
+    for line in paper_tables.TABLES:
         for name, mean in line.mean.items():
             std = line.std.get(name, "")
             rest = [""] * (len(HEADER) - 5)
@@ -143,7 +141,7 @@ def notes(units: str) -> list[str]:
         f"(all patterns where they are few, else {PERMUTATIONS} drawn); p (Holm): corrected for "
         "the number of metrics of the run.",
         "CLIP-pcc measures smoothness, not decoding.",
-        "* " + published.NOTE,
+        "* " + paper_tables.NOTE,
     ]
 
 
@@ -203,3 +201,81 @@ def _difference_cells(found: Difference | None) -> list[object]:
 
 def _digits(value: float) -> str:
     return f"{value:.6g}"
+
+
+LEVEL = 0.01
+"""Below this corrected P a difference is pointed out."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric of one other run; every field is text, empty where there is nothing to say.
+
+    Attributes
+    ----------
+    value, difference, p : str
+        The other run's mean, its difference from the run with its interval, corrected P.
+    verdict : str
+        ``above`` or ``below`` the run where P is below `LEVEL`.
+    """
+
+    value: str = ""
+    difference: str = ""
+    p: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A table: ``names`` of the other runs, and per metric its label, the run's value, cells."""
+
+    names: list[str]
+    rows: list[tuple[str, str, list[Cell]]]
+
+
+def versus(pairs: Sequence[tuple[str, Sequence[ComparedRun]]]) -> Versus:
+    """Put comparisons with the same run into one table.
+
+    Parameters
+    ----------
+    pairs : sequence of tuple
+        Name of the other run, and the comparison: the run first, the other second. Each pair is
+        over the clips that both have, so the run's own value is taken from the pair with most.
+
+    Returns
+    -------
+    Versus
+    """
+    own = {
+        name: max((run.metrics[name] for _, (run, _) in pairs), key=lambda found: found.n)
+        for name in (pairs[0][1][0].metrics if pairs else ())
+    }
+    rows = [
+        (
+            label(name),
+            number(name, summary.mean),
+            [_cell(name, other) for _, (_, other) in pairs],
+        )
+        for name, summary in own.items()
+    ]
+    return Versus(
+        [name for name, _ in pairs], [row for row in rows if any(c.value for c in row[2])]
+    )
+
+
+def _cell(name: str, other: ComparedRun) -> Cell:
+    if name not in other.metrics:
+        return Cell()
+    value = number(name, other.metrics[name].mean)
+    found = other.differences.get(name)
+    if found is None:
+        return Cell(value)
+    bounds = found.summary.ci95_scenes or found.summary.ci95
+    difference = f"{signed(name, found.summary.mean)} {interval_cell(name, bounds)}"
+    return Cell(value, difference, p_cell(found.p_holm), _verdict(found))
+
+
+def _verdict(found: Difference) -> str:
+    if found.p_holm >= LEVEL:
+        return ""
+    return "above" if found.summary.mean > 0 else "below"

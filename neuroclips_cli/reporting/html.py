@@ -10,10 +10,9 @@ import numpy as np
 
 from neuroclips_cli.reporting import images, tables
 from neuroclips_cli.reporting.clips import ShownChain, ShownClip
-from neuroclips_cli.reporting.comparison import ComparedRun
+from neuroclips_cli.reporting.comparison import LEVEL, ComparedRun, versus
 from neuroclips_cli.reporting.distributions import histograms
 from neuroclips_cli.reporting.headline import headline
-from neuroclips_cli.reporting.versus import LEVEL, versus
 
 KINDS = {
     "random": "drawn at random",

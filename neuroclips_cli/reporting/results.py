@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.metrics import evaluation, flow, nway, perceptual, pixel, ssim_variants
+from neuroclips_cli.metrics import evaluation, flow, nway, perceptual, pixel
 from neuroclips_cli.metrics.common_time import UnequalPair
-from neuroclips_cli.metrics.identification import Retrieval
-from neuroclips_cli.metrics.rules import ProtocolRules
+from neuroclips_cli.metrics.retrieval import Retrieval
 from neuroclips_cli.metrics.statistics import summarize
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
+from neuroclips_cli.protocols.rules import ProtocolRules
 
 TRUTH_CLASSES = (
     "one per frame (top-1 of the image classifier on the ground-truth frame of the same time) "
@@ -159,7 +159,7 @@ def _protocol(config: EvaluationConfig, clips: int) -> dict[str, Any]:
         "nway": "exact closed form, top-1, ties at even odds",
         "ground_truth_classes": _truth_classes(rules),
         "clip_pcc": _clip_pcc(rules),
-        "ssim": ssim_variants.WHAT[rules.ssim],
+        "ssim": pixel.WHAT[rules.ssim],
         "psnr": f"data range 255, at most {pixel.PSNR_CAP_DB:g} dB",
         "frame_metrics": "mean over the frames of a clip, then over clips",
         "ci95": f"percentile bootstrap over clips, {config.bootstrap_samples} samples",

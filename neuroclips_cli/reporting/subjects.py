@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuroclips_cli.reporting import published
+from neuroclips_cli.reporting import paper_tables
 from neuroclips_cli.reporting.formats import TextTable
 from neuroclips_cli.reporting.tables import label, number
 
@@ -87,10 +87,13 @@ def subjects_table(groups: Sequence[Sequence[SubjectRun]]) -> TextTable:
             rows.append(("ours", f"{run.run}, subject {run.subject}", *_cells(run.figures)))
         mean = f"{group[0].run}, mean of {len(group)} subjects"
         rows.append(("ours", mean, *_cells(mean_over_subjects(group))))
-    for line in (*published.TABLE_1, *published.TABLE_4):
-        cells = (_cell(name, line.mean.get(name), line.std.get(name)) for name in published.METRICS)
+    for line in (*paper_tables.TABLE_1, *paper_tables.TABLE_4):
+        means, stds = line.mean, line.std
+        cells = (
+            _cell(name, means.get(name), stds.get(name)) for name in paper_tables.METRICS
+        )
         rows.append((f"paper, Table {line.table}", line.method, *cells))
-    columns = ("source", "method", *(label(name) for name in published.METRICS))
+    columns = ("source", "method", *(label(name) for name in paper_tables.METRICS))
     judges = {run.judges for group in groups for run in group} - {""}
     title = "; ".join(["Subjects beside the paper's Tables 1 and 4 (mean±deviation)", *judges])
     return TextTable(title, columns, tuple(rows))
@@ -105,7 +108,7 @@ def csv_rows(groups: Sequence[Sequence[SubjectRun]]) -> list[tuple[object, ...]]
             for name, figure in figures.items():
                 values = (f"{figure.mean:.6g}", f"{figure.std:.6g}", figure.n)
                 lines.append(("ours", group[0].run, subject, name, *values, group[0].judges))
-    for line in (*published.TABLE_1, *published.TABLE_4):
+    for line in (*paper_tables.TABLE_1, *paper_tables.TABLE_4):
         for name, mean in line.mean.items():
             source, std = f"paper table {line.table}", line.std.get(name, "")
             lines.append((source, line.method, "", name, mean, std, "", ""))
@@ -115,7 +118,7 @@ def csv_rows(groups: Sequence[Sequence[SubjectRun]]) -> list[tuple[object, ...]]
 def _cells(figures: Mapping[str, Figure]) -> list[str]:
     return [
         _cell(name, figures[name].mean, figures[name].std) if name in figures else ""
-        for name in published.METRICS
+        for name in paper_tables.METRICS
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuroclips_cli.protocols.evaluation_config import PRACTICE_WORLD_JUDGES
-from neuroclips_cli.reporting.published import of_subject
+from neuroclips_cli.reporting.paper_tables import of_subject
 
 LABELS = {
     "clip_pcc": "CLIP-pcc (smoothness)",

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from neuroclips_cli import console
-from neuroclips_cli.data.resample import ClipShape, frame_count
+from neuroclips_cli.data.clips import FolderClips, list_clips, open_clips
+from neuroclips_cli.data.loaded_clips import LoadedClips, load_clips
+from neuroclips_cli.data.resample import ArrayClips, ClipShape, frame_count
+from neuroclips_cli.data.side_by_side import position
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import common_time
 from neuroclips_cli.metrics.common_time import NothingInCommon, Pairs, ShapedClips
+from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
+from neuroclips_cli.runs.stage import read_array, read_csv
+from neuroclips_cli.stages._requests import FUSED
 
 SHOWN_NAMES = 8
 """Clips that a message lists by name."""
@@ -131,3 +140,69 @@ def _how(shapes: Sequence[ClipShape], fps: float, size: int) -> str:
     if any(shape.height != shape.width for shape in shapes):
         done.append("aspect ratio changed")
     return ", ".join(done) or "nothing to do"
+
+
+@dataclass(frozen=True)
+class RunClips:
+    """Reconstructed clips: ``rows`` of ``array`` show the test clips ``index``."""
+
+    folder: Path
+    array: np.ndarray
+    rows: np.ndarray
+    index: np.ndarray
+
+
+def clips_of_run(made: Path, run: str) -> RunClips:
+    """Open the clips of a run; those of fused chains are cut out of them again."""
+    array = read_array(made / "clips.npy")
+    if run != FUSED:
+        index = np.asarray(read_array(made / "index.npy"))
+        return RunClips(made, array, np.arange(len(array)), index)
+    chains = read_csv(made / "chains.csv")
+    frames = int(chains[0]["frames"])
+    links = array.shape[1] // frames
+    rows = np.array([int(row["chain"]) * links + int(row["position"]) for row in chains])
+    index = np.array([int(row["clip"]) for row in chains])
+    order = np.argsort(index)
+    parts = array.reshape(-1, frames, *array.shape[2:])
+    return RunClips(made, parts, rows[order], index[order])
+
+
+def open_pairs(
+    config: EvaluationConfig, pred: Path, gt: Path, out: Path, panels: str | None
+) -> tuple[EvaluationConfig, Pairs]:
+    """Match, decode and pair two sets of clips; return the configuration at their rate, too."""
+    left, right = match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
+    opened = [
+        open_clips(
+            path,
+            names,
+            option,
+            clip_s=config.clip_s,
+            target_fps=config.fps,
+            size=config.size,
+            panel=position(panels, option.removeprefix("--")) if panels else None,
+        )
+        for path, names, option in ((pred, left, "--pred"), (gt, right, "--gt"))
+    ]
+    sets = _decoded(config, opened, out)
+    slowest = config.at_rate_of(*(shape.fps for side in sets for shape in side.shapes))
+    if slowest.fps != config.fps:
+        config, sets = slowest, _decoded(slowest, opened, out)
+    options = {"--pred": sets[0].shapes, "--gt": sets[1].shapes}
+    say_resampling(options, config.fps, config.size)
+    return config, pair_up(sets[0], sets[1], list(left), config.fps)
+
+
+def _decoded(
+    config: EvaluationConfig, opened: Sequence[ArrayClips | FolderClips], out: Path
+) -> list[ArrayClips | LoadedClips]:
+    """Decode the clips of folders into a scratch file near the results; arrays stay as they are."""
+    folders = [clips for clips in opened if isinstance(clips, FolderClips)]
+    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
+    with console.progress("reading clips", sum(map(len, folders))) as advance:
+        loaded = iter(load_clips(folders, config.fps, config.size, place, advance))
+    return [
+        next(loaded) if isinstance(clips, FolderClips) else replace(clips, target_fps=config.fps)
+        for clips in opened
+    ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones.conversion.files import find_weights
 from neuroclips_cli.backbones.conversion.unwrap import Found, from_common_prefix
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
@@ -26,7 +27,6 @@ from neuroclips_cli.models.released.checkpoints import (
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require_stage
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.stages.convert import find_trained
 from neuroclips_cli.training.checkpoints import cpu_state_dict
 from neuroclips_cli.training.samples import scan_size
 
@@ -214,3 +214,16 @@ def _empty(
         frames = data.frames_per_clip
         model: nn.Module = make_perception(voxels, frames, chosen, latent)
         return model, {"voxels": voxels, "frames": frames, "latent_shape": list(latent)}
+
+
+def find_trained(path: Path, entry: str = "") -> Found:
+    """Read a checkpoint's weights, and say from which of its entries where that was a choice."""
+    found = find_weights(path, entry)
+    if found.averaged:
+        console.info(
+            f"{path.name}: weights averaged over the training steps (EMA) are taken"
+            + (f", from its entry '{found.entry}'" if found.entry else "")
+        )
+    elif found.entry:
+        console.detail(f"{path.name}: weights are taken from its entry '{found.entry}'")
+    return found

@@ -16,10 +16,11 @@ import numpy as np
 from neuroclips_cli.backbones.captioners import require_captioner
 from neuroclips_cli.backbones.references import resolve, revisions
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
-from neuroclips_cli.data.clip_selection import parse_clips
+from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.placeholders import require_content
+from neuroclips_cli.protocols import evaluators
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.runs.stage import (
     StageRequest,
@@ -31,7 +32,7 @@ from neuroclips_cli.runs.stage import (
     workdir_folder,
 )
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.stages import _control_names, _evaluators
+from neuroclips_cli.stages import _control_names
 
 FUSED = "fuse"
 """The run whose clips are parts of fused chains (paper 3.4)."""
@@ -215,7 +216,7 @@ def evaluate(settings: Settings, *, run: str = "reconstruct") -> StageRequest:
     config = run_config(settings, data["preprocess"])
     extra = {
         **config.judge_names,
-        "judges_at_hand": list(_evaluators.find_judges(config).present),
+        "judges_at_hand": list(evaluators.find_judges(config).present),
         "protocol": config.protocol.name,
         "precision": settings.run.precision,
     }

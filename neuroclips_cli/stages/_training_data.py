@@ -22,8 +22,7 @@ from neuroclips_cli.runs.stage import read_array, read_csv, read_json, sha256
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.checkpoints import TrainingState, seed_torch
-from neuroclips_cli.training.samples import derived_seed
-from neuroclips_cli.training.split import split_segments
+from neuroclips_cli.training.samples import derived_seed, split_segments
 from neuroclips_cli.training.target_cache import CLIPS_AT_ONCE, per_frame, target_key
 
 FRAMES = "frames_train.npy"

@@ -12,9 +12,8 @@ import numpy as np
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
-from neuroclips_cli.metrics.comparison import paired_differences, shared_clips
-from neuroclips_cli.metrics.statistics import summarize
-from neuroclips_cli.reporting import comparison, formats, published, results
+from neuroclips_cli.metrics.statistics import paired_differences, shared_clips, summarize
+from neuroclips_cli.reporting import comparison, formats, paper_tables, results
 from neuroclips_cli.reporting import subjects as subject_rows
 from neuroclips_cli.reporting.subjects import Figure, SubjectRun
 from neuroclips_cli.runs.stage import read_csv, read_json, require_stage
@@ -175,7 +174,7 @@ def over_subjects(
     _check(read)
     _emit(
         [subject_rows.subjects_table(groups)],
-        ["CLIP-pcc measures smoothness, not decoding.", published.NOTE],
+        ["CLIP-pcc measures smoothness, not decoding.", paper_tables.NOTE],
         results.as_csv(subject_rows.HEADER, subject_rows.csv_rows(groups)),
         chosen,
         out,
@@ -373,7 +372,7 @@ def _compare(
         if item is not runs[0]:
             differences = paired_differences(values, base, scenes, samples=samples, seed=seed)
         summaries = {k: summarize(v, samples, seed, scenes) for k, v in values.items()}
-        paper = published.counterpart(_role(item), item.result.get("subject"))
+        paper = paper_tables.counterpart(_role(item), item.result.get("subject"))
         judges = item.result["protocol"].get("judges", "")
         compared.append(comparison.ComparedRun(item.name, summaries, differences, paper, judges))
     return compared

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones import local_files
+from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
+from neuroclips_cli.backbones.clip import ClipBackbone, load_clip
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.data import clip_table
-from neuroclips_cli.data.clips import FolderClips, array_clips, list_clips, open_clips
-from neuroclips_cli.data.loaded_clips import LoadedClips, load_clips
+from neuroclips_cli.data.clips import array_clips
 from neuroclips_cli.data.resample import ArrayClips
-from neuroclips_cli.data.side_by_side import position
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
-from neuroclips_cli.metrics import evaluation
+from neuroclips_cli.metrics import captions, evaluation, flow
 from neuroclips_cli.metrics.common_time import Pairs
+from neuroclips_cli.metrics.controls import split_half_reliability
+from neuroclips_cli.metrics.evaluation import PairMetric
+from neuroclips_cli.metrics.perceptual import Lpips
+from neuroclips_cli.metrics.retrieval import KeyframeTokens, NotFinite, Retrieval, retrieve
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
+from neuroclips_cli.protocols.evaluators import JudgesAtHand, find_judges
 from neuroclips_cli.reporting import results
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.stages import _clip_pairs, _requests, judging
-from neuroclips_cli.stages._evaluators import JudgesAtHand, find_judges
-from neuroclips_cli.stages._metric_table import show, show_run
+from neuroclips_cli.stages import _clip_pairs, _requests
+from neuroclips_cli.stages._launch import show, show_run
 
 
 def run(
@@ -65,7 +71,8 @@ def run(
     found = find_judges(config)
     with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            result, header, rows = _measure_run(settings, config, found, _clips_of(made, run), data)
+            clips = _clip_pairs.clips_of_run(made, run)
+            result, header, rows = _measure_run(settings, config, found, clips, data)
             stage.write_csv("per_clip.csv", header, rows)
             stage.write_json("metrics.json", result)
             stage.fact("clips", result["protocol"]["n"])
@@ -119,7 +126,7 @@ def run_pair(
     # where these clips come from is not known, so no embedded network may judge them
     config = evaluation_config(settings, practice_world=False, scans=False)
     found = find_judges(config)
-    config, pairs = _open_pairs(config, pred, gt, out, panels)
+    config, pairs = _clip_pairs.open_pairs(config, pred, gt, out, panels)
     result, header, rows = _measure_pairs(settings, config, found, pairs)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
     atomic.write_text(out / "per_clip.csv", results.as_csv(header, rows))
@@ -180,37 +187,11 @@ def _measure_pairs(
     return result, *results.per_clip(config, scores, None, about, pairs.unequal)
 
 
-@dataclass(frozen=True)
-class _RunClips:
-    """Reconstructed clips: ``rows`` of ``array`` show the test clips ``index``."""
-
-    folder: Path
-    array: np.ndarray
-    rows: np.ndarray
-    index: np.ndarray
-
-
-def _clips_of(made: Path, run: str) -> _RunClips:
-    """Open the clips of a run; those of fused chains are cut out of them again."""
-    array = read_array(made / "clips.npy")
-    if run != _requests.FUSED:
-        index = np.asarray(read_array(made / "index.npy"))
-        return _RunClips(made, array, np.arange(len(array)), index)
-    chains = read_csv(made / "chains.csv")
-    frames = int(chains[0]["frames"])
-    links = array.shape[1] // frames
-    rows = np.array([int(row["chain"]) * links + int(row["position"]) for row in chains])
-    index = np.array([int(row["clip"]) for row in chains])
-    order = np.argsort(index)
-    parts = array.reshape(-1, frames, *array.shape[2:])
-    return _RunClips(made, parts, rows[order], index[order])
-
-
 def _measure_run(
     settings: Settings,
     config: EvaluationConfig,
     found: JudgesAtHand,
-    made: _RunClips,
+    made: _clip_pairs.RunClips,
     data: Path,
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
     frames = read_array(data / "frames_test.npy")
@@ -228,12 +209,12 @@ def _measure_run(
     scenes = clip_table.scene_labels(chosen)
     loaded = _judges(settings, config, found)
     scores = _compute_scores(settings, config, loaded, pairs, scenes)
-    scores = judging.with_captions(config, scores, made.folder, chosen, loaded)
+    scores = with_captions(config, scores, made.folder, chosen, loaded)
     device = _device(settings)
-    retrieved = judging.retrieval(settings, config, made.folder, frames, made.index, loaded, device)
+    retrieved = retrieval(settings, config, made.folder, frames, made.index, loaded, device)
     result = results.build_result(config, scores, retrieved, scenes, found.left_out, pairs.unequal)
     result["subject"] = settings.run.subject
-    result["controls"]["noise_ceiling"] = judging.noise_ceiling(data)
+    result["controls"]["noise_ceiling"] = noise_ceiling(data)
     result["cuts"] = results.by_cuts(scores, [row["crosses_scene"] for row in chosen])
     result["protocol"]["blur_init"] = record["blur_init"]
     if scenes:
@@ -250,7 +231,7 @@ def _judges(
     """Load the judges that are at hand."""
     device = _device(settings)
     precision = choose_precision(settings.run.precision, device)
-    return judging.load_judges(config, found.present, device, precision)
+    return load_judges(config, found.present, device, precision)
 
 
 def _device(settings: Settings) -> str:
@@ -272,48 +253,159 @@ def _compute_scores(
         seed=config.seed,
         monte_carlo=config.monte_carlo,
         rules=config.protocol.rules,
-        also=judging.further_metrics(config, _device(settings)),
+        also=further_metrics(config, _device(settings)),
         scenes=tuple(scenes[0]) if scenes else None,
     )
     with console.progress("measuring clips", evaluation.steps(len(pairs.names), plan)) as advance:
         return evaluation.measure(pairs.pred, pairs.gt, judges, plan, advance)
 
 
-def _open_pairs(
-    config: EvaluationConfig, pred: Path, gt: Path, out: Path, panels: str | None
-) -> tuple[EvaluationConfig, Pairs]:
-    """Match, decode and pair two sets of clips; return the configuration at their rate, too."""
-    left, right = _clip_pairs.match(list_clips(pred, "--pred"), list_clips(gt, "--gt"), pred, gt)
-    opened = [
-        open_clips(
-            path,
-            names,
-            option,
-            clip_s=config.clip_s,
-            target_fps=config.fps,
-            size=config.size,
-            panel=position(panels, option.removeprefix("--")) if panels else None,
+def load_judges(
+    config: EvaluationConfig, present: Sequence[str], device: str, precision: str
+) -> evaluation.Evaluators:
+    """Load the networks that judge.
+
+    Parameters
+    ----------
+    config : EvaluationConfig
+        Which ones, and how many classes they must know.
+    present : sequence of str
+        Those that are on this machine.
+    device : str
+        A torch device.
+    precision : str
+        ``float32`` or ``bfloat16``.
+
+    Raises
+    ------
+    UserError
+        If a network is of another kind, or knows too few classes.
+    """
+    names = config.judge_names
+    image = video = clip = None
+    if "image_classifier" in present:
+        image = load_image_classifier(names["image_classifier"], device, precision)
+    if "video_classifier" in present:
+        video = load_video_classifier(names["video_classifier"], device, precision)
+    if "clip" in present:
+        clip = load_clip(names["clip"], device, precision)
+    most, known = max(config.ways), config.protocol.rules.truth_classes
+    for key, classifier in (("image_classifier", image), ("video_classifier", video)):
+        if classifier is not None and classifier.classes < most + known - 1:
+            raise UserError(
+                f"the classifier '{names[key]}' knows {classifier.classes} classes, too few for a "
+                f"{most}-way test: lower ways in [evaluate] of neuroclips.toml"
+            )
+    return evaluation.Evaluators(image=image, video=video, clip=clip)
+
+
+def further_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetric]:
+    """Return the metrics that were asked for by name; what they need is looked for first."""
+    also: dict[str, PairMetric] = {}
+    if "epe" in config.also:
+        flow.load_opencv()
+        also["epe"] = flow.end_point_error
+    if "lpips" in config.also:
+        also["lpips"] = Lpips(config.perceptual, device)
+    return also
+
+
+def with_captions(
+    config: EvaluationConfig,
+    scores: evaluation.Scores,
+    made: Path,
+    chosen: Sequence[Mapping[str, str]],
+    judges: evaluation.Evaluators,
+) -> evaluation.Scores:
+    """Add the caption similarity where every clip has a decoded and a true caption.
+
+    Raises
+    ------
+    UserError
+        If ``captions.csv`` holds captions of other clips than the run's.
+    """
+    path, embed = made / "captions.csv", getattr(judges.clip, "text_embeddings", None)
+    if embed is None or not path.exists() or not all(row.get("caption") for row in chosen):
+        return scores
+    decoded = {row["clip"]: row["caption"] for row in read_csv(path)}
+    if decoded.keys() != {row["clip"] for row in chosen}:
+        raise UserError(
+            f"{path} holds {len(decoded)} captions, and the run has {len(chosen)} other clips: run "
+            "`neuroclips reconstruct --overwrite`"
         )
-        for path, names, option in ((pred, left, "--pred"), (gt, right, "--gt"))
-    ]
-    sets = _decoded(config, opened, out)
-    slowest = config.at_rate_of(*(shape.fps for side in sets for shape in side.shapes))
-    if slowest.fps != config.fps:
-        config, sets = slowest, _decoded(slowest, opened, out)
-    options = {"--pred": sets[0].shapes, "--gt": sets[1].shapes}
-    _clip_pairs.say_resampling(options, config.fps, config.size)
-    return config, _clip_pairs.pair_up(sets[0], sets[1], list(left), config.fps)
+    if not all(decoded.values()):
+        return scores
+    values, shuffled = captions.similarity(
+        embed([decoded[row["clip"]] for row in chosen]),
+        embed([row["caption"] for row in chosen]),
+        shuffles=config.shuffles,
+        seed=config.seed,
+    )
+    return replace(scores, metrics=scores.metrics | values, shuffled=scores.shuffled | shuffled)
 
 
-def _decoded(
-    config: EvaluationConfig, opened: Sequence[ArrayClips | FolderClips], out: Path
-) -> list[ArrayClips | LoadedClips]:
-    """Decode the clips of folders into a scratch file near the results; arrays stay as they are."""
-    folders = [clips for clips in opened if isinstance(clips, FolderClips)]
-    place = next(folder for folder in (out, *out.absolute().parents) if folder.is_dir())
-    with console.progress("reading clips", sum(map(len, folders))) as advance:
-        loaded = iter(load_clips(folders, config.fps, config.size, place, advance))
-    return [
-        next(loaded) if isinstance(clips, FolderClips) else replace(clips, target_fps=config.fps)
-        for clips in opened
-    ]
+def retrieval(
+    settings: Settings,
+    config: EvaluationConfig,
+    made: Path,
+    frames: np.ndarray,
+    index: np.ndarray,
+    judges: evaluation.Evaluators,
+    device: str,
+) -> Retrieval | None:
+    """Measure retrieval where the run kept tokens; None where it did not."""
+    path, part = made / "tokens_brain.npy", config.retrieval_part
+    if not path.exists() or len(index) < 2:
+        console.info("no retrieval: it needs tokens_brain.npy and at least two clips")
+        return None
+    clip = token_clip(settings, config, judges, device)
+    if clip is None:
+        return None
+    if len(index) < part:
+        console.info(f"retrieval among all {len(index)} clips: a part of {part} needs more")
+    try:
+        with console.progress("measuring retrieval", len(index)) as advance:
+            return retrieve(
+                read_array(path),
+                KeyframeTokens(
+                    frames, index, clip.in_space(settings.semantics.token_space), advance
+                ),
+                part,
+                shuffles=config.shuffles,
+                seed=config.seed,
+                block=config.batch_size,
+            )
+    except NotFinite as problem:
+        raise UserError(
+            f"{path} holds values that are no numbers (NaN): run `neuroclips reconstruct "
+            "--overwrite`, and train again if it stays so"
+        ) from problem
+
+
+def token_clip(
+    settings: Settings, config: EvaluationConfig, judges: evaluation.Evaluators, device: str
+) -> ClipBackbone | Any | None:
+    """Return the CLIP whose tokens were decoded, whoever judges the frames; None if it is gone."""
+    reference = settings.backbones.clip
+    if judges.clip is not None and reference == config.judges.clip:
+        return judges.clip
+    _, problem = local_files.find("clip", reference)
+    if problem:
+        console.warn(
+            f"retrieval is left out, since the CLIP whose tokens were decoded ({reference}) is not "
+            "on this machine: fetch it with `neuroclips models pull clip`"
+        )
+        return None
+    return load_clip(reference, device, choose_precision(settings.run.precision, device))
+
+
+def noise_ceiling(data: Path) -> dict[str, Any]:
+    """Return how well the test scans repeat."""
+    facts = split_half_reliability(read_array(data / "fmri_test_repetitions.npy"))
+    return {
+        "split_half_r": None if isnan(facts["split_half_r"]) else facts["split_half_r"],
+        "spearman_brown_r": None if isnan(facts["spearman_brown_r"]) else facts["spearman_brown_r"],
+        "voxels": int(facts["voxels"]),
+        "repetitions": int(facts["repetitions"]),
+        "what": "correlation over test clips of even- with odd-numbered repetitions, median voxel",
+    }

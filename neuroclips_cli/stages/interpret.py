@@ -14,11 +14,9 @@ from neuroclips_cli.data.region_files import CORTEX, read_region_file, region_pa
 from neuroclips_cli.data.regions import labels_of, on_grid, on_vertices, plain_name
 from neuroclips_cli.data.surfaces import FlatSurface, in_stated_order, read_flat, template
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics.roi import grouped, ratio, region_means
+from neuroclips_cli.metrics.roi import grouped, ratio, region_means, scaled, voxel_weights
 from neuroclips_cli.models.subject_place import recorded_place
-from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
-from neuroclips_cli.reporting.flatmap import Panel, draw
-from neuroclips_cli.reporting.weight_panels import hemispheres, practice_world
+from neuroclips_cli.reporting.flatmap import Panel, draw, hemispheres, practice_world
 from neuroclips_cli.runs.stage import Stage, open_stage, read_csv, require_upstream
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.parse import nearest

@@ -16,7 +16,7 @@ import numpy as np
 from neuroclips_cli import console
 from neuroclips_cli.backbones.captioners import load_captioner_fn
 from neuroclips_cli.backbones.loading import choose_device
-from neuroclips_cli.data.clip_selection import parse_clips
+from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.generation.decoder import BlurryDecoder, KeyframeGenerator, TokenDecoder
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.runs import disk_usage

@@ -14,7 +14,7 @@ from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.data.coco_captions import CaptionedImages, read_captioned
 from neuroclips_cli.io.atomic import text_digest
-from neuroclips_cli.reporting.published import TABLE_3
+from neuroclips_cli.reporting.paper_tables import TABLE_3
 from neuroclips_cli.runs.resumable import map_rows
 from neuroclips_cli.runs.stage import Stage, workdir_folder
 from neuroclips_cli.runtime.precision import choose_precision

@@ -78,7 +78,7 @@ def contrastive_figures(
     See Also
     --------
     prior_figures : All of Eq. 4.
-    neuroclips_cli.metrics.identification.retrieve : Retrieval as it is reported.
+    neuroclips_cli.metrics.retrieval.retrieve : Retrieval as it is reported.
     """
     predicted = flat_unit(_in_batches(lambda x: model(x)[1], fmri))
     targets = flat_unit(tokens)

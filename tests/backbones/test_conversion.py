@@ -18,8 +18,8 @@ from neuroclips_cli.backbones.conversion.kinds import convert as convert_weights
 from neuroclips_cli.backbones.conversion.kinds import guess
 from neuroclips_cli.backbones.loading import load_network
 from neuroclips_cli.cli import main as cli
+from neuroclips_cli.cli import models_convert
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.stages import convert
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_unclip_and_its_vae_come_out_of_one_sgm_checkpoint(nets, tmp_path):
     path = save(tmp_path / "unclip6.ckpt", {"state_dict": state, "global_step": 110000})
     groups = {"norm_num_groups": 4, "vae": {"norm_num_groups": 2}}
     config = overrides(tmp_path / "c.json", {"attention_head_dim": [1, 2, 2], **groups})
-    folder = convert.run(path, config=config)
+    folder = models_convert.run(path, config=config)
     assert folder == Path("models/unclip")
     found = load(UNet2DConditionModel, folder)
     assert same(found, unet)
@@ -131,7 +131,7 @@ def test_a_scene_model_of_one_file_becomes_unet_vae_and_text_encoder(nets, tmp_p
             "text_encoder": {"num_attention_heads": 2},
         },
     )
-    folder = convert.run(path, out=tmp_path / "scene", config=config)
+    folder = models_convert.run(path, out=tmp_path / "scene", config=config)
     assert same(load(UNet2DConditionModel, folder / "unet"), unet)
     assert same(load(AutoencoderKL, folder / "vae"), vae)
     assert same(load(CLIPTextModel, folder / "text_encoder"), text)
@@ -150,7 +150,7 @@ def test_the_sd_vae_file_is_taken_with_old_and_new_attention_names(nets, tmp_pat
     config = overrides(tmp_path / "c.json", {"norm_num_groups": 2})
     for index, state in enumerate((new, old)):
         path = save(tmp_path / f"sd_image_var_autoenc{index}.pth", state)
-        folder = convert.run(path, out=tmp_path / str(index), config=config)
+        folder = models_convert.run(path, out=tmp_path / str(index), config=config)
         found = load(AutoencoderKL, folder)
         assert same(found, vae) and found.config.scaling_factor == 0.18215
 
@@ -164,7 +164,7 @@ def test_animatediffs_files_come_back(nets, tmp_path):
     motion = {f"module.{k}": v for k, v in names.animatediff(adapter).items()}
     config = overrides(tmp_path / "m.json", settings)
     path = save(tmp_path / "v3_sd15_mm.ckpt", {"state_dict": motion, "animatediff_config": "x"})
-    assert same(load(MotionAdapter, convert.run(path, config=config)), adapter)
+    assert same(load(MotionAdapter, models_convert.run(path, config=config)), adapter)
 
     heads = {"attention_head_dim": 2, "num_attention_heads": 2, "norm_num_groups": 4}
     config = overrides(
@@ -174,7 +174,7 @@ def test_animatediffs_files_come_back(nets, tmp_path):
     path = save(
         tmp_path / "v3_sd15_sparsectrl_rgb.ckpt", {"controlnet": names.animatediff(control)}
     )
-    assert same(load(SparseControlNetModel, convert.run(path, config=config)), control)
+    assert same(load(SparseControlNetModel, models_convert.run(path, config=config)), control)
 
 
 def test_the_domain_adapter_is_added_to_the_scene_models_attention(nets, tmp_path):
@@ -192,13 +192,13 @@ def test_the_domain_adapter_is_added_to_the_scene_models_attention(nets, tmp_pat
         state[f"{stem}.processor.{part}_lora.down.weight"] = down
         state[f"{stem}.processor.{part}_lora.up.weight"] = up
         expected[f"{stem}.{module}.weight"] = matrix + up @ down
-    folder = convert.run(save(tmp_path / "v3_sd15_adapter.ckpt", state))
+    folder = models_convert.run(save(tmp_path / "v3_sd15_adapter.ckpt", state))
     add_domain_adapter(unet, str(folder))
     for name, value in unet.state_dict().items():
         assert torch.allclose(value, expected.get(name, before[name]), atol=1e-6), name
 
     larger = {k: torch.randn(v.shape[0], 5) if ".down." in k else v for k, v in state.items()}
-    other = convert.run(save(tmp_path / "other.ckpt", larger), out=tmp_path / "other")
+    other = models_convert.run(save(tmp_path / "other.ckpt", larger), out=tmp_path / "other")
     with pytest.raises(UserError, match=r"scene model: it changes"):
         add_domain_adapter(unet, str(other))
 
@@ -218,7 +218,7 @@ def test_the_small_maps_come_back(tmp_path):
     state |= {f"linear2.{k}": v for k, v in second.state_dict().items()}
     path = save(tmp_path / "bigG_to_L_epoch8.pth", {"model_state_dict": state, "epoch": 8})
     tokens = torch.randn(2, 6, 8)
-    made = load_converter(str(convert.run(path)))(tokens)
+    made = load_converter(str(models_convert.run(path)))(tokens)
     assert torch.allclose(made, second(first(tokens.mT).mT))
 
 
@@ -235,7 +235,7 @@ def test_a_file_that_wants_to_run_code_is_refused_and_nothing_runs(tmp_path):
         if legacy:
             torch.save({"x": Bomb()}, path, _use_new_zipfile_serialization=False)
         with pytest.raises(UserError, match="refused, nothing in it was run.*mkdir") as problem:
-            convert.run(path)
+            models_convert.run(path)
         assert "\n" not in str(problem.value)
         assert not Path("exploded").exists() and not Path("models").exists()
 
@@ -252,7 +252,7 @@ def test_a_truncated_download_is_named(tmp_path, name):
     for share in (0.9, 0.3, 0.0):
         path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(UserError, match=f"{name} .* is no whole weight file") as problem:
-            convert.run(path)
+            models_convert.run(path)
         assert "\n" not in str(problem.value)
 
 
@@ -263,32 +263,32 @@ def test_another_kind_or_size_names_the_first_difference(nets, tmp_path):
         tmp_path / "last.pth", {"model_state_dict": {"ridge.linears.0.weight": torch.ones(1)}}
     )
     with pytest.raises(UserError, match="ridge.linears.0.weight"):
-        convert.run(path)
+        models_convert.run(path)
     motion = names.animatediff(load(MotionAdapter, nets["motion_adapter"]))
     path = save(tmp_path / "mm.ckpt", motion)
     with pytest.raises(UserError, match="lacks '.*controlnet_cond_embedding.weight'"):
-        convert.run(path, kind="sparsectrl")
+        models_convert.run(path, kind="sparsectrl")
     with pytest.raises(UserError, match="--kind 'film' is unknown"):
-        convert.run(path, kind="film")
+        models_convert.run(path, kind="film")
     wide = "up_blocks.1.motion_modules.1.temporal_transformer.proj_in.weight"
     path = save(tmp_path / "mm.ckpt", {**motion, wide: torch.ones(3, 3)})
     config = overrides(tmp_path / "c.json", {"motion_norm_num_groups": 4})
     with pytest.raises(
         UserError, match=r"up_blocks.1.motion_modules.1.proj_in.weight' is \(3, 3\)"
     ):
-        convert.run(path, config=config)
+        models_convert.run(path, config=config)
     short = {k: v for k, v in motion.items() if k != wide}
     path = save(tmp_path / "mm.ckpt", short)
     with pytest.raises(UserError, match="lacks 'up_blocks.1.motion_modules.1.proj_in.weight'"):
-        convert.run(path, config=config)
+        models_convert.run(path, config=config)
 
 
 def test_a_finished_folder_is_not_overwritten_by_chance(tmp_path):
     path = save(tmp_path / "coco_tokens_avg_proj.pth", {"proj": torch.ones(2, 2)})
-    folder = convert.run(path)
+    folder = models_convert.run(path)
     with pytest.raises(UserError, match="exists already"):
-        convert.run(path)
+        models_convert.run(path)
     save(path, {"proj": torch.zeros(2, 2)})
-    convert.run(path, overwrite=True)
+    models_convert.run(path, overwrite=True)
     assert not np.any(load_file(folder / "projector.safetensors")["weight"].numpy())
     assert not read_weights(path)["proj"].any()

@@ -19,7 +19,7 @@ from neuroclips_cli.runs.stage import open_stage, read_array, read_json
 from neuroclips_cli.settings.load import Settings, load_settings, replace_settings
 from neuroclips_cli.simulation.synthetic_world import draw_scene, render_scene
 from neuroclips_cli.stages import _training_data, reconstruct
-from neuroclips_cli.stages.informed import FromTrueTokens
+from neuroclips_cli.stages._control_clips import FromTrueTokens
 
 TRAIN, TEST, SIDE, BLOCK, CHANNELS = 700, 100, 64, 8, 4
 RIDGE = 100.0

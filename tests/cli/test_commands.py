@@ -257,7 +257,7 @@ def test_a_slip_on_the_command_line_is_exit_code_2(words, capsys):
     ],
 )
 def test_exit_codes_say_whose_turn_it_is(monkeypatch, capsys, error, code, part):
-    from neuroclips_cli.stages import init
+    from neuroclips_cli.cli import init
 
     def fail(*_args, **_options):
         raise error

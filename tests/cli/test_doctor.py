@@ -9,12 +9,13 @@ import torch
 
 from neuroclips_cli.backbones.catalog import REPOSITORIES
 from neuroclips_cli.backbones.meta_models import build
+from neuroclips_cli.cli import doctor
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, nbytes
 from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.settings.load import load_settings
-from neuroclips_cli.stages import doctor, dry_run
+from neuroclips_cli.stages import dry_run
 
 
 def needs(**flags):

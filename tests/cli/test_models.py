@@ -17,10 +17,10 @@ from safetensors.torch import load_file
 
 from neuroclips_cli.backbones import hub as hub_module
 from neuroclips_cli.backbones import local_files
+from neuroclips_cli.cli import models
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import MEBIBYTE
 from neuroclips_cli.settings.load import load_settings
-from neuroclips_cli.stages import models
 
 ROOT = Path(__file__).parents[2]
 HEADER = b'{"a":{"dtype":"U8","shape":[12582912],"data_offsets":[0,12582912]}}'
@@ -233,7 +233,7 @@ def test_a_missing_folder_is_made_from_the_authors_file(hub, tmp_path):
     assert set(found) == set(state)
     before = len(hub.asked)
     there = load_settings({"backbones.git_tokens": "./models/git_tokens"}, environ={})
-    models.pull(there, ["git_tokens"])
+    models.pull_models(there, ["git_tokens"])
     assert len(hub.asked) == before
 
 

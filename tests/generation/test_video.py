@@ -12,7 +12,7 @@ import torch
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.backbones.video import animatediff_scheduler, load_video_models
-from neuroclips_cli.data.clip_selection import parse_clips
+from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.alpha import parse_blur_init, start_latents
 from neuroclips_cli.generation.keyframe import KeyframeOptions, keyframe_images, sample_latents

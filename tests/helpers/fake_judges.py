@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from neuroclips_cli.metrics.evaluation import Evaluators
+from neuroclips_cli.protocols import evaluators
 from neuroclips_cli.protocols.evaluation_config import JUDGES
-from neuroclips_cli.stages import _evaluators, evaluate, judging
+from neuroclips_cli.stages import evaluate
 
 CLASSES = 60
 
@@ -61,10 +62,10 @@ def judges() -> Evaluators:
 
 def install(patch: pytest.MonkeyPatch, chosen: Evaluators | None = None) -> None:
     """Let stand-ins judge wherever ``evaluate`` would load networks."""
-    for module in (_evaluators, evaluate):
-        patch.setattr(module, "find_judges", lambda config: _evaluators.JudgesAtHand(JUDGES, ""))
-    patch.setattr(judging, "load_judges", lambda *rest: chosen or judges())
-    patch.setattr(judging, "token_clip", lambda *rest: PatchEmbedder())
+    for module in (evaluators, evaluate):
+        patch.setattr(module, "find_judges", lambda config: evaluators.JudgesAtHand(JUDGES, ""))
+    patch.setattr(evaluate, "load_judges", lambda *rest: chosen or judges())
+    patch.setattr(evaluate, "token_clip", lambda *rest: PatchEmbedder())
 
 
 def draw_clips(count: int, frames: int, size: int = 16, seed: int = 0) -> np.ndarray:

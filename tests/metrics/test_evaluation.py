@@ -12,9 +12,9 @@ from neuroclips_cli.data.resample import ArrayClips, ClipShape
 from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.metrics.common_time import NothingInCommon, pair_up
 from neuroclips_cli.metrics.controls import derangements, scene_derangement
-from neuroclips_cli.metrics.identification import KeyframeTokens, retrieve
-from neuroclips_cli.metrics.rules import ProtocolRules
+from neuroclips_cli.metrics.retrieval import KeyframeTokens, retrieve
 from neuroclips_cli.metrics.statistics import summarize
+from neuroclips_cli.protocols.rules import ProtocolRules
 
 PLAN = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
 

@@ -8,18 +8,10 @@ from helpers import fake_judges
 
 from neuroclips_cli.data.resample import ArrayClips
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics import (
-    captions,
-    consistency,
-    evaluation,
-    flow,
-    nway,
-    pixel,
-    ssim_variants,
-)
+from neuroclips_cli.metrics import captions, consistency, evaluation, flow, nway, pixel
 from neuroclips_cli.metrics.perceptual import LAYERS, SHAPES, Lpips
 from neuroclips_cli.metrics.retrieval import NotFinite, cosine_matrix
-from neuroclips_cli.metrics.rules import SSIM_VARIANTS, ProtocolRules
+from neuroclips_cli.protocols.rules import SSIM_VARIANTS, ProtocolRules
 
 
 def source(array: np.ndarray) -> ArrayClips:
@@ -53,10 +45,10 @@ def test_drawing_needs_enough_classes():
 def test_every_form_of_ssim_gives_one_for_equal_frames_and_refuses_tiny_ones(variant):
     clips = fake_judges.draw_clips(2, 2, size=24)
     other = fake_judges.draw_clips(2, 2, size=24, seed=5)
-    np.testing.assert_allclose(ssim_variants.ssim(clips, clips, variant), 1.0)
-    assert np.all(ssim_variants.ssim(clips, other, variant) < 0.9)
+    np.testing.assert_allclose(pixel.ssim_variant(clips, clips, variant), 1.0)
+    assert np.all(pixel.ssim_variant(clips, other, variant) < 0.9)
     with pytest.raises(ValueError, match="pixels or more"):
-        ssim_variants.ssim(clips[:, :, :6, :6], clips[:, :, :6, :6], variant)
+        pixel.ssim_variant(clips[:, :, :6, :6], clips[:, :, :6, :6], variant)
 
 
 def test_grey_columns_reads_the_picture_upright_only():
@@ -64,8 +56,8 @@ def test_grey_columns_reads_the_picture_upright_only():
     a, b = rng.integers(0, 256, (2, 1, 1, 32, 32, 3), dtype=np.uint8)
     a[..., ::2, :] //= 4  # vertical stripes
     b[..., ::2, :] //= 4
-    upright = ssim_variants.ssim(a, b, "grey-columns")
-    turned = ssim_variants.ssim(a.swapaxes(2, 3), b.swapaxes(2, 3), "grey-columns")
+    upright = pixel.ssim_variant(a, b, "grey-columns")
+    turned = pixel.ssim_variant(a.swapaxes(2, 3), b.swapaxes(2, 3), "grey-columns")
     assert abs(upright - turned)[0, 0] > 0.01
 
 

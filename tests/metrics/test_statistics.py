@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuroclips_cli.metrics.comparison import paired_differences, shared_clips
-from neuroclips_cli.metrics.permutation import holm, sign_flip_p
+from neuroclips_cli.metrics.statistics import holm, paired_differences, shared_clips, sign_flip_p
 
 
 def test_few_scenes_are_tried_in_every_pattern():

@@ -7,8 +7,8 @@ import random_backbones as tiny
 import torch
 
 from neuroclips_cli.backbones import vae
+from neuroclips_cli.backbones.schedulers import fast_scheduler, halve_steps
 from neuroclips_cli.backbones.video import load_video_models
-from neuroclips_cli.generation.fast import fast_scheduler, halve_steps
 from neuroclips_cli.generation.video import VideoOptions, sample_clip_latents
 from neuroclips_cli.runtime import auto_batch
 from neuroclips_cli.runtime.auto_batch import AutoBatcher, fitting

@@ -12,7 +12,7 @@ from helpers import fake_judges, fake_run
 
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.reporting import published
+from neuroclips_cli.reporting import paper_tables
 from neuroclips_cli.reporting.formats import escape_latex
 from neuroclips_cli.reporting.subjects import mean_over_subjects
 from neuroclips_cli.runs.stage import read_csv, read_json, run_folder
@@ -174,21 +174,21 @@ def _shifted(lines: list[str]) -> list[str]:
 
 
 def test_the_published_tables_agree_with_themselves():
-    assert published.TABLE_1[6].mean == published.TABLE_2[3].mean
-    for name in published.METRICS[:7]:
-        three = [line.mean[name] for line in published.TABLE_1[6:]]
-        assert sum(three) / 3 == pytest.approx(published.NEUROCLIPS[name], abs=0.0021)
-    assert published.NEUROCLIPS["retrieval_fmri_to_image"] == 0.222
-    assert published.NEUROCLIPS["retrieval_image_to_fmri"] == 0.188
+    assert paper_tables.TABLE_1[6].mean == paper_tables.TABLE_2[3].mean
+    for name in paper_tables.METRICS[:7]:
+        three = [line.mean[name] for line in paper_tables.TABLE_1[6:]]
+        assert sum(three) / 3 == pytest.approx(paper_tables.NEUROCLIPS[name], abs=0.0021)
+    assert paper_tables.NEUROCLIPS["retrieval_fmri_to_image"] == 0.222
+    assert paper_tables.NEUROCLIPS["retrieval_image_to_fmri"] == 0.188
     for subject in (1, 2, 3):
-        mean = published.of_subject(subject)
-        assert mean["ssim"] == published.TABLE_1[5 + subject].mean["ssim"]
+        mean = paper_tables.of_subject(subject)
+        assert mean["ssim"] == paper_tables.TABLE_1[5 + subject].mean["ssim"]
         assert mean["retrieval_image_to_fmri"] == (0.207, 0.198, 0.159)[subject - 1]
-        assert published.counterpart("evaluate", subject) == mean
-        assert published.counterpart("evaluate-fuse", subject) == mean
-    assert published.of_subject(4) is published.of_subject(None) is published.NEUROCLIPS
-    assert published.counterpart("reconstruct-captioner-git")["frame_50way"] == 0.174
-    assert published.counterpart("evaluate-control-vae") == {}
+        assert paper_tables.counterpart("evaluate", subject) == mean
+        assert paper_tables.counterpart("evaluate-fuse", subject) == mean
+    assert paper_tables.of_subject(4) is paper_tables.of_subject(None) is paper_tables.NEUROCLIPS
+    assert paper_tables.counterpart("reconstruct-captioner-git")["frame_50way"] == 0.174
+    assert paper_tables.counterpart("evaluate-control-vae") == {}
 
 
 def test_latex_commands_in_names_are_spelled_out():

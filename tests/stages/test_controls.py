@@ -9,7 +9,7 @@ from helpers import fake_judges, fake_run
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import manifest
 from neuroclips_cli.runs.stage import StageRequest, command_for, read_json, run_folder
-from neuroclips_cli.stages import _control_clips, controls, evaluate, judging, reconstruct
+from neuroclips_cli.stages import _control_clips, controls, evaluate, reconstruct
 
 STILL = ("nearest-training-clip", "mean-frame", "frozen-frame", "frozen-keyframe")
 
@@ -66,7 +66,7 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
 def test_a_second_run_has_nothing_to_make(chosen, monkeypatch):
     controls.run(chosen, ("mean-frame",))
     monkeypatch.setattr(_control_clips, "map_rows", lambda *a, **k: pytest.fail("made again"))
-    monkeypatch.setattr(judging, "load_judges", lambda *rest: pytest.fail("measured again"))
+    monkeypatch.setattr(evaluate, "load_judges", lambda *rest: pytest.fail("measured again"))
     controls.run(chosen, ("mean-frame",))
 
 

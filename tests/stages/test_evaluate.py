@@ -14,7 +14,7 @@ from neuroclips_cli.metrics import evaluation
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.runs import manifest
 from neuroclips_cli.runs.stage import command_for, open_stage, read_csv, read_json, run_folder
-from neuroclips_cli.stages import evaluate, judging
+from neuroclips_cli.stages import evaluate
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def test_a_second_evaluation_has_nothing_to_do_but_shows_the_table(tmp_path, cap
     fake_run.write(chosen)
     evaluate.run(chosen)
     capsys.readouterr()
-    monkeypatch.setattr(judging, "load_judges", lambda *rest: pytest.fail("measured again"))
+    monkeypatch.setattr(evaluate, "load_judges", lambda *rest: pytest.fail("measured again"))
     evaluate.run(chosen)
     assert "SSIM" in capsys.readouterr().out
 
@@ -269,4 +269,4 @@ def test_captions_of_other_clips_than_the_runs_are_refused(tmp_path):
     judges.clip.text_embeddings = lambda texts: np.ones((len(texts), 2), np.float32)
     shown = [{"clip": str(i), "caption": "a ball"} for i in range(1, fake_run.CLIPS + 1)]
     with pytest.raises(UserError, match="holds 21 captions, and the run has 24 other clips"):
-        judging.with_captions(config, None, path.parent, shown, judges)
+        evaluate.with_captions(config, None, path.parent, shown, judges)

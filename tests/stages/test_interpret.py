@@ -14,8 +14,8 @@ from neuroclips_cli.data import surfaces
 from neuroclips_cli.data.brain_maps import write_scalars
 from neuroclips_cli.data.regions import plain_name
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.metrics.roi import scaled, voxel_weights
 from neuroclips_cli.models.backbone import RidgeRegression
-from neuroclips_cli.models.voxel_weights import scaled, voxel_weights
 from neuroclips_cli.reporting.flatmap import GREY, Panel, colors, draw
 from neuroclips_cli.runs import manifest
 from neuroclips_cli.runs.stage import open_stage, read_csv, read_json, stage_state

@@ -21,7 +21,7 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runs.stage import open_stage, read_array, read_csv, read_json
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import fuse, reconstruct
-from neuroclips_cli.stages.informed import GroundTruthGuided, Unconditional
+from neuroclips_cli.stages._control_clips import GroundTruthGuided, Unconditional
 from neuroclips_cli.stages.reconstruct import Variant
 
 VOXELS, TEST, TRAIN, SIZE = 10, 5, 24, tiny.FRAME_SIZE

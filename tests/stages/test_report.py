@@ -14,11 +14,9 @@ from helpers import fake_judges, fake_run
 from PIL import Image
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.metrics.comparison import paired_differences
-from neuroclips_cli.metrics.statistics import summarize
-from neuroclips_cli.reporting.comparison import ComparedRun
+from neuroclips_cli.metrics.statistics import paired_differences, summarize
+from neuroclips_cli.reporting.comparison import ComparedRun, versus
 from neuroclips_cli.reporting.distributions import histograms
-from neuroclips_cli.reporting.versus import versus
 from neuroclips_cli.runs.stage import open_stage, read_csv, read_json
 from neuroclips_cli.stages import evaluate, report
 

@@ -17,8 +17,12 @@ from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
-from neuroclips_cli.training.samples import ClipSamples, SeededOrder, repetition_mean
-from neuroclips_cli.training.split import split_segments
+from neuroclips_cli.training.samples import (
+    ClipSamples,
+    SeededOrder,
+    repetition_mean,
+    split_segments,
+)
 from neuroclips_cli.training.validation import perception_figures
 
 SIZES = PerceptionSettings(

@@ -17,7 +17,7 @@ class ProtocolRules:
     truth_classes : int
         Ground-truth classes of a frame or clip: its K most probable ones; one win is enough.
     ssim : str
-        One of `SSIM_VARIANTS`, see `neuroclips_cli.metrics.ssim_variants`.
+        One of `SSIM_VARIANTS`, see `neuroclips_cli.metrics.pixel`.
     pairs : str
         Frames that CLIP-pcc compares: ``adjacent`` ones or ``all`` pairs of a clip.
     similarity_gate : float

@@ -10,13 +10,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones.conversion.files import find_weights
 from neuroclips_cli.backbones.conversion.kinds import convert, guess
 from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork
-from neuroclips_cli.backbones.conversion.unwrap import Found
 from neuroclips_cli.backbones.loading import quiet_libraries
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
+from neuroclips_cli.stages._released_weights import find_trained
 
 FOLDERS = {
     "unclip": "unclip",
@@ -93,19 +92,6 @@ def run(
     tensors = sum(len(part.weights) for part in parts.values())
     console.info(f"{path.name} is a file of kind {kind}: {tensors} tensors written to {folder}")
     return folder
-
-
-def find_trained(path: Path, entry: str = "") -> Found:
-    """Read a checkpoint's weights, and say from which of its entries where that was a choice."""
-    found = find_weights(path, entry)
-    if found.averaged:
-        console.info(
-            f"{path.name}: weights averaged over the training steps (EMA) are taken"
-            + (f", from its entry '{found.entry}'" if found.entry else "")
-        )
-    elif found.entry:
-        console.detail(f"{path.name}: weights are taken from its entry '{found.entry}'")
-    return found
 
 
 def _overrides(config: Path | None) -> dict[str, Any]:
