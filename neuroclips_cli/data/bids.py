@@ -100,7 +100,7 @@ class Inherited:
 
     def __init__(self, *roots: Path) -> None:
         self._roots = {os.path.abspath(root) for root in roots}
-        self._listed: dict[str, list[tuple[BidsName, Path]]] = {}
+        self._listed: dict[str, list[tuple[BidsName, frozenset[tuple[str, str]], Path]]] = {}
         self._read: dict[Path, Mapping[str, Any]] = {}
 
     def files(self, path: Path, suffix: str, extension: str) -> Iterator[Path]:
@@ -118,10 +118,10 @@ class Inherited:
         for folder in self._upwards(path):
             fitting = [
                 (len(other.entities), there)
-                for other, there in self._names(folder)
+                for other, entities, there in self._names(folder)
                 if other.suffix == suffix
                 and other.extension.endswith(extension)
-                and other.without() <= own
+                and entities <= own
             ]
             yield from (there for _, there in sorted(fitting, key=lambda one: -one[0]))
 
@@ -169,14 +169,16 @@ class Inherited:
                 return
             folder = above
 
-    def _names(self, folder: str) -> list[tuple[BidsName, Path]]:
+    def _names(self, folder: str) -> list[tuple[BidsName, frozenset[tuple[str, str]], Path]]:
         if folder not in self._listed:
             try:
                 names = [name for name in os.listdir(folder) if name.endswith((".json", ".tsv"))]
             except OSError:
                 names = []
             parsed = ((parse_name(name), Path(folder, name)) for name in sorted(names))
-            self._listed[folder] = [(name, path) for name, path in parsed if name is not None]
+            self._listed[folder] = [
+                (name, name.without(), path) for name, path in parsed if name is not None
+            ]
         return self._listed[folder]
 
 

@@ -18,9 +18,11 @@ MOST_FOLDERS = 200_000
 """More is no data set, or links that lead in circles through many folders."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
     """Everything below a folder, in order of the paths.
+
+    Two trees are never equal, so that what was found in one can be kept under it.
 
     Attributes
     ----------
@@ -79,16 +81,17 @@ def walk(root: Path) -> Tree:
                 if not own <= ancestors:
                     folders.append(path)
                     waiting.append((path, ancestors | own))
+            elif entry.is_file():
+                files.append(path)
             elif entry.is_symlink() and not path.exists():
                 dead.append(path)
-            elif path.is_file():
-                files.append(path)
         if len(folders) > MOST_FOLDERS:
             raise UserError(
                 f"{root} holds more than {MOST_FOLDERS} folders, or links that lead in circles: "
                 "give a folder that holds nothing but the data"
             )
-    return Tree(root, *(tuple(sorted(paths)) for paths in (files, folders, dead, unreadable)))
+    found = (files, folders, dead, unreadable)
+    return Tree(root, *(tuple(sorted(paths, key=lambda path: path.parts)) for paths in found))
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

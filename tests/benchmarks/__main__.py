@@ -10,7 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-SUBJECTS = ("startup", "signal_part", "video", "metrics", "train", "adaptation", "growth")
+SUBJECTS = (
+    *("startup", "signal_part", "video", "metrics", "train", "adaptation", "growth"),
+    "layouts",
+)
 """Modules beside this one; each has ``main(folder) -> [(what, number, ratio)]``."""
 
 if sys.argv[1:2] == ["gpu"]:

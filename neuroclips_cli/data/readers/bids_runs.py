@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from neuroclips_cli.data.bids import BidsName, parse_name
@@ -137,28 +138,36 @@ def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
-def is_output(path: Path) -> bool:
-    """Tell whether a file is a run after preprocessing, in some space; raw runs are not."""
-    return _output(path) is not None
+def _output(text: str) -> tuple[BidsName, str] | None:
+    """Return the parsed name and the kind of a preprocessed run; None for anything else.
 
-
-def _output(path: Path) -> tuple[BidsName, str] | None:
-    """Return the name and kind of a preprocessed run; None for anything else.
-
-    Single echoes are left out: their combination, in its own file, is the run.
+    Raw runs have no ``desc``. Single echoes are left out: their combination, in its own file, is
+    the run.
     """
-    text = path.name
-    kind = next((kind for end, kind in _ENDINGS.items() if text.endswith(end)), "")
-    if not kind or not text.startswith("sub-"):
+    name = parse_name(text) if text.startswith("sub-") else None
+    if name is None or name.get("part") == "phase" or name.get("echo"):
         return None
-    name = parse_name(text)
-    if name is None or name.entities.get("part") == "phase" or "echo" in name.entities:
+    kind = next(kind for end, kind in _ENDINGS.items() if text.endswith(end))
+    if kind == "volumes" and not name.get("desc"):
         return None
-    if kind == "volumes" and "desc" not in name.entities:
-        return None
-    if kind == "gifti" and name.entities.get("hemi") not in _HEMISPHERES:
+    if kind == "gifti" and name.get("hemi") not in _HEMISPHERES:
         return None
     return name, kind
+
+
+@lru_cache(maxsize=1)
+def outputs(tree: Tree) -> Mapping[str, Sequence[tuple[Path, BidsName, str]]]:
+    """Return the preprocessed runs below a folder, links to nothing too: by subject's label.
+
+    Each is a path, its parsed name, and its kind (a key of `KINDS`). Nothing is opened.
+    """
+    found: dict[str, list[tuple[Path, BidsName, str]]] = defaultdict(list)
+    endings = tuple(_ENDINGS)
+    for path in (*tree.files, *tree.dead_links):
+        text = path.name
+        if text.endswith(endings) and (output := _output(text)) is not None:
+            found[output[0].get("sub")].append((path, *output))
+    return found
 
 
 def derivative_of(path: Path, root: Path) -> Path:
@@ -177,11 +186,10 @@ def find_runs(tree: Tree, subject: int) -> dict[Path, list[BidsRun]]:
         If one file is there twice, as with and without leading zeros of the run's number.
     """
     found: dict[Path, dict[frozenset[tuple[str, str]], BidsRun]] = defaultdict(dict)
-    for path in (*tree.files, *tree.dead_links):
-        output = _output(path)
-        if output is None or not is_subject(output[0].entities.get("sub", ""), subject):
-            continue
-        name, kind = output
+    own = [
+        one for label, those in outputs(tree).items() if is_subject(label, subject) for one in those
+    ]
+    for path, name, kind in own:
         runs = found[derivative_of(path, tree.root)]
         run = runs.setdefault(name.without(*OUTPUT), BidsRun(name, path.parent))
         pairs = ((k, v) for k, v in name.entities.items() if k in OUTPUT and k != "hemi")

@@ -17,8 +17,8 @@ from neuroclips_cli.data.readers.bids_runs import (
     choose_space,
     files_of,
     find_runs,
-    is_output,
     natural,
+    outputs,
 )
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.readers.splits import split_rule
@@ -42,7 +42,7 @@ class Fmriprep:
 
     def recognizes(self, tree: Tree) -> str:
         """See :class:`neuroclips_cli.data.readers.Reader`."""
-        runs = [path for path in (*tree.files, *tree.dead_links) if is_output(path)]
+        runs = [path for those in outputs(tree).values() for path, *_ in those]
         return f"{len(runs)} preprocessed runs such as {runs[0].name}" if runs else ""
 
     def run_table(self, tree: Tree, subject: str, options: ReaderOptions) -> list[RunRow]:
@@ -312,12 +312,7 @@ def _runs_of(tree: Tree, subject: int, options: ReaderOptions) -> tuple[Path, li
     """Return the derivative that is read, and the runs of the tasks and sessions chosen."""
     found = find_runs(tree, subject)
     if not found:
-        labels = {
-            name.entities.get("sub", "")
-            for path in (*tree.files, *tree.dead_links)
-            if is_output(path) and (name := parse_name(path.name)) is not None
-        }
-        known = ", ".join(sorted(labels, key=natural)) or "none"
+        known = ", ".join(sorted(outputs(tree), key=natural)) or "none"
         raise UserError(
             f"{tree.root} holds no preprocessed run of subject {subject} (subjects found: {known}):"
             " check --dataset and --subject"
