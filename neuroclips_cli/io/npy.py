@@ -33,6 +33,19 @@ def read_array(path: Path | str) -> np.ndarray:
     return array
 
 
+def write_array(path: Path, array: np.ndarray) -> Path:
+    """Write a ``.npy`` file, whole or not at all."""
+    import numpy as np
+
+    with (
+        atomic.explain_full_disk(path, array.nbytes),
+        atomic.atomic_path(path) as temporary,
+        open(temporary, "wb") as stream,
+    ):
+        np.save(stream, array, allow_pickle=False)
+    return path
+
+
 class PartialArray:
     """An array that grows in a hidden ``.part`` file, and gets its name when it is complete.
 

@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib import metadata
@@ -57,31 +58,99 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def determinants(
-    settings: Settings, names: Sequence[str], extra: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Return what decides a result beside its inputs: schema, seed, setting sections, extras."""
-    return {
-        "schema": SCHEMA,
-        "seed": settings.run.seed,
-        "sections": {name: settings.section(name) for name in names},
-        "extra": json.loads(json.dumps(dict(extra or {}))),
-    }
+@dataclass(frozen=True)
+class Found:
+    """What a stage's folder holds, beside what is asked for.
+
+    Attributes
+    ----------
+    record : dict
+        The manifest of a stage that begins now.
+    old : dict or None
+        The manifest in the folder.
+    changes, damage : list of str
+        What decides the two differently; which files of the old one are not what was written.
+    up_to_date : bool
+        Whether the old one is what is asked for, finished and whole.
+    """
+
+    record: dict[str, Any]
+    old: dict[str, Any] | None = None
+    changes: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+    up_to_date: bool = False
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the folder holds partial work of what is asked for."""
+        return self.old is not None and self.old["state"] == "running" and not self.changes
+
+    def resumed_record(self) -> dict[str, Any]:
+        """Return the manifest of a stage that goes on where the old one stopped."""
+        kept = {key: (self.old or {})[key] for key in ("facts", "seconds", "start")}
+        return {**self.record, **kept}
 
 
-def new(
-    settings: Settings, stage: str, decided: Mapping[str, Any], inputs: Mapping[str, Any]
+def find(
+    folder: Path,
+    settings: Settings,
+    inputs: Mapping[str, Path | str],
+    sections: Sequence[str],
+    extra: Mapping[str, Any],
+) -> Found:
+    """Read a stage's folder, and compare it with what is asked for.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The stage's folder, which need not exist.
+    settings : Settings
+        All settings; they are recorded whole.
+    inputs : mapping
+        Name to file or folder.
+    sections : sequence of str
+        The setting sections that decide the result, beside the seed.
+    extra : mapping
+        Further things that decide the result; JSON values.
+
+    Raises
+    ------
+    UserError
+        If the manifest in the folder is no manifest.
+    """
+    record = _new(folder, settings, inputs, sections, extra)
+    old = read(folder)
+    if old is None:
+        return Found(record)
+    done = old["state"] == "done"
+    changes = differences(old, record)
+    damage = checksums.altered(folder, old) if done else []
+    whole = done and all((folder / name).is_file() for name in old["outputs"])
+    return Found(record, old, changes, damage, up_to_date=whole and not changes and not damage)
+
+
+def _new(
+    folder: Path,
+    settings: Settings,
+    inputs: Mapping[str, Path | str],
+    section_names: Sequence[str],
+    extra: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the manifest of a stage that begins now."""
+    """Return the manifest of a stage that begins now; see :func:`find`."""
     return {
-        "stage": stage,
+        "stage": folder.name,
         "state": "running",
         "tool": {"name": "neuroclips", "version": __version__},
         "libraries": library_versions(),
         "settings": {name: settings.section(name) for name in sections()},
         "seed": settings.run.seed,
-        "determined_by": dict(decided),
-        "inputs": dict(inputs),
+        "determined_by": {
+            "schema": SCHEMA,
+            "seed": settings.run.seed,
+            "sections": {name: settings.section(name) for name in section_names},
+            "extra": json.loads(json.dumps(dict(extra))),
+        },
+        "inputs": record_inputs(folder, inputs, Path(settings.run.workdir)),
         "outputs": {},
         "start": now(),
         "end": None,
@@ -130,6 +199,14 @@ def _is_inside(name: str) -> bool:
 def write(folder: Path, content: Mapping[str, Any]) -> None:
     """Write the manifest of a folder atomically."""
     atomic.write_json(folder / NAME, {**content, "seal": checksums.seal(content)})
+
+
+def finish(folder: Path, record: dict[str, Any]) -> None:
+    """Record that a stage is done, with what it has written."""
+    outputs = hash_outputs(folder)
+    marks = checksums.marks(folder, outputs)
+    record.update(outputs=outputs, marks=marks, state="done", end=now())
+    write(folder, record)
 
 
 def hash_outputs(folder: Path) -> dict[str, str]:
