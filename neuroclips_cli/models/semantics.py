@@ -10,7 +10,7 @@ from neuroclips_cli.models.backbone import RELEASED, ResidualMLP, RidgeRegressio
 from neuroclips_cli.models.head import make_head
 from neuroclips_cli.models.prior import DiffusionPrior
 from neuroclips_cli.models.released.mixer import PublishedMixer
-from neuroclips_cli.models.subject_scans import Scans
+from neuroclips_cli.models.subject_scans import Scans, SubjectScans
 from neuroclips_cli.models.token_subspace import TokenSubspace
 from neuroclips_cli.settings.schema import SemanticsSettings
 
@@ -192,18 +192,18 @@ class Semantics(nn.Module):
         """
         return self.decode(self.ridge(fmri))
 
-    def decode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def decode(self, x: Scans) -> tuple[Tensor, Tensor]:
         """Decode from the ridge layer's output, as :meth:`forward` does from scans.
 
         Parameters
         ----------
-        x : Tensor
-            ``(batch, hidden)``.
+        x : Tensor or SubjectScans
+            ``(batch, hidden)``, of one subject or of several.
 
         Returns
         -------
         tuple of Tensor
             The prior's condition and contrastive tokens, both ``(batch, tokens, token_dim)``.
         """
-        tokens, contrastive = self.backbone(x)
+        tokens, contrastive = self.backbone(x.joined() if isinstance(x, SubjectScans) else x)
         return (contrastive if self.prior_condition == "contrastive" else tokens), contrastive

@@ -41,6 +41,14 @@ class SubjectScans:
         """Return the rows of all parts."""
         return sum(map(len, self.parts))
 
+    @classmethod
+    def of_one(cls, fmri: Tensor, place: int, voxels: Sequence[int]) -> SubjectScans:
+        """Return one subject's scans as a batch in which the others have no rows."""
+        shape = fmri.shape[1:-1]
+        parts = [fmri.new_zeros((0, *shape, size)) for size in voxels]
+        parts[place] = fmri
+        return cls(tuple(parts))
+
     @property
     def sizes(self) -> tuple[int, ...]:
         """Rows of every part."""

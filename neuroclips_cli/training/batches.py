@@ -5,13 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import Tensor
 
+from neuroclips_cli.models.subject_scans import Scans, SubjectScans
 from neuroclips_cli.runtime.precision import to_device
-from neuroclips_cli.training.samples import ClipSamples, SeededOrder, derived_seed
+from neuroclips_cli.training.pool import Samples
+from neuroclips_cli.training.samples import SeededOrder, derived_seed
 
+Batch = dict[str, Any]
+"""``fmri``, one subject's scans or several subjects', and targets by name."""
 AHEAD = 2
 """Batches that wait in pinned memory while the device works."""
 
@@ -25,7 +29,7 @@ class BatchLoader:
 
     Parameters
     ----------
-    samples : ClipSamples
+    samples : ClipSamples or PooledSamples
         Where they are from.
     size : int
         Samples of a batch; an incomplete last one is left out.
@@ -36,7 +40,7 @@ class BatchLoader:
     """
 
     def __init__(
-        self, samples: ClipSamples, size: int, order: SeededOrder, device: torch.device
+        self, samples: Samples, size: int, order: SeededOrder, device: torch.device
     ) -> None:
         self.samples, self.size, self.order, self.device = samples, size, order, device
 
@@ -44,9 +48,9 @@ class BatchLoader:
         """Return the number of batches."""
         return len(self.order) // self.size
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of ``order.epoch``."""
-        waiting: queue.Queue[dict[str, Tensor] | BaseException] = queue.Queue(AHEAD)
+        waiting: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
         stopped = threading.Event()
         work = threading.Thread(target=self._gather, args=(waiting, stopped), daemon=True)
         work.start()
@@ -55,16 +59,21 @@ class BatchLoader:
                 batch = waiting.get()
                 if isinstance(batch, BaseException):
                     raise batch
-                yield {k: to_device(v, self.device).float() for k, v in batch.items()}
+                yield {name: self._there(values) for name, values in batch.items()}
         finally:
             stopped.set()
             while work.is_alive():  # it may stand before a full queue
                 _empty(waiting)
                 work.join(0.01)
 
+    def _there(self, values: Scans) -> Scans:
+        if isinstance(values, SubjectScans):
+            return values.to(self.device)
+        return to_device(values, self.device).float()
+
     def _gather(
         self,
-        waiting: queue.Queue[dict[str, Tensor] | BaseException],
+        waiting: queue.Queue[Batch | BaseException],
         stopped: threading.Event,
     ) -> None:
         numbers, order = list(self.order), self.order
@@ -83,6 +92,6 @@ class BatchLoader:
                 return
 
 
-def _empty(waiting: queue.Queue[dict[str, Tensor] | BaseException]) -> None:
+def _empty(waiting: queue.Queue[Batch | BaseException]) -> None:
     while not waiting.empty():
         waiting.get_nowait()

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neuroclips_cli.models.backbone import RidgeRegression
+from neuroclips_cli.models.backbone import RidgeRegression, WindowLinear
 from neuroclips_cli.models.head import init_from_linear
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, SemanticsBackbone
 from neuroclips_cli.signal.ridge import dual_weights, predict_left_out, segment_folds
@@ -112,7 +112,8 @@ def cross_fit(
     Parameters
     ----------
     fmri : numpy.ndarray
-        (clips, repetitions, voxels), standardized; the fit uses the mean over repetitions.
+        (clips, repetitions, voxels), standardized; the voxels of a window of volumes one after
+        the other. The fit uses the mean over repetitions.
     segments : numpy.ndarray
         (clips,), at least two different ones.
     targets : numpy.ndarray
@@ -156,14 +157,39 @@ def cross_fit(
     >>> fit.width, bool(np.allclose(decoded, scans[:, 0, :1], atol=1e-5))
     (1, True)
     """
-    scans = fmri.mean(axis=1, dtype=np.float64)
-    center = targets.mean(axis=0, dtype=np.float64)
-    wanted = targets - center
-    gram = scans @ scans.T
-    folds = segment_folds(segments)
-    fits = {penalty: predict_left_out(gram, wanted, folds, penalty) for penalty in penalties}
-    penalty = min(fits, key=lambda p: float(np.square(fits[p] - wanted).sum()))
-    predicted = fits[penalty]
+    return cross_fit_pool([(fmri, segments, targets)], widest, penalties)[0]
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""One subject's scans, segments and targets, as :func:`cross_fit` takes them."""
+
+
+def cross_fit_pool(
+    parts: Sequence[Part], widest: int, penalties: Sequence[float] = PENALTIES
+) -> list[CrossFit]:
+    """Fit Eq. 3 for several subjects, with components that all of them share.
+
+    Every subject has a regression and a penalty of its own, as in :func:`cross_fit`; the principal
+    axes are those of all subjects' cross-fitted predictions together.
+
+    Parameters
+    ----------
+    parts : sequence of tuple
+        ``(fmri, segments, targets)`` per subject; the targets are in one space.
+    widest : int
+        Most components to keep.
+    penalties : sequence of float
+        Multiples of a scan's mean squared norm.
+
+    Returns
+    -------
+    list of CrossFit
+        One per subject, of the same axes, mean and width.
+    """
+    center = _stacked([targets for _, _, targets in parts]).mean(axis=0, dtype=np.float64)
+    fits = [_Regression.fit(*part, center, penalties) for part in parts]
+    predicted = _stacked([fit.predicted for fit in fits])
+    wanted = _stacked([fit.wanted for fit in fits])
     offset = predicted.mean(axis=0)
     _, spread, axes = np.linalg.svd(predicted - offset, full_matrices=False)
     axes = axes[: min(widest, int((spread > 1e-6 * spread[0]).sum()))]
@@ -172,20 +198,70 @@ def cross_fit(
 
     onto = axes.T / deviation
     bias = -offset @ onto
-    features = np.empty((*fmri.shape[:2], len(axes)), np.float32)
-    for fold in folds:
-        weights = scans[~fold].T @ dual_weights(gram, wanted @ onto, ~fold, penalty)
-        features[fold] = fmri[fold] @ weights + bias
-    everywhere = np.ones(len(scans), bool)
-    weights = scans.T @ dual_weights(gram, wanted @ onto, everywhere, penalty)
-    return CrossFit(
-        features=features,
-        weight=weights.T.astype(np.float32),
-        bias=bias.astype(np.float32),
-        axes=(axes * deviation[:, None]).astype(np.float32),
-        mean=(center + offset).astype(np.float32),
-        penalty=penalty,
-    )
+    found = []
+    for fit, (fmri, _, _) in zip(fits, parts, strict=True):
+        features, weight = fit.components(fmri, onto, bias)
+        found.append(
+            CrossFit(
+                features=features,
+                weight=weight.astype(np.float32),
+                bias=bias.astype(np.float32),
+                axes=(axes * deviation[:, None]).astype(np.float32),
+                mean=(center + offset).astype(np.float32),
+                penalty=fit.penalty,
+            )
+        )
+    return found
+
+
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """One subject's regression at its best penalty; ``predicted`` are clips left out."""
+
+    scans: np.ndarray
+    gram: np.ndarray
+    wanted: np.ndarray
+    folds: list[np.ndarray]
+    penalty: float
+    predicted: np.ndarray
+
+    @classmethod
+    def fit(
+        cls,
+        fmri: np.ndarray,
+        segments: np.ndarray,
+        targets: np.ndarray,
+        center: np.ndarray,
+        penalties: Sequence[float],
+    ) -> _Regression:
+        """Choose the penalty with the least squared error on segments left out."""
+        scans = fmri.mean(axis=1, dtype=np.float64)
+        wanted = targets - center
+        gram = scans @ scans.T
+        folds = segment_folds(segments)
+        fits = {penalty: predict_left_out(gram, wanted, folds, penalty) for penalty in penalties}
+        penalty = min(fits, key=lambda p: float(np.square(fits[p] - wanted).sum()))
+        return cls(scans, gram, wanted, folds, penalty, fits[penalty])
+
+    def components(
+        self, fmri: np.ndarray, onto: np.ndarray, bias: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return every scan's components decoded without its fold, and the weights of all folds."""
+        features = np.empty((*fmri.shape[:2], onto.shape[1]), np.float32)
+        for fold in self.folds:
+            weights = self._weights(onto, ~fold)
+            features[fold] = fmri[fold] @ weights + bias
+        return features, self._weights(onto, np.ones(len(self.scans), bool)).T
+
+    def _weights(self, onto: np.ndarray, used: np.ndarray) -> np.ndarray:
+        weights: np.ndarray = self.scans[used].T @ dual_weights(
+            self.gram, self.wanted @ onto, used, self.penalty
+        )
+        return weights
 
 
 def _predicted(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -196,23 +272,47 @@ def _predicted(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return kept
 
 
-def load_into_ridge(fit: CrossFit, layer: RidgeRegression) -> None:
+def load_into_ridge(fit: CrossFit, layer: RidgeRegression, place: int = 0) -> None:
     """Put the regression into a ridge layer and freeze it: learning would undo the cross-fit.
 
     Parameters
     ----------
     fit : CrossFit
-        The regression.
+        The regression; of a window of volumes, one after the other.
     layer : RidgeRegression
         From scans to at least ``fit.width`` channels; those beyond become zero.
+    place : int
+        The subject's.
     """
-    ridge = cast(nn.Linear, layer.linears[0])
+    own = layer.linears[place]
+    linears = [own] if isinstance(own, nn.Linear) else list(cast(WindowLinear, own).volumes)
+    weights = np.split(fit.weight, len(linears), axis=1)
     with torch.no_grad():
-        ridge.weight.zero_()
-        ridge.bias.zero_()
-        ridge.weight[: fit.width] = torch.from_numpy(fit.weight)
-        ridge.bias[: fit.width] = torch.from_numpy(fit.bias)
-    ridge.requires_grad_(False)
+        for linear, weight in zip(cast(list[nn.Linear], linears), weights, strict=True):
+            linear.weight.zero_()
+            linear.bias.zero_()
+            # The sum over the volumes begins as their mean.
+            linear.weight[: fit.width] = torch.from_numpy(weight * np.float32(len(linears)))
+            linear.bias[: fit.width] = torch.from_numpy(fit.bias)
+    own.requires_grad_(False)
+
+
+@torch.no_grad()
+def average_ridge(layer: RidgeRegression) -> None:
+    """Make the average subject's layer the mean of all subjects' layers, and freeze it.
+
+    Parameters
+    ----------
+    layer : RidgeRegression
+        Of subjects who share a space; nothing is done where it has no average subject.
+    """
+    if layer.average is None:
+        return
+    states = [linear.state_dict() for linear in layer.linears]
+    layer.average.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    )
+    layer.average.requires_grad_(False)
 
 
 def init_from_ridge(

@@ -25,7 +25,7 @@ from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import BFLOAT16
 from neuroclips_cli.training.async_metrics import DeferredMetrics
 from neuroclips_cli.training.batch_sharding import BatchShard, share_dropout
-from neuroclips_cli.training.batches import BatchLoader
+from neuroclips_cli.training.batches import Batch, BatchLoader
 from neuroclips_cli.training.checkpoints import CheckpointManager, TrainingState, seed_torch
 from neuroclips_cli.training.grad_cache import (
     MicroBatchShard,
@@ -36,7 +36,8 @@ from neuroclips_cli.training.memory import memory_used
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import Objective
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
-from neuroclips_cli.training.samples import ClipSamples, SeededOrder, derived_seed
+from neuroclips_cli.training.pool import Samples
+from neuroclips_cli.training.samples import SeededOrder, derived_seed
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -107,7 +108,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 def train_phase(
     objective: Objective,
     model: nn.Module,
-    samples: ClipSamples,
+    samples: Samples,
     validate: Callable[[], dict[str, float]],
     plan: Plan,
     *,
@@ -124,7 +125,7 @@ def train_phase(
         Contains ``model``.
     model : nn.Module
         What is checkpointed.
-    samples : ClipSamples
+    samples : ClipSamples or PooledSamples
         Training samples.
     validate : callable
         Figures on held-out segments; the smallest ``loss`` decides which weights are best.
@@ -140,8 +141,8 @@ def train_phase(
     UserError
         If the loss is no longer finite; the last checkpoint stays.
     """
-    order = SeededOrder(len(samples), plan.seed, plan.phase)
     size = min(plan.batch_size, len(samples))
+    order = samples.order(plan.seed, plan.phase, size)
     _require_rows(size, plan)
     loader = _whole_batches(samples, size, order, accelerator)
     optimizer: Any = make_optimizer(
@@ -206,13 +207,13 @@ def _require_rows(size: int, plan: Plan) -> None:
 
 
 def _whole_batches(
-    samples: ClipSamples, size: int, order: SeededOrder, accelerator: Accelerator
+    samples: Samples, size: int, order: SeededOrder, accelerator: Accelerator
 ) -> BatchLoader:
     """Return a loader of whole batches on the device, the same ones in every process."""
     return BatchLoader(samples, size, order, accelerator.device)
 
 
-def _numbered(objective: Objective, loader: BatchLoader) -> Iterator[dict[str, torch.Tensor]]:
+def _numbered(objective: Objective, loader: BatchLoader) -> Iterator[Batch]:
     """Yield the batches of an epoch, and let the objective know which one it is."""
     for objective.step, batch in enumerate(loader):
         yield batch
@@ -222,7 +223,7 @@ def _gradients(
     objective: nn.Module,
     share: BatchShard,
     accelerator: Accelerator,
-    batch: dict[str, torch.Tensor],
+    batch: Batch,
 ) -> dict[str, torch.Tensor]:
     """Send a batch forth and back; return its losses."""
 
@@ -244,7 +245,7 @@ def _gradients(
 
 def _one_epoch(
     objective: nn.Module,
-    take: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+    take: Callable[[Batch], dict[str, torch.Tensor]],
     loader: Any,
     optimizer: Any,
     schedule: Any,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -23,14 +24,16 @@ from neuroclips_cli.losses import (
 from neuroclips_cli.losses.contrastive import annealed_temperature
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.models.subject_scans import Scans, SubjectScans
 from neuroclips_cli.runtime.precision import in_float32, to_device
 from neuroclips_cli.training.batch_sharding import BatchShard
+from neuroclips_cli.training.batches import Batch
 from neuroclips_cli.training.samples import derived_seed
 
 if TYPE_CHECKING:
     from neuroclips_cli.models.released.perception import PublishedPerception
 
-Decode = Callable[[Tensor], tuple[Tensor, Tensor]]
+Decode = Callable[[Scans], tuple[Tensor, Tensor]]
 """From the samples' ``fmri`` to the prior's condition and the contrastive tokens."""
 
 
@@ -56,6 +59,57 @@ def flat_unit(tokens: Tensor) -> Tensor:
     [0.6, 0.8]
     """
     return F.normalize(tokens.flatten(1), dim=-1)
+
+
+def draw_in_parts(
+    draw: Callable[..., Mix], scans: Scans, beta: float, device: torch.device, **more: float
+) -> Mix:
+    """Draw a mixing in which no row's partner is another subject's: their voxels differ.
+
+    Parameters
+    ----------
+    draw : callable
+        :func:`draw_mix`, asked once per subject, in their order.
+    scans : Tensor or SubjectScans
+        Whose rows are mixed.
+    beta, device, **more
+        Of ``draw``.
+
+    Returns
+    -------
+    Mix
+        Of all rows; partners are counted through all parts.
+    """
+    if isinstance(scans, Tensor):
+        return draw(len(scans), beta, device, **more)
+    drawn = [draw(size, beta, device, **more) for size in scans.sizes]
+    begins = [0, *accumulate(scans.sizes)]
+    return Mix(
+        torch.cat([mix.partner + begin for mix, begin in zip(drawn, begins, strict=False)]),
+        torch.cat([mix.coefficient for mix in drawn]),
+        torch.cat([mix.selected for mix in drawn]),
+    )
+
+
+def mix_in_parts(scans: Scans, mix: Mix) -> Scans:
+    """Mix rows with their partners (Eq. 7), each subject's with its own.
+
+    Parameters
+    ----------
+    scans : Tensor or SubjectScans
+        Rows of one subject or of several.
+    mix : Mix
+        As :func:`draw_in_parts` draws it.
+    """
+    if isinstance(scans, Tensor):
+        return mix_rows(scans, mix)
+    parts, begin = [], 0
+    for part in scans.parts:
+        own = slice(begin, begin + len(part))
+        of_part = Mix(mix.partner[own] - begin, mix.coefficient[own], mix.selected[own])
+        parts.append(mix_rows(part, of_part))
+        begin += len(part)
+    return SubjectScans(tuple(parts), scans.averaged)
 
 
 class Objective(nn.Module):
@@ -115,12 +169,12 @@ class PerceptionObjective(Objective):
         self.model = model
         self.temperature, self.contrast_weight = temperature, contrast_weight
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute Eq. 1 on a batch.
 
         Parameters
         ----------
-        batch : dict of str to Tensor
+        batch : dict
             ``fmri`` (batch, voxels) and ``latents`` (batch, frames, channels, h, w).
 
         Returns
@@ -140,12 +194,12 @@ class PerceptionObjective(Objective):
 class AuxiliaryObjective(PerceptionObjective):
     """The released loss, see :func:`auxiliary_loss`."""
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute the released loss on a batch.
 
         Parameters
         ----------
-        batch : dict of str to Tensor
+        batch : dict
             ``fmri`` and ``latents`` as in Eq. 1, and ``maps`` (batch, frames, 2, positions, width).
 
         Returns
@@ -203,12 +257,12 @@ class ContrastiveObjective(Objective):
         self.reftm_weight = reftm_weight
         self.reftm_temperature = reftm_temperature or temperature
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute BiMixCo, and Reftm where there is a projector.
 
         Parameters
         ----------
-        batch : dict of str to Tensor
+        batch : dict
             ``fmri`` (batch, voxels), ``tokens`` (batch, tokens, dim) and, with a projector,
             ``text`` (batch, embed_dim).
 
@@ -218,9 +272,10 @@ class ContrastiveObjective(Objective):
             Scalar ``loss``; with a projector also ``contrast`` and ``reftm``.
         """
         total = len(batch["fmri"])
-        mix = draw_mix(total, self.mixco_beta, batch["fmri"].device)
+        scans: Scans = batch["fmri"]
+        mix = draw_in_parts(draw_mix, scans, self.mixco_beta, scans.device)
         rows = self.share.rows(total)
-        _, contrastive = self.decode(mix_rows(batch["fmri"], mix)[rows])
+        _, contrastive = self.decode(mix_in_parts(scans, mix)[rows])
         contrastive = self.share.whole(contrastive, rows, total)
         loss = bimixco_loss(
             flat_unit(contrastive), flat_unit(batch["tokens"]), self.temperature, mix
@@ -292,12 +347,12 @@ class PriorObjective(Objective):
         self.softclip_epochs = softclip_epochs
         self.draw_mix = draw_mix
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compute Eq. 4 on a batch.
 
         Parameters
         ----------
-        batch : dict of str to Tensor
+        batch : dict
             ``fmri`` (batch, voxels), ``tokens`` (batch, tokens, dim), ``text`` (batch, embed_dim).
 
         Returns
@@ -307,10 +362,13 @@ class PriorObjective(Objective):
         """
         share = 0.0 if self.softclip_epochs else 0.5
         total = len(batch["fmri"])
-        drawn = self.draw_mix(total, self.mixco_beta, torch.device("cpu"), share=share)
-        mix, pure = drawn.to(batch["fmri"].device), drawn.unmixed()
+        scans: Scans = batch["fmri"]
+        drawn = draw_in_parts(
+            self.draw_mix, scans, self.mixco_beta, torch.device("cpu"), share=share
+        )
+        mix, pure = drawn.to(scans.device), drawn.unmixed()
         rows = self.share.rows(total)
-        brain, contrastive = self.decode(mix_rows(batch["fmri"], mix)[rows])
+        brain, contrastive = self.decode(mix_in_parts(scans, mix)[rows])
         contrastive = self.share.whole(contrastive, rows, total)
         tokens = batch["tokens"]
         contrast = self._contrast(flat_unit(contrastive), flat_unit(tokens), mix)

@@ -156,6 +156,10 @@ class ClipSamples(Dataset[Any]):
         """Return clips times repetitions."""
         return len(self.clips) * self.repetitions
 
+    def order(self, seed: int, phase: str, size: int) -> SeededOrder:
+        """Return the order of a phase's samples, whatever the size of its batches."""
+        return SeededOrder(len(self), seed, phase)
+
     def clips_of(self, samples: Sequence[int]) -> np.ndarray:
         """Return the clips that samples belong to.
 
