@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,31 @@ class SubjectScans:
     def joined(self) -> Tensor:
         """Return the rows of all parts, which have to be of one width, as one tensor."""
         return torch.cat(self.parts)
+
+
+class OneSubject:
+    """A network of several subjects as one subject's own: scans in, its answer out.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Takes :class:`SubjectScans`.
+    place : int
+        The subject's.
+    voxels : sequence of int
+        Length of every subject's scans.
+    """
+
+    def __init__(self, model: nn.Module, place: int, voxels: Sequence[int]) -> None:
+        self.model, self.place, self.voxels = model, place, voxels
+
+    def __call__(self, fmri: Tensor) -> Any:
+        """Decode the subject's scans."""
+        return self.model(SubjectScans.of_one(fmri, self.place, self.voxels))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a part of the network, such as its ``diffusion_prior``."""
+        return getattr(self.model, name)
 
 
 Scans = Tensor | SubjectScans

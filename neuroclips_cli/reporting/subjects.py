@@ -89,9 +89,7 @@ def subjects_table(groups: Sequence[Sequence[SubjectRun]]) -> TextTable:
         rows.append(("ours", mean, *_cells(mean_over_subjects(group))))
     for line in (*paper_tables.TABLE_1, *paper_tables.TABLE_4):
         means, stds = line.mean, line.std
-        cells = (
-            _cell(name, means.get(name), stds.get(name)) for name in paper_tables.METRICS
-        )
+        cells = (_cell(name, means.get(name), stds.get(name)) for name in paper_tables.METRICS)
         rows.append((f"paper, Table {line.table}", line.method, *cells))
     columns = ("source", "method", *(label(name) for name in paper_tables.METRICS))
     judges = {run.judges for group in groups for run in group} - {""}

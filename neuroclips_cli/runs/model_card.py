@@ -33,7 +33,9 @@ class TrainedOn:
     film_minutes, scan_minutes : float
         Of the films given, held-out clips among them, and of all scans of them.
     films : dict
-        Segment -> SHA-256 of its clips' frames as they were given.
+        Segment -> number of its clips.
+    frames : str
+        SHA-256 of the file of all training frames.
     scans : str
         Digest of the preprocess stage's outputs.
     """
@@ -46,7 +48,8 @@ class TrainedOn:
     held_out_clips: int
     film_minutes: float
     scan_minutes: float
-    films: dict[str, str]
+    films: dict[str, int]
+    frames: str
     scans: str
 
 

@@ -293,6 +293,13 @@ class TrainPRSettings:
         CountOrZero,
         Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
     ] = 0
+    subject_dropout: Annotated[
+        Fraction,
+        Doc(
+            "Probability that a row of several subjects' batch goes through the average subject's "
+            "first layers, where the subjects share a space; 0: no average subject."
+        ),
+    ] = 0.1
 
 
 @dataclass(frozen=True)
@@ -427,6 +434,13 @@ class TrainSRSettings:
         CountOrZero,
         Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
     ] = 0
+    subject_dropout: Annotated[
+        Fraction,
+        Doc(
+            "Probability that a row of several subjects' batch goes through the average subject's "
+            "first layers, where the subjects share a space; 0: no average subject."
+        ),
+    ] = 0.1
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,18 @@ def import_run(
         return folder.folder
 
 
-def load_pretrained_weights(model: nn.Module, path: Path, settings: Settings) -> None:
+def load_pretrained_weights(
+    model: nn.Module, path: Path, settings: Settings, *, ridge: bool = True
+) -> None:
     """Put a published checkpoint's weights into a network that is about to be trained.
 
     The authors begin from MindEye2's ``last.pth`` of another subject, whose ridge layer is of
     another width: it is left out, and what is above it is taken. A trunk that mixes channels
     (``semantics.backbone = "mixing"``) leaves the file's trunk out as well, which is wired
     otherwise; the layer to the tokens, the contrastive projector and the prior are the same.
+
+    Of MindEye2's multi-subject checkpoint, which has a ridge layer for each of its subjects, none
+    is taken; with ``ridge=False`` that of no file is.
 
     Raises
     ------
@@ -138,12 +143,16 @@ def load_pretrained_weights(model: nn.Module, path: Path, settings: Settings) ->
     if isinstance(model, Semantics):
         require_token_space(settings, found, path)
     weights = _bare(found, model)
-    ridge = next(n for n in published_names(model).values() if n.endswith("linears.0.weight"))
+    name = next(n for n in published_names(model).values() if n.endswith("linears.0.weight"))
     own = next(v for n, v in model.state_dict().items() if n.endswith("linears.0.weight"))
-    same = ridge in weights and weights[ridge].shape == own.shape
+    of_many = name.replace("linears.0", "linears.1") in weights
+    same = ridge and not of_many and name in weights and weights[name].shape == own.shape
     trunk = not (isinstance(model, Semantics) and has_other_trunk(weights, model))
     model.load_state_dict(import_published(weights, model, str(path), ridge=same, trunk=trunk))
-    left = [] if same else ["its ridge layer (other voxels)"]
+    others = (
+        "another subject's" if not ridge else "several subjects'" if of_many else "other voxels"
+    )
+    left = [] if same else [f"its ridge layer ({others})"]
     left += [] if trunk else ['its trunk (semantics.backbone = "mixing" is wired otherwise)']
     console.info(f"began from {path.name}" + (f" without {' and '.join(left)}" if left else ""))
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,9 @@ from neuroclips_cli.runs.stage import (
     stage_state,
     workdir_folder,
 )
-from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.stages import _control_names
+from neuroclips_cli.stages._adaptation import Adaptation
 
 FUSED = "fuse"
 """The run whose clips are parts of fused chains (paper 3.4)."""
@@ -42,37 +44,84 @@ WITHOUT = ("keyframe", "blurry")
 """Guidances that a reconstruction can leave out."""
 
 
-def train_pr(settings: Settings, *, checkpoint: Path | None = None) -> StageRequest:
+def preprocess_folders(settings: Settings, request: StageRequest) -> dict[int, Path]:
+    """Return the preprocess folder of every subject that a training is asked for."""
+    if "preprocess" in request.inputs:
+        return {settings.run.subject: Path(request.inputs["preprocess"])}
+    return {
+        subject: Path(request.inputs[f"preprocess-{subject:02d}"])
+        for subject in sorted(settings.run.subjects)
+    }
+
+
+def _training(
+    settings: Settings, stage: str, checkpoint: Path | None, adaptation: Adaptation | None
+) -> tuple[dict[str, Path | str], dict[str, Any]]:
+    """Return inputs and extras that both trainings share: whose scans, which parent."""
+    extra: dict[str, Any] = {"precision": settings.run.precision}
+    inputs: dict[str, Path | str]
+    subjects = sorted(settings.run.subjects)
+    if adaptation is not None or not subjects:
+        inputs = {**require_upstream(settings, stage)}
+    else:
+        if len(set(subjects)) < 2 or len(set(subjects)) != len(subjects):
+            raise UserError(
+                f"--subjects {','.join(map(str, subjects))} names one subject, or one twice: write "
+                "several, such as 1,2,3, or --subject for one"
+            )
+        inputs = {
+            f"preprocess-{subject:02d}": require_stage(
+                replace_settings(settings, {"run.subject": subject}), "preprocess", stage
+            )
+            for subject in subjects
+        }
+        extra["subjects"] = subjects
+    if adaptation is not None:
+        extra |= {"mode": adaptation.mode, "minutes": adaptation.minutes}
+        parent = adaptation.parent_of(stage)
+        if parent is not None:
+            inputs["parent"] = parent
+    if checkpoint:
+        inputs["checkpoint"] = checkpoint
+    return inputs, extra
+
+
+def train_pr(
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    adaptation: Adaptation | None = None,
+) -> StageRequest:
     """Return what decides train-pr."""
-    inputs: dict[str, Path | str] = {
-        **require_upstream(settings, "train-pr"),
+    inputs, extra = _training(settings, "train-pr", checkpoint, adaptation)
+    inputs |= {
         "vae": resolve(settings.backbones.vae),
     }
     if settings.train_pr.contrast == "convnext" and settings.backbones.convnext:
         inputs["convnext"] = str(Path(settings.backbones.convnext).expanduser())
-    if checkpoint:
-        inputs["checkpoint"] = checkpoint
-    return StageRequest("train-pr", inputs, {"precision": settings.run.precision})
+    return StageRequest("train-pr", inputs, extra)
 
 
 def train_sr(
-    settings: Settings, *, phase: str | None = None, checkpoint: Path | None = None
+    settings: Settings,
+    *,
+    phase: str | None = None,
+    checkpoint: Path | None = None,
+    adaptation: Adaptation | None = None,
 ) -> StageRequest:
     """Return what decides train-sr; the phase only says where to stop."""
     if phase not in (None, *PHASES):
         raise UserError(f"--phase '{phase}' is unknown: write contrastive or prior")
-    inputs: dict[str, Path | str] = {**require_upstream(settings, "train-sr")}
     if checkpoint and settings.train_sr.ridge_closed_form:
         raise UserError(
             "train_sr.ridge_closed_form solves the layers that --from-checkpoint brings: add "
             "--set train_sr.ridge_closed_form=false, or leave the checkpoint out"
         )
-    if checkpoint:
-        inputs["checkpoint"] = checkpoint
+    inputs, extra = _training(settings, "train-sr", checkpoint, adaptation)
     inputs["clip"] = resolve(settings.backbones.clip)
     inputs["captioner"] = resolve(settings.backbones.captioner)
     inputs["projector"] = resolve(projector_reference(settings))
-    return StageRequest("train-sr", inputs, {"precision": settings.run.precision})
+    return StageRequest("train-sr", inputs, extra)
 
 
 def train_projector(settings: Settings, *, folder: Path) -> StageRequest:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,13 @@ from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.checkpoints import TrainingState, seed_torch
 from neuroclips_cli.training.samples import derived_seed, split_segments
-from neuroclips_cli.training.target_cache import CLIPS_AT_ONCE, per_frame, target_key
+from neuroclips_cli.training.target_cache import (
+    CLIPS_AT_ONCE,
+    clip_digests,
+    per_frame,
+    reused,
+    target_key,
+)
 
 FRAMES = "frames_train.npy"
 
@@ -34,8 +41,12 @@ class TrainingClips:
 
     Attributes
     ----------
+    subject : int
+        Its number.
+    preprocess : Path
+        Where they were read.
     fmri : numpy.ndarray
-        float32 (clips, repetitions, voxels).
+        float32 (clips, repetitions, voxels) or (clips, repetitions, window, voxels).
     frames : numpy.ndarray
         uint8 (clips, Nf, height, width, 3).
     segments : numpy.ndarray
@@ -50,6 +61,8 @@ class TrainingClips:
         Of the frames file.
     """
 
+    subject: int
+    preprocess: Path
     fmri: np.ndarray
     frames: np.ndarray
     segments: np.ndarray
@@ -60,7 +73,9 @@ class TrainingClips:
     frames_digest: str
 
 
-def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> TrainingClips:
+def training_clips(
+    preprocess: Path, validation_segments: Sequence[int], subject: int = 1
+) -> TrainingClips:
     """Open the arrays of preprocess and hold whole segments out.
 
     Parameters
@@ -69,6 +84,8 @@ def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> Trai
         Finished preprocess folder. Its test arrays are not opened.
     validation_segments : sequence of int
         Segments to hold out.
+    subject : int
+        Whose scans they are.
     """
     rows = [row for row in read_csv(preprocess / "clips.csv") if row["split"] == "train"]
     segments = np.array([int(row["segment"]) for row in rows])
@@ -81,6 +98,8 @@ def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> Trai
         console.detail(f"segment {names} ({len(validation)} clips) is held out for validation")
     digest = read_json(preprocess / "manifest.json")["outputs"].get(FRAMES)
     return TrainingClips(
+        subject=subject,
+        preprocess=preprocess,
         fmri=read_array(preprocess / "fmri_train.npy"),
         frames=read_array(preprocess / FRAMES),
         segments=segments,
@@ -90,6 +109,41 @@ def training_clips(preprocess: Path, validation_segments: Sequence[int]) -> Trai
         held_out=held_out,
         frames_digest=digest or sha256(preprocess / FRAMES),
     )
+
+
+Known = Mapping[str, np.ndarray]
+"""SHA-256 of a clip's frames -> its targets."""
+OfClips = Callable[[TrainingClips, Callable[[], Known]], np.ndarray]
+
+
+def of_all_films(clips: Sequence[TrainingClips], targets: OfClips) -> list[np.ndarray]:
+    """Return every subject's targets; what several saw goes through the network once.
+
+    Parameters
+    ----------
+    clips : sequence of TrainingClips
+        One per subject.
+    targets : callable
+        Of one subject's clips, with what calls for targets that are known; it does so where its
+        own are not on disk.
+    """
+    found: list[np.ndarray] = []
+    for one in clips:
+        before = list(zip(clips, found, strict=False))
+
+        def known(before: Sequence[tuple[TrainingClips, np.ndarray]] = before) -> Known:
+            rows: dict[str, np.ndarray] = {}
+            for other, values in before:
+                rows |= dict(zip(clip_digests(other.frames), values, strict=True))
+            return rows
+
+        found.append(targets(one, known))
+    return found
+
+
+def nothing_known() -> Known:
+    """Return no targets: those of a subject alone."""
+    return {}
 
 
 def _target_path(
@@ -106,7 +160,12 @@ def _target_path(
     return Path(settings.run.workdir) / "targets" / f"{name}-{key}{suffix}"
 
 
-def latent_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
+def latent_targets(
+    settings: Settings,
+    clips: TrainingClips,
+    device: str,
+    known: Callable[[], Known] = nothing_known,
+) -> np.ndarray:
     """VAE latents of all frames, float16 (clips, Nf, channels, h, w)."""
     size = settings.perception.frame_size
 
@@ -116,11 +175,15 @@ def latent_targets(settings: Settings, clips: TrainingClips, device: str) -> np.
 
     digest = f"{clips.frames_digest} at {size}" if size else clips.frames_digest
     path = _target_path(settings, "latents", digest, settings.backbones.vae, ".npy")
-    return _frame_targets(path, clips.frames, encoder, "VAE latents")
+    return _frame_targets(path, clips.frames, encoder, "VAE latents", known)
 
 
 def map_targets(
-    settings: Settings, clips: TrainingClips, positions: int, device: str
+    settings: Settings,
+    clips: TrainingClips,
+    positions: int,
+    device: str,
+    known: Callable[[], Known] = nothing_known,
 ) -> np.ndarray:
     """ConvNeXt maps of all frames and of one augmented view of each.
 
@@ -135,10 +198,15 @@ def map_targets(
     digest = f"{clips.frames_digest} {positions} views {settings.run.seed}"
     weights = sha256(Path(settings.backbones.convnext).expanduser())
     path = _target_path(settings, "maps", digest, f"sha256:{weights}", ".npy")
-    return _frame_targets(path, clips.frames, encoder, "ConvNeXt maps")
+    return _frame_targets(path, clips.frames, encoder, "ConvNeXt maps", known)
 
 
-def token_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
+def token_targets(
+    settings: Settings,
+    clips: TrainingClips,
+    device: str,
+    known: Callable[[], Known] = nothing_known,
+) -> np.ndarray:
     """CLIP image tokens of all frames, float16 (clips, Nf, tokens, dim), in the settings' space."""
     reference = settings.backbones.clip
     precision = choose_precision(settings.run.precision, device)
@@ -150,7 +218,7 @@ def token_targets(settings: Settings, clips: TrainingClips, device: str) -> np.n
 
     digest = f"{clips.frames_digest} {space} tokens"
     path = _target_path(settings, "tokens", digest, reference, ".npy", precision)
-    return _frame_targets(path, clips.frames, encoder, "CLIP tokens")
+    return _frame_targets(path, clips.frames, encoder, "CLIP tokens", known)
 
 
 def _frame_targets(
@@ -158,9 +226,11 @@ def _frame_targets(
     frames: np.ndarray,
     encoder: Callable[[], Callable[[np.ndarray], np.ndarray]],
     what: str,
+    known: Callable[[], Known],
 ) -> np.ndarray:
     def load() -> Callable[[slice], np.ndarray]:
-        encode = per_frame(encoder())
+        network = functools.cache(lambda: per_frame(encoder()))
+        encode = reused(lambda clips: network()(clips), known())
         return lambda piece: encode(frames[piece])
 
     return map_rows(
@@ -175,58 +245,77 @@ def _frame_targets(
     )
 
 
-def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
-    """Text embeddings of captions, float16 (clips, embed_dim) or (clips, Nf, embed_dim).
+def captions_of(
+    settings: Settings,
+    clips: TrainingClips,
+    device: str,
+    known: Callable[[], Known] = nothing_known,
+) -> np.ndarray:
+    """Return captions, text (clips,) or (clips, Nf).
 
     A data set that has a caption for every clip gives one per clip. Where captions are missing, the
     captioner describes every frame: Reftm takes the caption of the very frame that is the keyframe
     (paper B.2), and at a film cut the frames of a clip show different things.
     """
+    if all(clips.captions):
+        return np.array(clips.captions)
     precision = choose_precision(settings.run.precision, device)
-    captions = list(clips.captions)
-    if not all(captions):
-        described = _frame_captions(settings, clips, device, precision)
-        count = clips.frames.shape[1]
-        own = [caption for caption in captions for _ in range(count)]
-        captions = [given or made for given, made in zip(own, described, strict=True)]
-    reference = settings.backbones.clip
-    path = _target_path(settings, "text", text_digest(captions), reference, ".npy", precision)
-
-    def load() -> Callable[[slice], np.ndarray]:
-        clip = load_clip(reference, device, precision)
-        return lambda piece: clip.text_embeddings(captions[piece])
-
-    embeddings = map_rows(
-        path, load, len(captions), batch_size=CLIPS_AT_ONCE, dtype="float16", shared=True
-    )
-    if len(embeddings) == len(clips.captions):
-        return embeddings
-    return embeddings.reshape(len(clips.captions), -1, embeddings.shape[-1])
-
-
-def _frame_captions(
-    settings: Settings, clips: TrainingClips, device: str, precision: str
-) -> list[str]:
-    """Describe every frame; the frames of a clip one after the other."""
-    reference = settings.backbones.captioner
+    reference, count = settings.backbones.captioner, clips.frames.shape[1]
     path = _target_path(
         settings, "frame-captions", clips.frames_digest, reference, ".json", precision
     )
     frames = clips.frames.reshape(-1, *clips.frames.shape[2:])
 
     def load() -> Callable[[slice], list[str]]:
-        captioner = load_captioner(reference, device, precision)
-        return lambda piece: captioner.caption(np.ascontiguousarray(frames[piece]))
+        captioner = functools.cache(lambda: load_captioner(reference, device, precision))
 
-    batch = CLIPS_AT_ONCE * clips.frames.shape[1]
-    return map_texts(path, load, len(frames), batch_size=batch, shared=True)
+        def caption(some: np.ndarray) -> np.ndarray:
+            made = captioner().caption(np.ascontiguousarray(some.reshape(-1, *some.shape[2:])))
+            return np.array(made, dtype=object).reshape(-1, count)
+
+        rows = {digest: row for digest, row in known().items() if np.shape(row) == (count,)}
+        describe = reused(caption, rows)
+
+        def of_piece(piece: slice) -> list[str]:
+            some = frames[piece]
+            found: list[str] = describe(some.reshape(-1, count, *some.shape[1:])).ravel().tolist()
+            return found
+
+        return of_piece
+
+    described = map_texts(path, load, len(frames), batch_size=CLIPS_AT_ONCE * count, shared=True)
+    own = [caption for caption in clips.captions for _ in range(count)]
+    captions = [given or made for given, made in zip(own, described, strict=True)]
+    return np.array(captions, dtype=object).reshape(-1, count)
 
 
-def phase_facts(progress: TrainingState, clips: TrainingClips) -> dict[str, Any]:
+def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
+    """Text embeddings of the clips' captions, see :func:`captions_of`."""
+    return text_embeddings(settings, captions_of(settings, clips, device), device)
+
+
+def text_embeddings(settings: Settings, captions: np.ndarray, device: str) -> np.ndarray:
+    """Text embeddings of captions, float16 (clips, embed_dim) or (clips, Nf, embed_dim)."""
+    precision = choose_precision(settings.run.precision, device)
+    reference = settings.backbones.clip
+    texts = captions.ravel().tolist()
+    path = _target_path(settings, "text", text_digest(texts), reference, ".npy", precision)
+
+    def load() -> Callable[[slice], np.ndarray]:
+        clip = load_clip(reference, device, precision)
+        return lambda piece: clip.text_embeddings(texts[piece])
+
+    embeddings = map_rows(
+        path, load, len(texts), batch_size=CLIPS_AT_ONCE, dtype="float16", shared=True
+    )
+    return embeddings.reshape(*captions.shape, embeddings.shape[-1])
+
+
+def phase_facts(progress: TrainingState, clips: Sequence[TrainingClips]) -> dict[str, Any]:
     """Return what the manifest keeps of a phase: best epoch, its figures, who validated."""
     return {
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
         "validation": {k: round(v, 6) for k, v in progress.best_metrics.items()},
-        "validation_segments": list(clips.held_out),
+        "validation_segments": sorted({segment for one in clips for segment in one.held_out}),
     }

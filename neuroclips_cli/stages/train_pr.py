@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from neuroclips_cli import console
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.perception import make_perception
-from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs import disk_usage, model_card
 from neuroclips_cli.runs.stage import Stage
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _requests
-from neuroclips_cli.stages._released_weights import load_pretrained_weights
+from neuroclips_cli.stages._adaptation import Adaptation
+from neuroclips_cli.stages._start import Start
 from neuroclips_cli.stages._training_data import (
     latent_targets,
     map_targets,
+    of_all_films,
     phase_facts,
-    training_clips,
 )
+from neuroclips_cli.stages._training_scans import TrainingScans, as_tensor, training_scans
 from neuroclips_cli.stages.dry_run import require_training_memory
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
@@ -31,19 +31,28 @@ from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
-from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
+from neuroclips_cli.training.samples import derived_seed
 from neuroclips_cli.training.validation import perception_figures
 
 NAME = "train-pr"
 
 
-def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool = False) -> Path:
+def run(
+    settings: Settings,
+    *,
+    checkpoint: Path | None = None,
+    adaptation: Adaptation | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Train the Perception Reconstructor and keep the weights that validate best.
 
     Parameters
     ----------
     settings : Settings
-        ``[perception]``, ``[train_pr]`` and the VAE decide the result.
+        ``[perception]``, ``[train_pr]`` and the VAE decide the result; ``run.subjects`` are
+        trained together.
+    adaptation : Adaptation, optional
+        Fit a parent to the subject instead.
     checkpoint : Path, optional
         Published weights to begin from; see :func:`exchange.load_pretrained_weights`.
     overwrite : bool
@@ -60,14 +69,15 @@ def run(settings: Settings, *, checkpoint: Path | None = None, overwrite: bool =
         If the checkpoint does not fit, preprocess is missing, there is only one training segment,
         or the loss becomes NaN.
     """
-    request = _requests.train_pr(settings, checkpoint=checkpoint)
+    request = _requests.train_pr(settings, checkpoint=checkpoint, adaptation=adaptation)
     with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            _train(settings, Path(request.inputs["preprocess"]), stage, checkpoint)
+            start = Start(NAME, checkpoint, adaptation)
+            _train(settings, _requests.preprocess_folders(settings, request), stage, start)
         return stage.folder
 
 
-def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None) -> None:
+def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: Start) -> None:
     """Read from top to bottom: data, targets, model, one phase, weights."""
     options = settings.train_pr
     released_contrast = options.contrast == "convnext"
@@ -86,52 +96,74 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
     device = choose_device(settings.run.device)
     precision = choose_precision(settings.run.precision, device)
     stage.fact("precision", precision)
-    clips = training_clips(preprocess, options.validation_segments)
-    latents = latent_targets(settings, clips, device)
+    scans = training_scans(
+        settings,
+        folders,
+        options.validation_segments,
+        subject_dropout=options.subject_dropout,
+        dropout_key="train_pr.subject_dropout",
+        adaptation=start.adaptation,
+    )
+    _refuse_shared_dropout(settings, scans, parts=bool(parts))
+    latents = of_all_films(
+        scans.clips, lambda clips, known: latent_targets(settings, clips, device, known)
+    )
 
-    voxels, frames, latent_shape = clips.fmri.shape[2], latents.shape[1], latents.shape[2:]
+    voxels, frames, latent_shape = scans.voxels, latents[0].shape[1], latents[0].shape[2:]
     sizes = settings.perception
     require_gpu_memory(
         device,
-        lambda hidden: make_perception(voxels, frames, replace(sizes, hidden=hidden), latent_shape),
+        lambda hidden: make_perception(
+            voxels, frames, replace(sizes, hidden=hidden), latent_shape, **scans.inputs
+        ),
         sizes.hidden,
         "perception.hidden",
         NAME,
         options.optimizer,
     )
-    require_training_memory(settings, NAME, device, voxels, latent_shape)
+    require_training_memory(settings, NAME, device, scans.all_voxels, latent_shape)
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
-    model = make_perception(voxels, frames, settings.perception, latent_shape)
+    model = make_perception(voxels, frames, settings.perception, latent_shape, **scans.inputs)
     if options.activation_checkpointing:
         apply_activation_checkpointing(model)
     stage.need_space(disk_usage.of_training(model))
-    if checkpoint:
-        load_pretrained_weights(model, checkpoint, settings)
-    targets = {"latents": latents}
+    parent = start.begin(model, settings)
+    targets = [{"latents": values} for values in latents]
     kind = PerceptionObjective
     if released_contrast:
         kind = AuxiliaryObjective
-        targets["maps"] = map_targets(settings, clips, settings.perception.start_size, device)
+        size = settings.perception.start_size
+        maps = of_all_films(
+            scans.clips, lambda clips, known: map_targets(settings, clips, size, device, known)
+        )
+        targets = [own | {"maps": values} for own, values in zip(targets, maps, strict=True)]
     objective = kind(model, options.temperature, options.contrast_weight)
+    start.freeze(model)
 
-    samples = ClipSamples(
-        clips.fmri,
-        clips.train,
+    samples = scans.samples(
         targets,
         repetition_mix_prob=options.repetition_mix_prob,
         noise=options.noise,
+        subject_dropout=options.subject_dropout,
     )
-    held_fmri = repetition_mean(clips.fmri, clips.validation).to(device)
-    held_latents = torch.from_numpy(latents[clips.validation]).float().to(device)
+    networks, held_fmri = scans.networks(model), scans.held_out(device)
+    held_latents = [
+        as_tensor(values[clips.validation], device)
+        for values, clips in zip(latents, scans.clips, strict=True)
+    ]
 
     def validate() -> dict[str, float]:
         # The released contrast has no maps of held-out clips: there the error alone decides.
         weight = 0.0 if released_contrast else options.contrast_weight
-        return perception_figures(model, held_fmri, held_latents, options.temperature, weight)
+        return scans.mean_figures(
+            lambda place: perception_figures(
+                networks[place], held_fmri[place], held_latents[place], options.temperature, weight
+            )
+        )
 
     plan = Plan(
         phase="perception",
-        epochs=options.epochs,
+        epochs=scans.epochs(options.epochs),
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
         weight_decay=options.weight_decay,
@@ -158,10 +190,31 @@ def _train(settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path 
             advance=advance,
         )
     stage.write_safetensors("model.safetensors", cpu_state_dict(model))
-    stage.fact("model", {"voxels": voxels, "frames": frames, "latent_shape": list(latent_shape)})
-    stage.fact("perception", phase_facts(progress, clips))
+    card = scans.card(
+        settings,
+        NAME,
+        model,
+        ("perception", "train_pr"),
+        parent=parent,
+        adaptation=start.adaptation,
+    )
+    stage.write_json(model_card.NAME, card.as_json())
+    stage.fact("protocol", card.protocol)
+    facts = {"frames": frames, "latent_shape": list(latent_shape)}
+    stage.fact("model", {**scans.sizes, **facts})
+    stage.fact("perception", phase_facts(progress, scans.clips))
     figures = progress.best_metrics
     console.info(
         f"perception: best epoch {progress.best_epoch} of {progress.epoch}, validation error "
         f"{figures['error']:.3f} (with scans of other clips {figures['shuffled_error']:.3f})"
     )
+
+
+def _refuse_shared_dropout(settings: Settings, scans: TrainingScans, *, parts: bool) -> None:
+    """Refuse to cut a batch where a subject's own layers have dropout of their own."""
+    if scans.pooled and parts and settings.perception.network == "published":
+        raise UserError(
+            'perception.network = "published" has dropout in every subject\'s extension, so that a '
+            "batch of several subjects cannot be cut: start one process with "
+            'train_pr.micro_batch_size=0, or set perception.network = "paper"'
+        )

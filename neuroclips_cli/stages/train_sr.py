@@ -16,16 +16,18 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.models.token_subspace import TokenSubspace
-from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs import disk_usage, model_card
 from neuroclips_cli.runs.stage import Stage
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _requests
 from neuroclips_cli.stages import _training_data as inputs
-from neuroclips_cli.stages._released_weights import load_pretrained_weights
+from neuroclips_cli.stages._adaptation import Adaptation
 from neuroclips_cli.stages._requests import PHASES, projector_reference
-from neuroclips_cli.stages._training_data import phase_facts
+from neuroclips_cli.stages._start import Start
+from neuroclips_cli.stages._training_data import TrainingClips, phase_facts
+from neuroclips_cli.stages._training_scans import as_tensor, training_scans
 from neuroclips_cli.stages.dry_run import require_training_memory
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import (
@@ -35,7 +37,8 @@ from neuroclips_cli.training.checkpoints import (
     seed_torch,
 )
 from neuroclips_cli.training.cross_fitted_ridge import (
-    cross_fit,
+    average_ridge,
+    cross_fit_pool,
     init_from_ridge,
     joint_targets,
     load_into_ridge,
@@ -45,7 +48,7 @@ from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import ContrastiveObjective, Decode, PriorObjective
-from neuroclips_cli.training.samples import ClipSamples, derived_seed, repetition_mean
+from neuroclips_cli.training.samples import derived_seed
 from neuroclips_cli.training.validation import contrastive_figures, prior_figures
 
 NAME = "train-sr"
@@ -56,6 +59,7 @@ def run(
     *,
     phase: str | None = None,
     checkpoint: Path | None = None,
+    adaptation: Adaptation | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Train the Semantics Reconstructor: contrastive phase, then prior phase.
@@ -63,12 +67,15 @@ def run(
     Parameters
     ----------
     settings : Settings
-        ``[semantics]``, ``[train_sr]``, CLIP, projector and captioner decide the result.
+        ``[semantics]``, ``[train_sr]``, CLIP, projector and captioner decide the result;
+        ``run.subjects`` are trained together.
     phase : str, optional
         ``contrastive`` stops after phase 1 (the stage stays unfinished, the next call goes on);
         ``prior`` insists that phase 1 is done; both in a row by default.
     checkpoint : Path, optional
         Published weights to begin from; see :func:`exchange.load_pretrained_weights`.
+    adaptation : Adaptation, optional
+        Fit a parent to the subject instead.
     overwrite : bool
         Train again even if the result is there.
 
@@ -83,11 +90,13 @@ def run(
         If the checkpoint does not fit, preprocess or phase 1 is missing, there is only one
         training segment, or the loss becomes NaN.
     """
-    request = _requests.train_sr(settings, phase=phase, checkpoint=checkpoint)
-    preprocess = Path(request.inputs["preprocess"])
+    request = _requests.train_sr(
+        settings, phase=phase, checkpoint=checkpoint, adaptation=adaptation
+    )
+    folders = _requests.preprocess_folders(settings, request)
     with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            _Training(settings, preprocess, stage, checkpoint).run(phase)
+            _Training(settings, folders, stage, Start(NAME, checkpoint, adaptation)).run(phase)
         return stage.folder
 
 
@@ -95,89 +104,152 @@ class _Training:
     """Data, targets and model of one training, and its two phases."""
 
     def __init__(
-        self, settings: Settings, preprocess: Path, stage: Stage, checkpoint: Path | None
+        self, settings: Settings, folders: dict[int, Path], stage: Stage, start: Start
     ) -> None:
 
         self.settings, self.stage, self.options = settings, stage, settings.train_sr
+        self.start = start
         self.device = choose_device(settings.run.device)
         precision = choose_precision(settings.run.precision, self.device)
         stage.fact("precision", precision)
-        self.clips = inputs.training_clips(preprocess, self.options.validation_segments)
+        self.scans = training_scans(
+            settings,
+            folders,
+            self.options.validation_segments,
+            subject_dropout=self.options.subject_dropout,
+            dropout_key="train_sr.subject_dropout",
+            adaptation=start.adaptation,
+        )
+        self.clips = self.scans.clips
         self._require_memory()
-        self.tokens = inputs.token_targets(settings, self.clips, self.device)
-        self.text = inputs.text_targets(settings, self.clips, self.device)
+        self._open_targets()
         self.sizes = {
-            "voxels": self.clips.fmri.shape[2],
-            "tokens": self.tokens.shape[2],
-            "token_dim": self.tokens.shape[3],
+            **self.scans.sizes,
+            "tokens": self.tokens[0].shape[2],
+            "token_dim": self.tokens[0].shape[3],
         }
         seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
         self.model = Semantics(
-            self.sizes["voxels"],
+            self.scans.voxels,
             settings.semantics,
             self.sizes["tokens"],
             self.sizes["token_dim"],
+            **self.scans.inputs,
         )
         if self.options.activation_checkpointing:
             apply_activation_checkpointing(self.model)
         stage.need_space(disk_usage.of_training(self.model))
-        if checkpoint:
-            load_pretrained_weights(self.model, checkpoint, settings)
+        self.parent = start.begin(self.model, settings)
         self.decode: Decode = self.model
-        self.scans = self.clips.fmri
-        if self.options.ridge_closed_form:
+        # What goes into the network where it is not the scans themselves.
+        self.features: list[np.ndarray] | None = None
+        if self.closed_form:
             self._solve_ridge()
-        if isinstance(self.model.token_subspace, TokenSubspace):
-            shown = self.tokens[self.clips.train].astype("float32").mean(axis=1)
-            self.model.token_subspace.fit(torch.from_numpy(shown))
+        if isinstance(self.model.token_subspace, TokenSubspace) and not start.has_parent:
+            self.model.token_subspace.fit(torch.from_numpy(self._shown_tokens()))
         projector = TokenProjector(load_projector(projector_reference(settings)))
         self.projector = projector.to(self.device)
         self.accelerator = make_accelerator(self.device, precision)
+        self._hold_out()
 
-        held = self.clips.validation
-        half = self.tokens.shape[1] // 2
-        middle = self.tokens[held, half]
-        text = self.text[held] if self.text.ndim == 2 else self.text[held, half]
-        self.held_fmri = repetition_mean(self.clips.fmri, held).to(self.device)
-        self.held_tokens = torch.from_numpy(middle).float().to(self.device)
-        self.held_text = torch.from_numpy(text).float().to(self.device)
+    @property
+    def closed_form(self) -> bool:
+        """Whether the ridge layer is solved: not where the layers above it come from a parent."""
+        return self.options.ridge_closed_form and not self.start.has_parent
+
+    def _open_targets(self) -> None:
+        """Compute or open tokens, and text embeddings of one shape for all subjects."""
+        settings, device = self.settings, self.device
+        self.tokens = inputs.of_all_films(
+            self.clips,
+            lambda clips, known: inputs.token_targets(settings, clips, device, known),
+        )
+        captions = inputs.of_all_films(
+            self.clips, lambda clips, known: inputs.captions_of(settings, clips, device, known)
+        )
+        texts = [inputs.text_embeddings(settings, own, device) for own in captions]
+        if len({text.ndim for text in texts}) > 1:
+            frames = self.tokens[0].shape[1]
+            texts = [np.repeat(t[:, None], frames, 1) if t.ndim == 2 else t for t in texts]
+        self.text = texts
+
+    def _shown_tokens(self) -> np.ndarray:
+        """Return the mean tokens of every training clip, of films that several saw once."""
+        rows: dict[bytes, np.ndarray] = {}
+        for tokens, clips in zip(self.tokens, self.clips, strict=True):
+            means = tokens[clips.train].astype("float32").mean(axis=1)
+            if not self.scans.pooled:
+                return means
+            rows |= {row.tobytes(): row for row in means}
+        return np.stack(list(rows.values()))
+
+    def _hold_out(self) -> None:
+        """Keep what validation needs on the device."""
+        self.networks = self.scans.networks(self.model)
+        self.held_fmri = self.scans.held_out(self.device)
+        self.held_tokens, self.held_text = [], []
+        for tokens, text, clips in zip(self.tokens, self.text, self.clips, strict=True):
+            held, half = clips.validation, tokens.shape[1] // 2
+            of_text = text[held] if text.ndim == 2 else text[held, half]
+            self.held_tokens.append(as_tensor(tokens[held, half], self.device))
+            self.held_text.append(as_tensor(of_text, self.device))
 
     def _require_memory(self) -> None:
         """Refuse a network that cannot fit the GPU, before the frozen targets are computed."""
         sizes, backbones = self.settings.semantics, self.settings.backbones
         shape = (backbones.tokens, backbones.token_dim)
-        voxels = self.clips.fmri.shape[2]
+        voxels = self.scans.voxels
         require_gpu_memory(
             self.device,
-            lambda hidden: Semantics(voxels, replace(sizes, hidden=hidden), *shape),
+            lambda hidden: Semantics(
+                voxels, replace(sizes, hidden=hidden), *shape, **self.scans.inputs
+            ),
             sizes.hidden,
             "semantics.hidden",
             NAME,
             self.options.optimizer,
         )
-        require_training_memory(self.settings, NAME, self.device, voxels)
+        require_training_memory(self.settings, NAME, self.device, self.scans.all_voxels)
 
     def _solve_ridge(self) -> None:
         """Solve Eq. 3 for tokens and captions; what lies above learns from cross-fitted scans."""
-        train, hidden = self.clips.train, self.settings.semantics.hidden
-        tokens = self.tokens[train].astype("float32").mean(axis=1)
-        text = self.text[train].astype("float32")
-        targets = joint_targets(tokens, text if text.ndim == 2 else text.mean(axis=1))
-        fit = cross_fit(self.clips.fmri[train], self.clips.segments[train], targets, hidden)
-        load_into_ridge(fit, self.model.ridge)
-        init_from_ridge(fit, self.model.backbone)
+        hidden = self.settings.semantics.hidden
+        tokens = [t[c.train].astype("float32").mean(axis=1) for t, c in self._by_subject()]
+        text = [t[c.train].astype("float32") for t, c in zip(self.text, self.clips, strict=True)]
+        text = [own if own.ndim == 2 else own.mean(axis=1) for own in text]
+        counts = np.cumsum([len(own) for own in tokens])[:-1]
+        targets = joint_targets(np.concatenate(tokens), np.concatenate(text))
+        parts = [
+            (_flat(clips.fmri[clips.train]), clips.segments[clips.train], own)
+            for clips, own in zip(self.clips, np.split(targets, counts), strict=True)
+        ]
+        fits = cross_fit_pool(parts, hidden)
+        for place, fit in enumerate(fits):
+            load_into_ridge(fit, self.model.ridge, place)
+        average_ridge(self.model.ridge)
+        init_from_ridge(fits[0], self.model.backbone)
         self.decode = self.model.decode
-        self.scans = np.zeros((*self.clips.fmri.shape[:2], hidden), np.float32)
-        self.scans[train] = padded(fit, hidden)
+        features = []
+        for clips, fit in zip(self.clips, fits, strict=True):
+            own = np.zeros((*clips.fmri.shape[:2], hidden), np.float32)
+            own[clips.train] = padded(fit, hidden)
+            features.append(own)
         # Another machine may choose other signs of the components; the weights follow the first's.
-        self.scans = distributed.broadcast_object(self.scans)
-        self.stage.fact("ridge", {"penalty": fit.penalty, "components": fit.width})
+        self.features = distributed.broadcast_object(features)
+        penalties = [fit.penalty for fit in fits]
+        penalty = penalties if self.scans.pooled else penalties[0]
+        self.stage.fact("ridge", {"penalty": penalty, "components": fits[0].width})
+
+    def _by_subject(self) -> list[tuple[np.ndarray, TrainingClips]]:
+        return list(zip(self.tokens, self.clips, strict=True))
 
     def run(self, phase: str | None) -> None:
         """Train phase 1, then phase 2 from phase 1's best weights, and write the best of that."""
         folder = self.stage.folder / "checkpoints"
         first = CheckpointManager(folder, PHASES[0])
-        if phase == "prior" and first.progress().epoch < self.options.contrastive_epochs:
+        if phase == "prior" and first.progress().epoch < self.scans.epochs(
+            self.options.contrastive_epochs
+        ):
             raise UserError(
                 "phase 2 of train-sr starts from phase 1, which is not done: run `neuroclips "
                 "train-sr --phase contrastive` first, or train-sr without --phase"
@@ -194,6 +266,16 @@ class _Training:
         self.stage.fact(PHASES[1], phase_facts(progress, self.clips))
         self._say("phase 2 (prior)", progress)
         self.stage.write_safetensors("model.safetensors", cpu_state_dict(self.model))
+        card = self.scans.card(
+            self.settings,
+            NAME,
+            self.model,
+            ("semantics", "train_sr"),
+            parent=self.parent,
+            adaptation=self.start.adaptation,
+        )
+        self.stage.write_json(model_card.NAME, card.as_json())
+        self.stage.fact("protocol", card.protocol)
 
     def contrastive(self, checkpoints: Any) -> TrainingState:
         """Phase 1: BiMixCo on the contrastive tokens (Eq. 8)."""
@@ -209,9 +291,16 @@ class _Training:
         )
         self.model.diffusion_prior.requires_grad_(False)
 
+        self.start.freeze(self.model)
+
         def validate() -> dict[str, float]:
-            return contrastive_figures(
-                self.model, self.held_fmri, self.held_tokens, options.temperature
+            return self.scans.mean_figures(
+                lambda place: contrastive_figures(
+                    self.networks[place],
+                    self.held_fmri[place],
+                    self.held_tokens[place],
+                    options.temperature,
+                )
             )
 
         sizes = (options.contrastive_epochs, options.contrastive_batch_size)
@@ -236,18 +325,21 @@ class _Training:
         )
         everything = options.prior_trains == "all"
         self.model.requires_grad_(everything)
-        self.model.ridge.requires_grad_(everything and not options.ridge_closed_form)
+        self.model.ridge.requires_grad_(everything and not self.closed_form)
         self.model.diffusion_prior.requires_grad_(True)
         self.model.diffusion_prior.freeze_rotary()
+        self.start.freeze(self.model)
 
         def validate() -> dict[str, float]:
-            return prior_figures(
-                self.model,
-                self.projector,
-                self.held_fmri,
-                self.held_tokens,
-                self.held_text,
-                **weights,
+            return self.scans.mean_figures(
+                lambda place: prior_figures(
+                    self.networks[place],
+                    self.projector,
+                    self.held_fmri[place],
+                    self.held_tokens[place],
+                    self.held_text[place],
+                    **weights,
+                )
             )
 
         sizes = (options.prior_epochs, options.prior_batch_size)
@@ -258,17 +350,17 @@ class _Training:
     ) -> TrainingState:
 
         options = self.options
-        samples = ClipSamples(
-            self.scans,
-            self.clips.train,
-            {"tokens": self.tokens, "text": self.text},
+        samples = self.scans.samples(
+            [{"tokens": t, "text": x} for t, x in zip(self.tokens, self.text, strict=True)],
+            scans=self.features,
             repetition_mix_prob=options.repetition_mix_prob,
             noise=options.noise,
-            frame_targets=("tokens",) if self.text.ndim == 2 else ("tokens", "text"),
+            subject_dropout=options.subject_dropout,
+            frame_targets=("tokens",) if self.text[0].ndim == 2 else ("tokens", "text"),
         )
         plan = Plan(
             phase=name,
-            epochs=sizes[0],
+            epochs=self.scans.epochs(sizes[0]),
             batch_size=sizes[1],
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
@@ -299,6 +391,11 @@ class _Training:
         figures = progress.best_metrics
         console.info(
             f"{phase}: best epoch {progress.best_epoch} of {progress.epoch}, retrieval among "
-            f"{len(self.clips.validation)} held-out clips {figures['fmri_to_image']:.2f} (image) "
-            f"and {figures['image_to_fmri']:.2f} (fMRI), chance {1 / len(self.held_fmri):.3f}"
+            f"{len(self.held_fmri[0])} held-out clips {figures['fmri_to_image']:.2f} (image) "
+            f"and {figures['image_to_fmri']:.2f} (fMRI), chance {1 / len(self.held_fmri[0]):.3f}"
         )
+
+
+def _flat(fmri: np.ndarray) -> np.ndarray:
+    """Return the volumes of a window one after the other, (clips, repetitions, all)."""
+    return fmri.reshape(*fmri.shape[:2], -1)

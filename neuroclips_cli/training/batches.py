@@ -14,7 +14,7 @@ from neuroclips_cli.runtime.precision import to_device
 from neuroclips_cli.training.pool import Samples
 from neuroclips_cli.training.samples import SeededOrder, derived_seed
 
-Batch = dict[str, Any]
+SampleBatch = dict[str, Any]
 """``fmri``, one subject's scans or several subjects', and targets by name."""
 AHEAD = 2
 """Batches that wait in pinned memory while the device works."""
@@ -48,9 +48,9 @@ class BatchLoader:
         """Return the number of batches."""
         return len(self.order) // self.size
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[SampleBatch]:
         """Yield the batches of ``order.epoch``."""
-        waiting: queue.Queue[Batch | BaseException] = queue.Queue(AHEAD)
+        waiting: queue.Queue[SampleBatch | BaseException] = queue.Queue(AHEAD)
         stopped = threading.Event()
         work = threading.Thread(target=self._gather, args=(waiting, stopped), daemon=True)
         work.start()
@@ -73,7 +73,7 @@ class BatchLoader:
 
     def _gather(
         self,
-        waiting: queue.Queue[Batch | BaseException],
+        waiting: queue.Queue[SampleBatch | BaseException],
         stopped: threading.Event,
     ) -> None:
         numbers, order = list(self.order), self.order
@@ -92,6 +92,6 @@ class BatchLoader:
                 return
 
 
-def _empty(waiting: queue.Queue[Batch | BaseException]) -> None:
+def _empty(waiting: queue.Queue[SampleBatch | BaseException]) -> None:
     while not waiting.empty():
         waiting.get_nowait()

@@ -25,7 +25,7 @@ from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import BFLOAT16
 from neuroclips_cli.training.async_metrics import DeferredMetrics
 from neuroclips_cli.training.batch_sharding import BatchShard, share_dropout
-from neuroclips_cli.training.batches import Batch, BatchLoader
+from neuroclips_cli.training.batches import BatchLoader, SampleBatch
 from neuroclips_cli.training.checkpoints import CheckpointManager, TrainingState, seed_torch
 from neuroclips_cli.training.grad_cache import (
     MicroBatchShard,
@@ -213,7 +213,7 @@ def _whole_batches(
     return BatchLoader(samples, size, order, accelerator.device)
 
 
-def _numbered(objective: Objective, loader: BatchLoader) -> Iterator[Batch]:
+def _numbered(objective: Objective, loader: BatchLoader) -> Iterator[SampleBatch]:
     """Yield the batches of an epoch, and let the objective know which one it is."""
     for objective.step, batch in enumerate(loader):
         yield batch
@@ -223,7 +223,7 @@ def _gradients(
     objective: nn.Module,
     share: BatchShard,
     accelerator: Accelerator,
-    batch: Batch,
+    batch: SampleBatch,
 ) -> dict[str, torch.Tensor]:
     """Send a batch forth and back; return its losses."""
 
@@ -245,7 +245,7 @@ def _gradients(
 
 def _one_epoch(
     objective: nn.Module,
-    take: Callable[[Batch], dict[str, torch.Tensor]],
+    take: Callable[[SampleBatch], dict[str, torch.Tensor]],
     loader: Any,
     optimizer: Any,
     schedule: Any,

@@ -27,7 +27,7 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.models.subject_scans import Scans, SubjectScans
 from neuroclips_cli.runtime.precision import in_float32, to_device
 from neuroclips_cli.training.batch_sharding import BatchShard
-from neuroclips_cli.training.batches import Batch
+from neuroclips_cli.training.batches import SampleBatch
 from neuroclips_cli.training.samples import derived_seed
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ class PerceptionObjective(Objective):
         self.model = model
         self.temperature, self.contrast_weight = temperature, contrast_weight
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: SampleBatch) -> dict[str, Tensor]:
         """Compute Eq. 1 on a batch.
 
         Parameters
@@ -194,7 +194,7 @@ class PerceptionObjective(Objective):
 class AuxiliaryObjective(PerceptionObjective):
     """The released loss, see :func:`auxiliary_loss`."""
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: SampleBatch) -> dict[str, Tensor]:
         """Compute the released loss on a batch.
 
         Parameters
@@ -257,7 +257,7 @@ class ContrastiveObjective(Objective):
         self.reftm_weight = reftm_weight
         self.reftm_temperature = reftm_temperature or temperature
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: SampleBatch) -> dict[str, Tensor]:
         """Compute BiMixCo, and Reftm where there is a projector.
 
         Parameters
@@ -347,7 +347,7 @@ class PriorObjective(Objective):
         self.softclip_epochs = softclip_epochs
         self.draw_mix = draw_mix
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: SampleBatch) -> dict[str, Tensor]:
         """Compute Eq. 4 on a batch.
 
         Parameters

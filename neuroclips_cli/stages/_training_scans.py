@@ -1,0 +1,355 @@
+"""Whose scans a training takes: one subject's, or several subjects' for one decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuroclips_cli import console
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.subject_scans import OneSubject
+from neuroclips_cli.runs import manifest, model_card
+from neuroclips_cli.runs.model_card import ModelCard, Parent, TrainedOn
+from neuroclips_cli.runs.stage import read_array, read_json
+from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.stages._adaptation import Adaptation
+from neuroclips_cli.stages._training_data import FRAMES, TrainingClips, training_clips
+from neuroclips_cli.training.freezing import parts
+from neuroclips_cli.training.pool import PooledSamples, Samples
+from neuroclips_cli.training.samples import (
+    ClipSamples,
+    first_minutes,
+    repetition_mean,
+    scan_size,
+    split_minutes,
+)
+from neuroclips_cli.training.target_cache import clip_digests
+
+OWN = ("data.mask", "data.regions")
+"""Settings of preprocess in which subjects of one pool may differ."""
+
+
+@dataclass(frozen=True)
+class TrainingScans:
+    """The training clips of every subject that a decoder is trained on.
+
+    Attributes
+    ----------
+    clips : tuple of TrainingClips
+        In the order of the first layers.
+    average : bool
+        Whether the subjects share a space and an average subject's first layers learn, too.
+    longer : float
+        Factor on the epochs: a part of a subject's films is seen for as many steps as all.
+    """
+
+    clips: tuple[TrainingClips, ...]
+    average: bool = False
+    longer: float = 1.0
+
+    @property
+    def pooled(self) -> bool:
+        """Whether there are several subjects."""
+        return len(self.clips) > 1
+
+    @property
+    def voxels(self) -> int | list[int]:
+        """Length of a scan, of each subject where there are several."""
+        sizes = [scan_size(clips.fmri)[0] for clips in self.clips]
+        return sizes if self.pooled else sizes[0]
+
+    @property
+    def all_voxels(self) -> int:
+        """Voxels of all subjects: the first layers have as many weights as one of this length."""
+        return sum(scan_size(clips.fmri)[0] for clips in self.clips) * self.window
+
+    @property
+    def window(self) -> int:
+        """Volumes of a clip."""
+        return scan_size(self.clips[0].fmri)[1]
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What the manifest keeps of the inputs' sizes; for one subject only what it has to."""
+        found: dict[str, Any] = {"voxels": self.voxels}
+        if self.window > 1:
+            found["window"] = self.window
+        if self.pooled:
+            found |= {"subjects": [c.subject for c in self.clips], "average": self.average}
+        return found
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Keyword arguments of the networks beside ``voxels``."""
+        return {"window": self.window, "average": self.average}
+
+    def epochs(self, epochs: int) -> int:
+        """Return the epochs of a phase."""
+        return max(round(epochs * self.longer), 1)
+
+    def samples(
+        self,
+        targets: Sequence[Mapping[str, np.ndarray]],
+        *,
+        repetition_mix_prob: float,
+        noise: float,
+        subject_dropout: float,
+        scans: Sequence[np.ndarray] | None = None,
+        frame_targets: Sequence[str] = (),
+    ) -> Samples:
+        """Return the training samples; ``scans`` stand for every subject's scans where given."""
+        given = [clips.fmri for clips in self.clips] if scans is None else scans
+        found = [
+            ClipSamples(
+                fmri,
+                clips.train,
+                own,
+                repetition_mix_prob=repetition_mix_prob,
+                noise=noise,
+                frame_targets=frame_targets,
+            )
+            for fmri, clips, own in zip(given, self.clips, targets, strict=True)
+        ]
+        if not self.pooled:
+            return found[0]
+        return PooledSamples(found, subject_dropout if self.average else 0.0)
+
+    def held_out(self, device: str) -> list[Tensor]:
+        """Return every subject's held-out scans, the mean over their repetitions."""
+        return [repetition_mean(c.fmri, c.validation).to(device) for c in self.clips]
+
+    def networks(self, model: nn.Module) -> list[Any]:
+        """Return the model as every subject's own network."""
+        if not self.pooled:
+            return [model]
+        voxels = self.voxels
+        assert isinstance(voxels, list)
+        return [OneSubject(model, place, voxels) for place in range(len(self.clips))]
+
+    def mean_figures(self, figures: Callable[[int], dict[str, float]]) -> dict[str, float]:
+        """Return the mean of all subjects' figures on held-out clips, and each one's loss."""
+        found = [figures(place) for place in range(len(self.clips))]
+        if not self.pooled:
+            return found[0]
+        mean = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+        named = zip(self.clips, found, strict=True)
+        return mean | {f"loss_sub-{clips.subject:02d}": one["loss"] for clips, one in named}
+
+    def card(
+        self,
+        settings: Settings,
+        stage: str,
+        model: nn.Module,
+        sections: Sequence[str],
+        *,
+        parent: Parent | None = None,
+        adaptation: Adaptation | None = None,
+    ) -> ModelCard:
+        """Return the card of what was trained."""
+        trained_on = tuple(_trained_on(clips, settings.data.clip_s) for clips in self.clips)
+        minutes = trained_on[0].film_minutes
+        mode = adaptation.mode if adaptation else ""
+        protocol = model_card.POOLED if self.pooled else model_card.WITHIN
+        if adaptation is not None:
+            protocol = adaptation.protocol(minutes)
+        elif parent is not None and not self.pooled:
+            protocol = model_card.adapted(minutes)
+        trained, frozen = parts(model, mode)
+        return ModelCard(
+            network=stage,
+            protocol=protocol,
+            subjects=trained_on,
+            average=self.average,
+            mode=mode,
+            trained=trained,
+            frozen=frozen,
+            parent=parent,
+            settings={name: settings.section(name) for name in sections},
+        )
+
+
+def _trained_on(clips: TrainingClips, clip_s: float) -> TrainedOn:
+    voxels, window = scan_size(clips.fmri)
+    used = np.concatenate([clips.train, clips.validation])
+    segments, counts = np.unique(clips.segments[used], return_counts=True)
+    minutes = len(used) * clip_s / 60
+    return TrainedOn(
+        subject=clips.subject,
+        voxels=voxels,
+        window=window,
+        repetitions=clips.fmri.shape[1],
+        clips=len(clips.train),
+        held_out_clips=len(clips.validation),
+        film_minutes=round(minutes, 3),
+        scan_minutes=round(minutes * clips.fmri.shape[1], 3),
+        films=dict(zip(map(str, segments.tolist()), counts.tolist(), strict=True)),
+        frames=clips.frames_digest,
+        scans=manifest.input_digest(clips.preprocess),
+    )
+
+
+def training_scans(
+    settings: Settings,
+    folders: Mapping[int, Path],
+    validation_segments: Sequence[int],
+    *,
+    subject_dropout: float = 0.0,
+    dropout_key: str = "",
+    adaptation: Adaptation | None = None,
+) -> TrainingScans:
+    """Open the scans of every subject of a training.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``data.clip_s``, for minutes.
+    folders : mapping
+        Subject -> its finished preprocess folder.
+    validation_segments : sequence of int
+        Segments to hold out; with ``adaptation`` of some minutes these are split instead.
+    subject_dropout : float
+        Probability of the average subject's layers in a pool.
+    dropout_key : str
+        The setting's name.
+    adaptation : Adaptation, optional
+        How many minutes of the only subject are given.
+
+    Raises
+    ------
+    UserError
+        If the subjects were preprocessed differently, one's training films are another's test
+        films, or there are fewer minutes than asked for.
+    """
+    clips = [
+        training_clips(folder, validation_segments, subject) for subject, folder in folders.items()
+    ]
+    if len(clips) == 1:
+        if adaptation is None or not adaptation.minutes:
+            return TrainingScans((clips[0],))
+        some = _first_minutes(clips[0], adaptation.minutes, settings.data.clip_s)
+        longer = len(clips[0].segments) / (len(some.train) + len(some.validation))
+        return TrainingScans((some,), longer=longer)
+    _refuse_other_protocols(clips)
+    refuse_shown_tests(folders, folders)
+    clips = _without_held_out_films(clips)
+    average = bool(subject_dropout) and _one_space(clips)
+    if subject_dropout and not average:
+        if settings.chosen_by_user(dropout_key):
+            raise UserError(
+                f"{dropout_key} asks for the first layers of an average subject, and the subjects "
+                "have different voxels: preprocess all of them in one common space, or set it to 0"
+            )
+        console.detail("the subjects have different voxels: there is no average subject")
+    return TrainingScans(tuple(clips), average)
+
+
+def _first_minutes(clips: TrainingClips, minutes: float, clip_s: float) -> TrainingClips:
+    given = first_minutes(clips.segments, minutes, clip_s, clips.subject)
+    train, validation = split_minutes(given)
+    held = tuple(sorted(set(clips.segments[validation].tolist())))
+    console.info(
+        f"the first {minutes:g} minutes of subject {clips.subject}'s films are {len(given)} clips; "
+        f"the last {len(validation)} of them choose the checkpoint"
+    )
+    return replace(clips, train=train, validation=validation, held_out=held)
+
+
+def _refuse_other_protocols(clips: Sequence[TrainingClips]) -> None:
+    """Refuse subjects whose preprocess differs in more than where voxels are looked for."""
+    records = [read_json(one.preprocess / "manifest.json") for one in clips]
+    first = records[0]["determined_by"]["sections"].get("data", {})
+    for one, record in zip(clips[1:], records[1:], strict=True):
+        own = record["determined_by"]["sections"].get("data", {})
+        for key in dict.fromkeys([*first, *own]):
+            if f"data.{key}" not in OWN and first.get(key) != own.get(key):
+                raise UserError(
+                    f"subject {one.subject} was preprocessed with data.{key} = {own.get(key)!r} "
+                    f"and subject {clips[0].subject} with {first.get(key)!r}: one decoder needs "
+                    "one protocol, run `neuroclips preprocess` again for one of them"
+                )
+    shapes = {one.subject: (scan_size(one.fmri)[1], *one.frames.shape[1:]) for one in clips}
+    different = [s for s, shape in shapes.items() if shape != shapes[clips[0].subject]]
+    if different:
+        raise UserError(
+            f"the clips of subject {different[0]} have another number of volumes, frames or pixels "
+            f"than those of subject {clips[0].subject}: preprocess both alike"
+        )
+
+
+def _one_space(clips: Sequence[TrainingClips]) -> bool:
+    """Tell whether all subjects' voxels are the same places of one common space."""
+    found = []
+    for one in clips:
+        path = one.preprocess / "selection.npz"
+        if not path.is_file():
+            return False
+        with np.load(path, allow_pickle=False) as selection:
+            found.append(selection["columns"][selection["selected"]])
+    return all(np.array_equal(found[0], other) for other in found[1:])
+
+
+def refuse_shown_tests(training: Mapping[int, Path], tested: Mapping[int, Path]) -> None:
+    """Refuse training films of one subject that are test films of another.
+
+    A decoder that learned from one brain's response to a clip has seen the clip, whoever is
+    decoded.
+
+    Parameters
+    ----------
+    training, tested : mapping
+        Subject -> preprocess folder: whose training films are learned, whose test films decoded.
+
+    Raises
+    ------
+    UserError
+        Naming both subjects and a clip.
+    """
+    folders = {**training, **tested}
+    digests = {s: read_json(f / "manifest.json")["outputs"] for s, f in folders.items()}
+    names = (FRAMES, "frames_test.npy")
+    if len({tuple(d.get(name, subject) for name in names) for subject, d in digests.items()}) == 1:
+        return
+    shown: dict[str, int] = {}
+    for subject, folder in training.items():
+        for digest in clip_digests(read_array(folder / FRAMES)):
+            shown.setdefault(digest, subject)
+    for subject, folder in tested.items():
+        for number, digest in enumerate(clip_digests(read_array(folder / "frames_test.npy"))):
+            other = shown.get(digest, subject)
+            if other != subject:
+                raise UserError(
+                    f"test clip {number} of subject {subject} is a training clip of subject "
+                    f"{other}: a decoder of both would have seen what it is tested on; leave one "
+                    "of them out"
+                )
+
+
+def _without_held_out_films(clips: Sequence[TrainingClips]) -> list[TrainingClips]:
+    """Train nobody on a clip that chooses the checkpoint for somebody."""
+    if len({one.frames_digest for one in clips}) == 1:
+        return list(clips)
+    digests = [np.array(clip_digests(one.frames)) for one in clips]
+    held = set[str]().union(
+        *(set(found[one.validation]) for one, found in zip(clips, digests, strict=True))
+    )
+    kept = []
+    for one, found in zip(clips, digests, strict=True):
+        train = np.array([clip for clip in one.train if found[clip] not in held], dtype=int)
+        if not len(train):
+            raise UserError(
+                f"all training films of subject {one.subject} are held out for another subject: "
+                "hold out other validation_segments"
+            )
+        kept.append(replace(one, train=train))
+    return kept
+
+
+def as_tensor(rows: np.ndarray, device: str) -> Tensor:
+    """Return targets of held-out clips in float32 on a device."""
+    return torch.from_numpy(rows).float().to(device)
