@@ -138,6 +138,11 @@ def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
+def is_output(path: Path) -> bool:
+    """Tell whether a file is a run after preprocessing, in some space; raw runs are not."""
+    return path.name.endswith(tuple(_ENDINGS)) and _output(path.name) is not None
+
+
 def _output(text: str) -> tuple[BidsName, str] | None:
     """Return the parsed name and the kind of a preprocessed run; None for anything else.
 
