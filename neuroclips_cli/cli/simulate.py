@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         layout: Annotated[
             str | None,
-            setting("--layout", help="Whose folders and names: cc2017 or fmriprep."),
+            setting("--layout", help="Whose folders and names: cc2017, fmriprep, hcp7t ..."),
             Key("simulate.layout"),
         ] = None,
         tr: Annotated[
@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         files: Annotated[
             str | None,
-            setting("--files", help="Of layout fmriprep: cifti, gifti (pairs) or volume."),
+            setting("--files", help="Of fMRIPrep's layouts: cifti, gifti (pairs) or volume."),
             Key("simulate.files"),
         ] = None,
         subjects: Annotated[

@@ -11,6 +11,15 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.placeholders import require_content
 
 
+def import_h5py(task: str) -> Any:
+    """Import h5py, or say in one sentence that `task` needs it."""
+    try:
+        import h5py  # type: ignore[import-not-found, import-untyped, unused-ignore]
+    except ImportError as error:
+        raise UserError(f"{task} needs h5py: run `pip install 'neuroclips[release]'`") from error
+    return h5py
+
+
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
     """Open a file for reading.
@@ -24,12 +33,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     UserError
         If h5py is missing, or the file was not fetched or is damaged.
     """
-    try:
-        import h5py  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError as error:
-        raise UserError(
-            f"reading {path} needs h5py: run `pip install 'neuroclips[release]'`"
-        ) from error
+    h5py = import_h5py(f"reading {path}")
     require_content(path)
     try:
         file = h5py.File(path, "r")

@@ -23,7 +23,7 @@ PixelsOrZero = Annotated[CountOrZero, Unit("pixels")]
 Profile = Literal["tiny", "paper", "compact"]
 Variant = Literal["paper", "released"]
 Optimizer = Literal["adamw", "adafactor"]
-SimulatedLayout = Literal["cc2017", "fmriprep"]
+SimulatedLayout = Literal["cc2017", "fmriprep", "hcp7t", "algonauts", "cinebrain", "bold-moments"]
 PROFILES: tuple[str, ...] = get_args(Profile)
 VARIANTS: tuple[str, ...] = get_args(Variant)
 

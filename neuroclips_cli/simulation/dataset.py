@@ -32,7 +32,7 @@ from neuroclips_cli.simulation.features import (
 )
 from neuroclips_cli.simulation.geometry import CHOICES
 from neuroclips_cli.simulation.layouts import LAYOUTS, Layout
-from neuroclips_cli.simulation.layouts.base import Scan, Sink, timing_truth, write_table
+from neuroclips_cli.simulation.layouts.base import Recording, Scan, Sink, timing_truth, write_table
 from neuroclips_cli.simulation.provenance import FILMS, RECORD, film_digests
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
 from neuroclips_cli.simulation.subjects import DIFFERENCES, viewers
@@ -104,8 +104,12 @@ def simulate_dataset(
         if not _claim(root, record, layout, scan, plans, overwrite):
             return False
         remove_leftovers(root)
-        _write(root, record, layout, scan, plans, seed, stimuli is None, advance)
+        _write(root, record, layout, scan, plans, seed, stimuli is None, advance or _silent)
     return True
+
+
+def _silent(_: int) -> None:
+    """Show no progress."""
 
 
 def _write(
@@ -116,12 +120,12 @@ def _write(
     plans: list[films.FilmPlan],
     seed: int,
     captioned: bool,
-    advance: Callable[[int], None] | None,
+    advance: Callable[[int], None],
 ) -> None:
     """Write everything that is not there yet."""
-    scenes = films.scene_rows(plans)
+    scenes = films.scene_rows(plans, layout.places)
     write_table(root / "stimuli" / "scenes.csv", SCENE_COLUMNS, scenes, delimiter=",")
-    if captioned:
+    if captioned and layout.captioned:
         captions = films.caption_rows(plans, scan.clip_s)
         write_table(root / "captions.csv", CAPTION_COLUMNS, captions, delimiter=",")
     features = _shoot(root, layout, plans, scan.simulate.stimulus_size, advance)
@@ -130,7 +134,7 @@ def _write(
         _record_subject(root, number, seed, features, layout, scan, advance)
     layout.write_tables(root, plans, scan)
     # films of other people are no practice world, however they are shown
-    own = [file for plan in plans for file in layout.film_files(root, plan)] if captioned else []
+    own = {file for plan in plans for file in layout.film_files(root, plan) if captioned}
     write_json(root / RECORD, {**record, "state": "done", FILMS: film_digests(own)})
 
 
@@ -155,7 +159,7 @@ def _shoot(
     layout: Layout,
     plans: list[films.FilmPlan],
     size: int,
-    advance: Callable[[int], None] | None,
+    advance: Callable[[int], None],
 ) -> dict[str, FilmFeatures]:
     """Write all films that are not there (two at a time) and compute their features, in order."""
     features = {}
@@ -169,11 +173,11 @@ def _shoot(
         try:
             for plan, job in zip(plans, jobs, strict=True):
                 features[plan.name] = job.result()
-                if advance:
-                    advance(1)
+                advance(1)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+    layout.write_films(root, plans, size)
     return features
 
 
@@ -184,7 +188,7 @@ def _record_subject(
     features: dict[str, FilmFeatures],
     layout: Layout,
     scan: Scan,
-    advance: Callable[[int], None] | None,
+    advance: Callable[[int], None],
 ) -> None:
     """Write one subject's runs and ground truth."""
     recordings = layout.recordings(number, scan)
@@ -204,12 +208,11 @@ def _record_subject(
         np.savez_compressed(temporary, **truth)
     if layout.name != "cc2017":
         write_json(path.with_name("timing.json"), timing_truth(scan))
-    for recording in recordings:
-        if not all((root / file).exists() for file in recording.files):
-            series = subject.record(recording.timeline, recording.name)
-            layout.write(root, recording, series, scan)
-        if advance:
-            advance(1)
+
+    def record(recording: Recording) -> np.ndarray:
+        return subject.record(recording.timeline, recording.name)
+
+    layout.write_runs(root, recordings, record, scan, advance)
 
 
 def _numbers(simulate: SimulateSettings) -> range:

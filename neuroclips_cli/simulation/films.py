@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -207,15 +207,45 @@ def film_writer(path: Path, size: int, fps: int = FPS) -> Iterator[Any]:
         container.mux(stream.encode(None))
 
 
-def scene_rows(plans: Sequence[FilmPlan]) -> list[list[str]]:
+@dataclass(frozen=True)
+class Place:
+    """Where a piece of a film lies.
+
+    Attributes
+    ----------
+    stem
+        Name of the file, without its ending.
+    start_s, stop_s
+        The piece.
+    at_s
+        Where in the file it begins.
+    """
+
+    stem: str
+    start_s: float
+    stop_s: float
+    at_s: float = 0.0
+
+
+def scene_rows(
+    plans: Sequence[FilmPlan], places: Callable[[FilmPlan], Sequence[Place]]
+) -> list[list[str]]:
     """Rows of scenes.csv: film,scene,start_s,end_s,kind,color,motion,setting,caption.
 
     Scenes are counted through all films. A given video counts as one scene of unknown content.
+    `places` tells in which files a film lies; times are those of the files.
     """
     rows: list[list[str]] = []
+    count = 0
     for plan in plans:
-        for start, end, known in _scenes(plan):
-            rows.append([plan.name, str(len(rows)), f"{start:.6f}", f"{end:.6f}", *known])
+        for number, (start, end, known) in enumerate(_scenes(plan), start=count):
+            for place in places(plan):
+                first, last = max(start, place.start_s), min(end, place.stop_s)
+                if first < last:
+                    shift = place.at_s - place.start_s
+                    times = [f"{first + shift:.6f}", f"{last + shift:.6f}"]
+                    rows.append([place.stem, str(number), *times, *known])
+            count += 1
     return rows
 
 
@@ -249,7 +279,7 @@ def caption_rows(plans: Sequence[FilmPlan], clip_s: float) -> list[list[str]]:
         split = "train" if plan.name.startswith("seg") else "test"
         segment = plan.name.removeprefix("seg").removeprefix("test")
         scenes = list(_scenes(plan))
-        for clip in range(round(plan.duration_s / clip_s)):
+        for clip in range(int(plan.duration_s / clip_s + 1e-9)):
             start, end = clip * clip_s, (clip + 1) * clip_s
             main = max(scenes, key=lambda s: min(end, s[1]) - max(start, s[0]))
             if main[2][-1]:

@@ -45,22 +45,25 @@ def simulated() -> Path:
     return root
 
 
+SIZES: dict[str, object] = {
+    "simulate__train_segments": 2,
+    "simulate__test_segments": 1,
+    "simulate__clips_per_segment": 8,
+    "simulate__test_clips_per_segment": 8,
+    "simulate__test_repetitions": 2,
+}
+"""Two short training films and a test film."""
+
+
 @cache
 def simulated_layout(layout: str, **more: object) -> Path:
-    """Simulate a layout once per test run: two short training films and a test film."""
+    """Simulate a layout once per test run, of `SIZES`."""
     from neuroclips_cli.stages import simulate
 
     root = Path(mkdtemp(prefix="neuroclips-")) / layout
-    sizes: dict[str, object] = {
-        "simulate__layout": layout,
-        "simulate__train_segments": 2,
-        "simulate__test_segments": 1,
-        "simulate__clips_per_segment": 8,
-        "simulate__test_clips_per_segment": 8,
-        "simulate__test_repetitions": 2,
-    }
     chosen = {f"simulate__{key}": value for key, value in more.items()}
-    simulate.run(settings_for(root, root.parent, **(sizes | chosen)), root)
+    settings = settings_for(root, root.parent, **SIZES, simulate__layout=layout, **chosen)
+    simulate.run(settings, root)
     return root
 
 

@@ -6,15 +6,21 @@ import csv
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from helpers.simulation_world import settings_for, simulated_layout
+from helpers.simulation_world import SIZES, settings_for, simulated_layout
 
+from neuroclips_cli.data.readers import ReaderOptions, recognize, tree_of
+from neuroclips_cli.data.run_table import check_run_table
+from neuroclips_cli.data.runs import open_row
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.detrend import detrend
 from neuroclips_cli.simulation import brain_files
 from neuroclips_cli.simulation.attributes import image_descriptors
+from neuroclips_cli.simulation.films import film_frames
 from neuroclips_cli.simulation.layouts import LAYOUTS
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
 from neuroclips_cli.simulation.timeline import Showing
@@ -150,3 +156,91 @@ def test_cc2017_has_one_volume_per_clip(tmp_path):
         simulate.run(settings_for(root, tmp_path, simulate__tr_s=1.49), root)
     with pytest.raises(UserError, match="files must be cifti"):
         simulate.run(settings_for(root, tmp_path, simulate__files="gifti"), root)
+
+
+def _rows_of(layout, **options):
+    root = simulated_layout(layout)
+    tree = tree_of(root)
+    found = recognize(tree)
+    assert found.reader.name == layout
+    rows = found.reader.run_table(tree, "1", ReaderOptions(**options))
+    check_run_table(rows)
+    return root, rows
+
+
+def _on_screen(film, time_s):
+    """Return the frame of a film at a time, by PyAV."""
+    with av.open(str(film)) as container:
+        frames = [f for f in container.decode(video=0) if f.time <= time_s + 1e-6]
+    return frames[-1].to_ndarray(format="rgb24").astype(float)
+
+
+def _frame_of_plan(layout, name, time_s):
+    known = LAYOUTS[layout]
+    settings = settings_for(Path(), Path(), **SIZES, simulate__layout=layout)
+    scan = known.scan(settings.simulate, settings.data)
+    plan = next(plan for plan in known.plans(scan, settings.run.seed) if plan.name == name)
+    return np.concatenate(list(film_frames(plan, 32)))[round(time_s * 30)].astype(float)
+
+
+def test_cinebrains_clips_are_the_film_in_pieces_and_its_reader_deals_them_out():
+    root, rows = _rows_of("cinebrain")
+    assert [row.film.stem for row in rows[:9]] == [f"{n:06d}" for n in range(9)]
+    assert [row.scan_start_s for row in rows[7:9]] == [8.25 + 28, 8.25]
+    assert [row.film.stem for row in rows if row.split == "test"] == [
+        f"{n:06d}" for n in range(7560, 7568)
+    ]
+    assert {row.tr_s for row in rows} == {0.8}
+    with av.open(str(rows[2].film)) as container:
+        stream = container.streams.video[0]
+        assert (stream.frames, stream.average_rate) == (33, 8)
+    drawn = _frame_of_plan("cinebrain", "seg1", 2 * 4 + 1.5)
+    assert np.abs(_on_screen(rows[2].film, 1.5) - drawn).mean() < 6
+    assert len(_table(root / "stimuli/scenes.csv", ",")) >= 3 * 8
+
+
+def test_bold_moments_trials_are_shown_as_the_events_say():
+    _, rows = _rows_of("bold-moments")
+    assert [row.repetition for row in rows if row.film.stem == "vid0003"] == [1, 2]
+    train = next(row for row in rows if row.split == "train")
+    first = [row for row in rows if row.files == train.files]
+    assert sorted(row.film.stem for row in first) == [f"vid{n:04d}" for n in range(1, 9)]
+    assert [row.scan_start_s for row in first] == [7.0 + 4 * n for n in range(8)]
+    shown = next(row for row in rows if row.film.stem == "vid0005")
+    drawn = _frame_of_plan("bold-moments", "seg1", 4 * 3 + 1.0)
+    assert np.abs(_on_screen(shown.film, 1.0) - drawn).mean() < 6
+
+
+def test_algonauts_parcels_are_standardized_runs_with_films():
+    _, rows = _rows_of("algonauts")
+    assert [(r.film.name, r.split, r.repetition) for r in rows] == [
+        ("friends_s01e01a.mkv", "train", 1),
+        ("friends_s01e01b.mkv", "train", 1),
+        ("life01.mkv", "test", 1),
+        ("life01.mkv", "test", 2),
+    ]
+    run = open_row(rows[0])
+    series = run.read()
+    assert series.shape == (math.ceil((16 + 8) / 1.49), 1000)
+    assert np.abs(series.mean(axis=0)).max() < 1e-4
+    assert np.abs(series.std(axis=0) - 1).max() < 1e-3
+
+
+def test_hcp7t_has_the_real_times_and_one_film_in_all_four_runs(tmp_path):
+    """Names and times alone: the films last an hour."""
+    layout = LAYOUTS["hcp7t"]
+    settings = settings_for(tmp_path, tmp_path, simulate__layout="hcp7t")
+    scan = layout.scan(settings.simulate, settings.data)
+    recordings = layout.recordings(1, scan)
+    assert [one.timeline.volumes for one in recordings] == [921, 918, 915, 901]
+    last = [one.timeline.shown[-1] for one in recordings]
+    assert {(one.film, one.duration_s) for one in last} == {("test1", 83.0)}
+    assert sum(len(one.timeline.shown) for one in recordings) == 18
+    finer = layout.scan(
+        settings_for(tmp_path, tmp_path, simulate__tr_s=0.8).simulate, settings.data
+    )
+    assert layout.recordings(1, finer)[0].timeline.volumes == math.ceil(921 / 0.8)
+    plans = layout.plans(scan, 0)
+    places = {plan.name: layout.places(plan) for plan in plans}
+    assert [place.at_s for place in places["test1"]] == [818, 815, 812, 798]
+    assert [place.stem for place in places["seg5"]] == ["7T_MOVIE2_HO1_v2"]

@@ -69,12 +69,15 @@ class Layout(ABC):
         What it writes into the data set's folder, as patterns.
     shows_videos : bool
         Given videos can be shown instead of the practice world.
+    captioned : bool
+        Its clips are numbered in the order of the films, so that captions can be told by number.
     """
 
     name: str
     tr_s: float
     top_level: tuple[str, ...]
     shows_videos = False
+    captioned = True
 
     def scan(self, simulate: SimulateSettings, data: DataSettings) -> Scan:
         """Put the settings together with the layout's own TR and clips."""
@@ -114,9 +117,18 @@ class Layout(ABC):
     def film_files(self, root: Path, plan: films.FilmPlan) -> tuple[Path, ...]:
         """Return the files that a film is written to."""
 
-    def sink(self, root: Path, plan: films.FilmPlan, size: int) -> Sink:
-        """Open a film's file."""
+    def sink(self, root: Path, plan: films.FilmPlan, size: int) -> Sink | None:
+        """Open a film's file; None: it is written by :meth:`write_films`."""
         return films.film_writer(self.film_files(root, plan)[0], size)
+
+    def write_films(self, root: Path, plans: Sequence[films.FilmPlan], size: int) -> None:
+        """Write the files that hold several films; there are none in most layouts."""
+        return
+
+    def places(self, plan: films.FilmPlan) -> list[films.Place]:
+        """Return in which files a film lies, for the list of scenes."""
+        (file,) = self.film_files(Path(), plan)
+        return [films.Place(file.stem, 0.0, plan.duration_s)]
 
     def cortex(self, scan: Scan) -> NDArray[np.bool_]:
         """Tell which columns of the series are cortical, bool (columns,)."""
@@ -125,6 +137,20 @@ class Layout(ABC):
     @abstractmethod
     def recordings(self, number: int, scan: Scan) -> list[Recording]:
         """List a subject's runs."""
+
+    def write_runs(
+        self,
+        root: Path,
+        recordings: Sequence[Recording],
+        record: Callable[[Recording], NDArray[np.float32]],
+        scan: Scan,
+        advance: Callable[[int], None],
+    ) -> None:
+        """Write a subject's runs that are not there yet."""
+        for recording in recordings:
+            if not all((root / file).exists() for file in recording.files):
+                self.write(root, recording, record(recording), scan)
+            advance(1)
 
     @abstractmethod
     def write(
