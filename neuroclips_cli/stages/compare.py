@@ -13,12 +13,13 @@ from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 from neuroclips_cli.metrics.statistics import paired_differences, shared_clips, summarize
-from neuroclips_cli.reporting import comparison, formats, paper_tables, results
+from neuroclips_cli.reporting import comparison, formats, minutes, paper_tables, results
 from neuroclips_cli.reporting import subjects as subject_rows
 from neuroclips_cli.reporting.subjects import Figure, SubjectRun
 from neuroclips_cli.runs.stage import read_csv, read_json, require_stage
 from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.settings.parse import parse_subject
+from neuroclips_cli.stages import _over_minutes
 
 FORMATS = {"terminal": "", "markdown": ".md", "latex": ".tex", "csv": ".csv"}
 IGNORED_KEYS = (
@@ -180,6 +181,60 @@ def over_subjects(
         out,
     )
     return groups
+
+
+def over_minutes(
+    settings: Settings,
+    decoders: Sequence[str],
+    *,
+    kind: str | None = None,
+    out: Path | None = None,
+    overwrite: bool = False,
+) -> list[minutes.Point]:
+    """Show accuracy against the minutes of a subject's films that decoders were trained on.
+
+    Unlike :func:`run` it compares different protocols, and says which each is.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``run.workdir`` and ``run.subject``.
+    decoders : sequence of str
+        Folders of decoders, such as ``adapted-04-10min-ridge``; all that have results of the
+        subject by default.
+    kind, out, overwrite
+        As :func:`run` takes them.
+
+    Returns
+    -------
+    list of Point
+
+    Raises
+    ------
+    UserError
+        If fewer than two decoders have results, or these were measured differently.
+    """
+    chosen = _format(kind, out, overwrite)
+    points = minutes_points(settings, decoders)
+    drawn = [m for m in _over_minutes.METRICS if any(m in point.metrics for point in points)]
+    notes = [
+        "scratch: trained on these minutes of the subject alone; differences from it are paired by "
+        "clip. Intervals are over scenes where these are known. p: sign-flip test, not corrected.",
+    ]
+    _emit(
+        [minutes.minutes_table(metric, points) for metric in drawn],
+        notes,
+        results.as_csv(minutes.HEADER, minutes.csv_rows(points)),
+        chosen,
+        out,
+    )
+    return points
+
+
+def minutes_points(settings: Settings, decoders: Sequence[str] = ()) -> list[minutes.Point]:
+    """Return what :func:`over_minutes` shows, and print nothing."""
+    found = _over_minutes.find(settings, decoders)
+    return _over_minutes.points(settings, found, lambda runs: paired(settings, runs).runs)
 
 
 def _subjects(settings: Settings, words: str, run_: str) -> list[int]:
