@@ -13,6 +13,7 @@ from neuroclips_cli.reporting.clips import ShownChain, ShownClip
 from neuroclips_cli.reporting.comparison import LEVEL, ComparedRun, versus
 from neuroclips_cli.reporting.distributions import histograms
 from neuroclips_cli.reporting.headline import headline
+from neuroclips_cli.reporting.minutes import Point, drawings
 
 KINDS = {
     "random": "drawn at random",
@@ -67,6 +68,8 @@ class ReportContent:
         Every clip, as `neuroclips_cli.reporting.gallery.gallery` gives it.
     metrics : sequence of str
         Metrics that the gallery can be sorted by, in the order of its scores.
+    minutes : sequence of Point
+        Results of the subject by decoders that were trained on different minutes of its films.
     chains : sequence of ShownChain
     clip_s : float
         Duration of one scan's clip in seconds.
@@ -93,6 +96,7 @@ class ReportContent:
     rule: str
     gallery: Sequence[Mapping[str, object]]
     metrics: Sequence[str]
+    minutes: Sequence[Point]
     chains: Sequence[ShownChain]
     clip_s: float
     frame_fps: float
@@ -132,6 +136,7 @@ def render(content: ReportContent) -> str:
         headline=headline(content.result, content.controls),
         cards=[_card(clip, content.clip_s) for clip in content.clips],
         labels=[tables.label(name) for name in content.metrics],
+        minutes=drawings(content.minutes),
         chains=[_chain(chain, content.frame_fps) for chain in content.chains],
     )
 

@@ -12,6 +12,14 @@ from neuroclips_cli.reporting.tables import label, number
 
 SCRATCH = "scratch"
 """Mode of a decoder that was trained on the subject alone: what the others are compared with."""
+METRICS = (
+    "retrieval_fmri_to_image",
+    "retrieval_fmri_to_image_top5",
+    "image_50way",
+    "video_50way",
+    "ssim",
+)
+"""What is drawn, where it was measured."""
 ORDER = (SCRATCH, "ridge", "embedder", "full", "closed-form", "unseen", "pooled")
 WIDTH, HEIGHT = 320.0, 160.0
 """Of the drawing's plane in its own units, y downward."""
@@ -143,6 +151,12 @@ def _bar(values: tuple[float, float, float], low: float, high: float) -> str:
 def _range(bounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
     return (low, high) if high > low else (low, low + 1)
+
+
+def drawings(points: Sequence[Point]) -> list[Drawing]:
+    """Draw every metric of `METRICS` that a point has."""
+    measured = [metric for metric in METRICS if any(metric in p.metrics for p in points)]
+    return [drawing(metric, points) for metric in measured]
 
 
 def drawing(metric: str, points: Sequence[Point]) -> Drawing:

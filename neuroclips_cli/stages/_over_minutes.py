@@ -9,20 +9,11 @@ from pathlib import Path
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.statistics import Difference
 from neuroclips_cli.reporting.comparison import ComparedRun
-from neuroclips_cli.reporting.minutes import SCRATCH, Point
+from neuroclips_cli.reporting.minutes import METRICS, SCRATCH, Point
 from neuroclips_cli.runs import model_card
 from neuroclips_cli.runs.model_card import ModelCard
 from neuroclips_cli.runs.stage import subject_label, workdir_folder
 from neuroclips_cli.settings.load import Settings
-
-METRICS = (
-    "retrieval_fmri_to_image",
-    "retrieval_fmri_to_image_top5",
-    "image_50way",
-    "video_50way",
-    "ssim",
-)
-"""What is drawn, where it was measured."""
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def over_minutes(
     """
     chosen = _format(kind, out, overwrite)
     points = minutes_points(settings, decoders)
-    drawn = [m for m in _over_minutes.METRICS if any(m in point.metrics for point in points)]
+    drawn = [m for m in minutes.METRICS if any(m in point.metrics for point in points)]
     notes = [
         "scratch: trained on these minutes of the subject alone; differences from it are paired by "
         "clip. Intervals are over scenes where these are known. p: sign-flip test, not corrected.",

@@ -19,6 +19,7 @@ from neuroclips_cli.reporting.contact_sheet import contact_sheet
 from neuroclips_cli.reporting.gallery import gallery
 from neuroclips_cli.reporting.headline import headline, in_words
 from neuroclips_cli.reporting.html import BrainMaps, ReportContent, render
+from neuroclips_cli.reporting.minutes import Point
 from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runs.stage import (
     open_stage,
@@ -30,7 +31,7 @@ from neuroclips_cli.runs.stage import (
     stage_state,
 )
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.stages import _control_names, compare
+from neuroclips_cli.stages import _control_names, _over_minutes, compare
 
 SHOWN_CHAINS = 6
 RULE = (
@@ -82,6 +83,9 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     for stage in (*BY_NAME["report"].uses, *sorted(found)):
         if stage_state(settings, stage)[0] == "done":
             inputs[stage] = home / stage
+    decoders = _over_minutes.find(settings)
+    if len(decoders) > 1:
+        inputs |= {f"decoder {one.name}": one.results for one in decoders}
     with open_stage(settings, "report", inputs=inputs, overwrite=overwrite) as stage_:
         if not stage_.up_to_date:
             content = _collect(settings, inputs)
@@ -127,6 +131,7 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         rule=RULE if len(chosen) < len(film.index) else "",
         gallery=_gallery(film, data["clip_s"]),
         metrics=list(scores),
+        minutes=_minutes(settings, inputs),
         chains=chains,
         clip_s=data["clip_s"],
         frame_fps=frames.shape[1] / data["clip_s"],
@@ -134,6 +139,17 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         versions={"neuroclips": evaluated["tool"]["version"], **evaluated["libraries"]},
         made=evaluated["end"] or "",
     )
+
+
+def _minutes(settings: Settings, inputs: Mapping[str, Path]) -> list[Point]:
+    """Return results over minutes of the subject's films, where several decoders have some."""
+    if not any(name.startswith("decoder ") for name in inputs):
+        return []
+    try:
+        return compare.minutes_points(settings)
+    except UserError as error:
+        console.warn(f"no curve over minutes: {error}")
+        return []
 
 
 def _against(

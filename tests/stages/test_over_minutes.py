@@ -32,7 +32,7 @@ def decoders(tmp_path):
         ("adapted-04-all-full", "adapted:36", "full", 36.0, 0.9, 4),
         ("pool-01-02-03", "pooled", "", 36.0, 0.3, 1),
     ):
-        trained = TrainedOn(subject, 9, 1, 2, 8, 1, amount, 2 * amount, {}, "")
+        trained = TrainedOn(subject, 9, 1, 2, 8, 1, amount, 2 * amount, {}, "", "")
         (tmp_path / name / "train-sr").mkdir(parents=True)
         card = ModelCard("train-sr", protocol, (trained,), average=True, mode=mode)
         (tmp_path / name / "train-sr" / NAME).write_text(json.dumps(card.as_json()))
@@ -116,3 +116,17 @@ def test_the_drawing_keeps_minutes_and_values_in_proportion(decoders):
         for x, y, top, bottom in curve.marks:
             assert 0 <= x <= minutes.WIDTH and 0 <= top <= y <= bottom <= minutes.HEIGHT
     assert [text for _, text in drawing.minutes] == ["0", "10.03", "36"]
+
+
+def test_the_report_draws_the_curves_without_a_network(decoders):
+    from jinja2 import Environment, PackageLoader
+
+    chosen, _ = decoders
+    drawn = minutes.drawings(compare.minutes_points(chosen))
+    assert [one.label for one in drawn] == ["fMRI to image, top-1"]
+    environment = Environment(loader=PackageLoader("neuroclips_cli", "reporting"), autoescape=True)
+    source = environment.loader.get_source(environment, "report.html.jinja")[0]
+    part = source[source.index("{% if minutes %}\n") : source.index("{% if chains %}\n")]
+    page = environment.from_string(part).render(minutes=drawn)
+    assert page.count("<polyline") == 4 and page.count("<circle") == 5
+    assert "unseen, 0 min" in page and "http" not in page and "url(" not in page
