@@ -1,4 +1,4 @@
-"""Decode the practice world in the paper's way and in the released code's, one departure at a time.
+"""Decode the synthetic dataset as the paper and as the released code do, one departure at a time.
 
 Every seed is a world of its own: other films, another brain, other weights to begin with. A way
 differs from profile ``tiny`` in the named settings alone; what they cannot touch is taken from the
@@ -25,14 +25,14 @@ import numpy as np
 
 from neuroclips_cli.metrics.statistics import paired_differences
 from neuroclips_cli.protocols.evaluation_config import (
-    JUDGES,
+    EVALUATORS,
     EvaluationConfig,
     evaluation_config,
 )
 from neuroclips_cli.runs.stage import open_stage, read_array, read_csv, require_stage
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.stages import preprocess, simulate, train_pr, train_sr
-from neuroclips_cli.stages.evaluate import load_judges
+from neuroclips_cli.stages.evaluate import load_evaluators
 from neuroclips_cli.stages.reconstruct import Reconstruction
 
 BEGIN, END = "<!-- departures table -->", "<!-- end of departures table -->"
@@ -140,7 +140,7 @@ class Decoding:
     settings: Settings
     parts: Reconstruction
     data: Path
-    judges: Callable[[], Any]
+    evaluators: Callable[[], Any]
 
     def frames(self) -> np.ndarray:
         """Return what was shown, uint8 (clips, frames, h, w, 3)."""
@@ -167,19 +167,19 @@ class Decoding:
 
         self.parts.tokens()
         brain = read_array(self.parts.stage.folder / "tokens_brain.npy")
-        shown = KeyframeTokens(self.frames(), np.arange(len(brain)), self.judges().clip)
+        shown = KeyframeTokens(self.frames(), np.arange(len(brain)), self.evaluators().clip)
         return retrieve(brain, shown, len(brain), shuffles=0, seed=0).metrics
 
     def keyframe(self) -> Columns:
-        """Judge keyframes beside the middle frame of what was shown."""
+        """Evaluate keyframes beside the middle frame of what was shown."""
         from neuroclips_cli.metrics.nway import nway_accuracy
 
         made = np.asarray(self.parts.keyframes(self.parts.tokens(), self.parts.blurry()))
         true = self.frames()
-        middle, judges = true[:, true.shape[1] // 2], self.judges()
-        classes = judges.image.probabilities(middle).argmax(axis=1)
-        scores = judges.image.probabilities(made)
-        seen = [judges.clip.image_embeddings(frames) for frames in (made, middle)]
+        middle, evaluators = true[:, true.shape[1] // 2], self.evaluators()
+        classes = evaluators.image.probabilities(middle).argmax(axis=1)
+        scores = evaluators.image.probabilities(made)
+        seen = [evaluators.clip.image_embeddings(frames) for frames in (made, middle)]
         unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in seen]
         found = {
             f"frame_{n}way": nway_accuracy(scores, classes, n) for n in self.settings.evaluate.ways
@@ -187,7 +187,7 @@ class Decoding:
         return {**found, "CLIP similarity": (unit[0] * unit[1]).sum(axis=1)}
 
     def clip(self) -> Columns:
-        """Judge clips as ``neuroclips evaluate`` does."""
+        """Evaluate clips as ``neuroclips evaluate`` does."""
         from neuroclips_cli.data.resample import ArrayClips
         from neuroclips_cli.metrics import evaluation
 
@@ -201,7 +201,9 @@ class Decoding:
             ArrayClips(made, own, self.settings.reconstruct.fps, plan.fps, plan.size),
             ArrayClips(true, own, rate, plan.fps, plan.size),
         )
-        found = evaluation.measure(*pair, self.judges(), evaluation.Plan(plan.ways, shuffles=0))
+        found = evaluation.measure(
+            *pair, self.evaluators(), evaluation.MeasureOptions(plan.ways, shuffles=0)
+        )
         return found.metrics
 
 
@@ -231,7 +233,7 @@ def decode(work: Path, seed: int, way: str, product: str) -> None:
             settings,
             parts,
             inputs["preprocess"],
-            lambda: load_judges(how(settings), JUDGES, "cpu", "float32"),
+            lambda: load_evaluators(how(settings), EVALUATORS, "cpu", "float32"),
         )
         columns: Columns = getattr(decoding, product)()
         rows = [
@@ -301,8 +303,8 @@ def measured(work: Path, seeds: Sequence[int], way: str, product: str) -> Measur
 
 
 def how(settings: Settings) -> EvaluationConfig:
-    """Return how clips of the practice world are judged."""
-    return evaluation_config(settings, practice_world=True, scans=True)
+    """Return how clips of the synthetic dataset are evaluated."""
+    return evaluation_config(settings, synthetic=True, scans=True)
 
 
 def main() -> None:

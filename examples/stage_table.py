@@ -6,9 +6,9 @@ Markdown table for the test clips without a film cut::
     python examples/stage_table.py neuroclips-demo/dataset neuroclips-demo/runs/sub-01
 
 Classes of frames (kind and color) and of clips (kind and setting), 60 each, are named by the
-practice world's judges; those of tokens by CLIP's text tower: which caption lies nearest. Color,
-place and direction are read by ridge regressions from pictures of 8 x 8 pixels, fitted to the other
-test films, so that every stage has a reader of the same kind and the film itself shows what the
+synthetic dataset's evaluators; those of tokens by CLIP's text tower: which caption lies nearest.
+Color, place and direction are read by ridge regressions from pictures of 8 x 8 pixels, fitted to the
+other test films, so that every stage has a reader of the same kind and the film itself shows what the
 reader can reach; from scans by one fitted to the training films. Place is the correlation of true
 and read position in the middle of the clip, the mean of both axes. Direction counts where an object
 moves left, right, up or down: from pictures it is that of the way from the place read in the first
@@ -214,9 +214,9 @@ class Evaluators:
     """Name the classes of frames and of clips."""
 
     def __init__(self, shown: Shown, settings: Settings) -> None:
-        judges = settings.backbones.clip.removesuffix("clip")
-        self.image = load_image_classifier(f"{judges}image_classifier")
-        self.video = load_video_classifier(f"{judges}video_classifier")
+        evaluators = settings.backbones.clip.removesuffix("clip")
+        self.image = load_image_classifier(f"{evaluators}image_classifier")
+        self.video = load_video_classifier(f"{evaluators}video_classifier")
         self.frame_class = np.array([synthetic_world.image_class(scene) for scene in shown.scenes])
         self.clip_class = np.array([synthetic_world.video_class(scene) for scene in shown.scenes])
 
@@ -259,14 +259,14 @@ def main() -> None:
     settings = load_settings({"run.profile": "tiny"})
     train, test = (Shown(given.dataset, given.run, s, settings) for s in ("train", "test"))
     tokens = np.asarray(read_array(given.run / "reconstruct/tokens_prior.npy"))[test.index]
-    judges = Evaluators(test, settings)
+    evaluators = Evaluators(test, settings)
     print(f"{len(test.index)} test clips without a cut\n")
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
     none = [""] * 3
     print(f"| scans | {' | '.join(['', *none, *read_scans(given.run, train, test)])} |")
     print(f"| tokens | {' | '.join([token_class(tokens, test, settings), *none, *none])} |")
     for name, clips in stages(given.run, test, settings).items():
-        cells = [*judges.classes(clips), *read_pictures(clips, test)]
+        cells = [*evaluators.classes(clips), *read_pictures(clips, test)]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Train the embedded backbones of profile ``tiny`` from nothing, on the practice world.
+"""Train the embedded backbones of profile ``tiny`` from nothing, on the synthetic dataset.
 
     python examples/train_tiny_backbones.py --out neuroclips_cli/assets/tiny
 

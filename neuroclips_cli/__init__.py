@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from neuroclips_cli.api import Run, judge, open_run
+    from neuroclips_cli.api import Run, evaluate_clips, open_run
 
 __version__ = "0.1.0"
-__all__ = ["Run", "judge", "open_run"]
+__all__ = ["Run", "evaluate_clips", "open_run"]
 
 
 def __getattr__(name: str) -> Any:

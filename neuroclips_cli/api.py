@@ -1,7 +1,7 @@
-"""The Python interface: open a run, decode scans with it, judge clips, read and write maps.
+"""The Python interface: open a run, decode scans with it, evaluate clips, read and write maps.
 
-``import neuroclips_cli`` offers :func:`open_run`, :class:`Run` and :func:`judge`; torch is
-imported when something is decoded or judged.
+``import neuroclips_cli`` offers :func:`open_run`, :class:`Run` and :func:`evaluate_clips`; torch is
+imported when something is decoded or evaluated.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from neuroclips_cli.settings.load import Settings, load_settings, replace_settin
 if TYPE_CHECKING:
     from neuroclips_cli.generation.decoder import Decoded
 
-__all__ = ["Run", "judge", "open_run"]
+__all__ = ["Run", "evaluate_clips", "open_run"]
 
 UPSTREAM = ("reconstruct", *BY_NAME["reconstruct"].needs)
 """Stages whose settings a run is opened with; the first that has a setting decides it."""
@@ -360,7 +360,7 @@ class Run:
         return next((self.folder / "preprocess").glob("selection*.nii"))
 
 
-def judge(
+def evaluate_clips(
     pred: ArrayLike,
     gt: ArrayLike,
     *,
@@ -384,7 +384,7 @@ def judge(
     -------
     dict
         Content of ``metrics.json``: under ``metrics`` a mean, an interval (``ci95``) and more for
-        every metric, beside ``controls``, ``chance`` and ``protocol``. Metrics whose judges are
+        every metric, beside ``controls``, ``chance`` and ``protocol``. Metrics whose evaluators are
         not on this machine are left out, and ``left_out`` says which.
 
     Raises
@@ -396,11 +396,11 @@ def judge(
     --------
     Run.metrics : of a run that was evaluated.
     """
-    from neuroclips_cli.stages.evaluate import judge_arrays
+    from neuroclips_cli.stages.evaluate import evaluate_arrays
 
     chosen = load_settings({**(settings or {}), "evaluate.protocol": protocol})
     with console.quietly():
-        return judge_arrays(chosen, np.asarray(pred), np.asarray(gt))
+        return evaluate_arrays(chosen, np.asarray(pred), np.asarray(gt))
 
 
 def _fitting(

@@ -12,11 +12,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import random_backbones as tiny
-from helpers import fake_judges, trained_run
+from helpers import fake_evaluators, trained_run
 from helpers.trained_run import FRAMES, SIZE, TEST, VERTICES, VOXELS
 
 import neuroclips_cli
-from neuroclips_cli import Run, judge, open_run
+from neuroclips_cli import Run, evaluate_clips, open_run
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json
 from neuroclips_cli.settings.load import load_settings
@@ -55,7 +55,8 @@ def run(folder: Path) -> Run:
 def test_the_package_alone_imports_neither_torch_nor_numpy():
     code = (
         "import sys, neuroclips_cli; heavy = {'torch', 'numpy', 'nibabel'}; "
-        "print(heavy & set(sys.modules), {'Run', 'judge', 'open_run'} <= set(dir(neuroclips_cli)));"
+        "print(heavy & set(sys.modules), {'Run', 'evaluate_clips', 'open_run'} <= "
+        "set(dir(neuroclips_cli)));"
         "neuroclips_cli.open_run; print('torch' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -189,16 +190,16 @@ def test_maps_go_out_and_come_back(run: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["uint8", "float"])
 def test_judge_gives_what_the_command_writes(tmp_path, monkeypatch, capsys, kind) -> None:
-    fake_judges.install(monkeypatch)
-    gt = fake_judges.draw_clips(25, 16, size=SIZE)
-    pred = fake_judges.draw_clips(25, FRAMES, size=SIZE // 2, seed=1)
+    fake_evaluators.install(monkeypatch)
+    gt = fake_evaluators.draw_clips(25, 16, size=SIZE)
+    pred = fake_evaluators.draw_clips(25, FRAMES, size=SIZE // 2, seed=1)
     if kind == "float":
         gt, pred = gt / np.float32(255), pred / np.float32(255)
     np.save(tmp_path / "gt.npy", gt)
     np.save(tmp_path / "pred.npy", pred)
     # clips of 4 s make enough blocks for the second kind of interval
     quick = {**QUICK, "evaluate.size": SIZE // 2, "data.clip_s": 4.0}
-    result = judge(pred, gt, settings=quick)
+    result = evaluate_clips(pred, gt, settings=quick)
     assert capsys.readouterr() == ("", "")
     chosen = load_settings({**quick, "evaluate.protocol": "standard"})
     evaluate.run_pair(chosen, tmp_path / "pred.npy", tmp_path / "gt.npy", tmp_path / "out")
@@ -212,16 +213,16 @@ def test_judge_gives_what_the_command_writes(tmp_path, monkeypatch, capsys, kind
 
 
 def test_arrays_that_are_no_pairs_of_clips_are_refused() -> None:
-    clips = fake_judges.draw_clips(3, 4)
+    clips = fake_evaluators.draw_clips(3, 4)
     for pred, message in (
         (clips[:2], "pred holds 2 clips and gt holds 3"),
         (clips[:, 0], r"pred holds uint8 \(3, 16, 16, 3\)"),
         (np.where(clips > 9, np.nan, 0.5), "pred holds NaN"),
     ):
         with pytest.raises(UserError, match=message):
-            judge(pred, clips)
+            evaluate_clips(pred, clips)
     with pytest.raises(UserError, match="neuroclips"):
-        judge(clips, clips, protocol="neuroclip")
+        evaluate_clips(clips, clips, protocol="neuroclip")
 
 
 def test_the_page_does_what_it_says(folder: Path, monkeypatch) -> None:

@@ -13,7 +13,7 @@ import random_backbones as tiny
 from mindeye2 import save_last_pth
 
 IMAGENET, KINETICS, KINETICS_FRAMES = 1000, 400, 16
-"""Classes of the judges, and frames that VideoMAE looks at, as published."""
+"""Classes of the evaluators, and frames that VideoMAE looks at, as published."""
 LAST_PTH = "train_logs/final_subj01_pretrained_40sess_24bs/last.pth"
 NOT_FETCHED = ("README.md", "pytorch_model.bin", "model.fp16.safetensors")
 

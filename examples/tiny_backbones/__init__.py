@@ -1,1 +1,1 @@
-"""Training of the embedded backbones on the practice world."""
+"""Training of the embedded backbones on the synthetic dataset."""

@@ -1,4 +1,4 @@
-"""The judges: a ViT for frames (kind x color) and a VideoMAE for clips (kind x setting).
+"""The evaluators: a ViT for frames (kind x color) and a VideoMAE for clips (kind x setting).
 
 They are trained from nothing, so that they share no start with the CLIP whose tokens are decoded,
 and see patches of 8 pixels: finer than CLIP's.
@@ -47,7 +47,7 @@ FRAMES_3FPS = np.round(np.arange(6) / 3 * FPS).astype(int)
 def _spoil(images: Tensor) -> Tensor:
     """Blur, bend, tint and disturb half of the pictures, as image classifiers are trained.
 
-    The judges must see what a reconstruction shows, not how finely it is drawn.
+    The evaluators must see what a reconstruction shows, not how finely it is drawn.
     """
     flat = images.flatten(0, -4)
     chosen = torch.rand(len(flat), device=flat.device) < 0.5

@@ -1,4 +1,4 @@
-"""Film clips of the practice world to train and test the backbones with."""
+"""Film clips of the synthetic dataset to train and test the backbones with."""
 
 from __future__ import annotations
 

@@ -121,8 +121,8 @@ def generated_scores(pool: Pool, folder: Path, count: int, device: str) -> list[
     latents, known = compute(pool, folder, count), np.arange(count)
     models, unet = _models(folder, device), load_unclip(str(folder / "unclip"), device)
     frames = np.asarray(pool.frames[:count])
-    judge = load_image_classifier(str(folder / "image_classifier"), device)
-    judges = judge, load_video_classifier(str(folder / "video_classifier"), device)
+    evaluator = load_image_classifier(str(folder / "image_classifier"), device)
+    evaluators = evaluator, load_video_classifier(str(folder / "video_classifier"), device)
     scenes = pool.scenes(known)
     rows: list[Row] = []
     true = latents.clips.float().to(device)
@@ -145,7 +145,7 @@ def generated_scores(pool: Pool, folder: Path, count: int, device: str) -> list[
             load_scheduler(str(folder / "unclip"), keyframe.keyframe_scheduler()),
         )
         made[name] = keyframe.keyframe_images(models.vae, sampled, "none")
-        right = judge.probabilities(made[name]).argmax(-1) == [
+        right = evaluator.probabilities(made[name]).argmax(-1) == [
             synthetic_world.image_class(s) for s in scenes
         ]
         ssim = pixel.ssim(made[name][None], frames[None, :, 0]).mean()
@@ -161,7 +161,7 @@ def generated_scores(pool: Pool, folder: Path, count: int, device: str) -> list[
     }
     for name, (texts, alpha, beta) in guided.items():
         clips = _clips(models, texts, alpha, beta)
-        rows += _clip_rows(name, clips, frames, scenes, judges)
+        rows += _clip_rows(name, clips, frames, scenes, evaluators)
     return rows
 
 
@@ -194,10 +194,10 @@ def _clip_rows(
     made: np.ndarray,
     truth: np.ndarray,
     scenes: list[synthetic_world.Scene],
-    judges: tuple[Any, Any],
+    evaluators: tuple[Any, Any],
 ) -> list[Row]:
     """Classes of clips and of their first, middle and last frames, and SSIM."""
-    image, clip = judges
+    image, clip = evaluators
     wanted = np.array([synthetic_world.image_class(s) for s in scenes])
     rows = []
     for where, frame in (("first", 0), ("middle", 7), ("last", -1)):

@@ -1,4 +1,4 @@
-"""A CLIP byte-pair tokenizer for the captions of the practice world."""
+"""A CLIP byte-pair tokenizer for the captions of the synthetic dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The states of every caption of the practice world, encoded once."""
+"""The states of every caption of the synthetic dataset, encoded once."""
 
 from __future__ import annotations
 

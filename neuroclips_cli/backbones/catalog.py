@@ -42,8 +42,8 @@ FILES: dict[str, tuple[str, ...]] = {
     "video_classifier": TRANSFORMERS,
     "evaluation_clip": CLIP,
 }
-"""Backbone or judge of ``evaluate`` -> its small files, and the stem of its ``.safetensors``, one
-file or shards."""
+"""Backbone or evaluator of ``evaluate`` -> its small files, and the stem of its ``.safetensors``,
+one file or shards."""
 
 NEEDED = {name: "config.json" for name in FILES if FILES[name][0] == "config.json"} | {
     "clip": "open_clip_config.json",

@@ -1,4 +1,4 @@
-"""Classifiers that judge reconstructions: frames by a ViT, clips by VideoMAE (paper 4.3)."""
+"""Classifiers that evaluate reconstructions: frames by a ViT, clips by VideoMAE (paper 4.3)."""
 
 from __future__ import annotations
 
@@ -157,5 +157,5 @@ def _require_kind(kind: type, ref: str) -> None:
     if kind.__name__ not in named:
         raise UserError(
             f"'{ref}' holds a network of another kind ({', '.join(map(str, named))}), and this "
-            f"judge needs a {kind.__name__}: name another folder or hub id"
+            f"evaluator needs a {kind.__name__}: name another folder or hub id"
         )

@@ -18,7 +18,7 @@ from neuroclips_cli.backbones.loading import quiet_libraries
 from neuroclips_cli.backbones.local_files import folder_of
 from neuroclips_cli.backbones.references import locate
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.protocols import JudgeReferences
+from neuroclips_cli.protocols import EvaluatorReferences
 from neuroclips_cli.settings.schema import BackboneSettings
 
 _STABLE_VAE = {
@@ -113,19 +113,19 @@ CLIP_NAMES = {
     "timm/vit_large_patch14_clip_224.openai": "ViT-L-14",
     "timm/vit_base_patch32_clip_224.openai": "ViT-B-32",
 }
-"""OpenCLIP's own names of the models that judge."""
+"""OpenCLIP's own names of the models that evaluate."""
 
 
 def build(
-    name: str, backbones: BackboneSettings | JudgeReferences, device: str = "meta"
+    name: str, backbones: BackboneSettings | EvaluatorReferences, device: str = "meta"
 ) -> nn.Module:
     """Build one frozen network, on the meta device or with random weights on another.
 
     Parameters
     ----------
     name : str
-        A key of ``[backbones]`` that names a network, or a judge.
-    backbones : BackboneSettings or JudgeReferences
+        A key of ``[backbones]`` that names a network, or an evaluator.
+    backbones : BackboneSettings or EvaluatorReferences
         Where it is.
     device : str
         A torch device; its own generator draws the weights, which takes a GPU seconds.
@@ -153,7 +153,9 @@ def build(
     return network.to(device).eval().requires_grad_(False)
 
 
-def own_config(name: str, backbones: BackboneSettings | JudgeReferences) -> dict[str, Any] | None:
+def own_config(
+    name: str, backbones: BackboneSettings | EvaluatorReferences
+) -> dict[str, Any] | None:
     """Return the configuration that lies on this machine, or None where none does."""
     try:
         folder = folder_of(*locate(getattr(backbones, name)))

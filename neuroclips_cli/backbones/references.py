@@ -81,7 +81,7 @@ def revisions(backbones: BackboneSettings) -> dict[str, str]:
     """Return the commit in use of every backbone that is from the hub."""
     found = {}
     for name in FILES:
-        reference = getattr(backbones, name, "")  # judges are no backbones of a run
+        reference = getattr(backbones, name, "")  # evaluators are no backbones of a run
         try:
             digest = tree_digest(Path(resolve(reference.partition(":")[0])))
         except (UserError, FileNotFoundError):

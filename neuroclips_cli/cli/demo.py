@@ -1,4 +1,4 @@
-"""``neuroclips demo``: the whole way on the practice world."""
+"""``neuroclips demo``: the whole way on the synthetic dataset."""
 
 from __future__ import annotations
 

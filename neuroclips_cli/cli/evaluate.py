@@ -51,10 +51,13 @@ def register(app: typer.Typer) -> None:
             setting("--monte-carlo", help="N-way also from this many random draws per frame."),
             Key("evaluate.monte_carlo"),
         ] = None,
-        also: Annotated[
+        extra_metrics: Annotated[
             str | None,
-            setting("--also", help="Further metrics: epe (needs OpenCV), lpips (needs weights)."),
-            Key("evaluate.also"),
+            setting(
+                "--extra-metrics",
+                help="Further metrics: epe (needs OpenCV), lpips (needs weights).",
+            ),
+            Key("evaluate.extra_metrics"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

@@ -22,7 +22,7 @@ from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluat
 from neuroclips_cli.protocols.evaluators import PULLED_AS
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.parse import nearest
-from neuroclips_cli.simulation.provenance import is_practice_world
+from neuroclips_cli.simulation.provenance import is_synthetic
 
 Names = Annotated[
     list[str] | None,
@@ -117,7 +117,7 @@ class Backbone:
     Attributes
     ----------
     name, reference : str
-        Key and value in ``[backbones]``, or a judge of the protocol.
+        Key and value in ``[backbones]``, or an evaluator of the protocol.
     folder : Path or None
         Where its files lie.
     problem : str
@@ -278,21 +278,24 @@ def _pull_origin(one: Backbone, origins: dict[str, str], update: bool) -> None:
 
 
 def find_backbones(settings: Settings, names: Sequence[str] = ()) -> Iterator[Backbone]:
-    """Yield the backbones of the settings and the judges of the protocol: those named or all."""
+    """Yield the backbones of the settings and the protocol's evaluators: those named or all."""
     for name in names:
         if name not in FILES:
             raise UserError(f"there is no backbone {name!r}{nearest(name, FILES)}")
-    judges = {PULLED_AS[judge]: ref for judge, ref in _judges(settings).judge_names.items()}
+    evaluators = {
+        PULLED_AS[evaluator]: ref
+        for evaluator, ref in _evaluators(settings).evaluator_names.items()
+    }
     for name in names or FILES:
-        reference = judges[name] if name in judges else getattr(settings.backbones, name)
+        reference = evaluators[name] if name in evaluators else getattr(settings.backbones, name)
         if reference:
             yield Backbone(name, reference, *local_files.find(name, reference))
 
 
-def _judges(settings: Settings) -> EvaluationConfig:
+def _evaluators(settings: Settings) -> EvaluationConfig:
     """Return how the films of the settings' data set would be evaluated."""
-    practice_world = is_practice_world(settings.run.dataset)
-    return evaluation_config(settings, practice_world=practice_world, scans=True)
+    synthetic = is_synthetic(settings.run.dataset)
+    return evaluation_config(settings, synthetic=synthetic, scans=True)
 
 
 def _is_local(reference: str) -> bool:

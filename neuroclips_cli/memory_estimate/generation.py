@@ -1,4 +1,4 @@
-"""The frozen networks at true size: from a scan to a judged clip, one call of each network.
+"""The frozen networks at true size: from a scan to a evaluated clip, one call of each network.
 
 Every method checks that what the one before gives fits its networks, and yields what it needs.
 """
@@ -25,10 +25,10 @@ from neuroclips_cli.memory_estimate.needs import (
 )
 from neuroclips_cli.memory_estimate.training import build_perception, build_semantics
 from neuroclips_cli.models.matcher import Matcher
-from neuroclips_cli.protocols import JudgeReferences
+from neuroclips_cli.protocols import EvaluatorReferences
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.simulation.provenance import is_practice_world
+from neuroclips_cli.simulation.provenance import is_synthetic
 
 FRAMES_AT_ONCE = 64
 """Frames that the VAE and CLIP take at once in ``backbones.vae`` and ``backbones.clip``."""
@@ -71,10 +71,10 @@ class Generation:
         return build("captioner", self.settings.backbones)
 
     @cached_property
-    def judge_references(self) -> JudgeReferences:
-        """Where the judges of ``evaluate`` are."""
-        practice_world = is_practice_world(self.settings.run.dataset)
-        return evaluation_config(self.settings, practice_world=practice_world, scans=True).judges
+    def evaluator_references(self) -> EvaluatorReferences:
+        """Where the evaluators of ``evaluate`` are."""
+        synthetic = is_synthetic(self.settings.run.dataset)
+        return evaluation_config(self.settings, synthetic=synthetic, scans=True).evaluators
 
     def targets(self) -> Iterator[MemoryEstimate]:
         """Encode films: VAE latents, CLIP tokens, captions and their embeddings."""
@@ -294,11 +294,11 @@ class Generation:
         largest = max(describe.activations, video.activations)
         return MemoryEstimate("fuse", parameters, weights, activations=largest)
 
-    def judges(self) -> Iterator[MemoryEstimate]:
-        """Judge clips: frames, clips and CLIP embeddings."""
-        references = self.judge_references
+    def evaluators(self) -> Iterator[MemoryEstimate]:
+        """Evaluate clips: frames, clips and CLIP embeddings."""
+        references = self.evaluator_references
         image: Any = build("image_classifier", references)
-        judge: Any = build("video_classifier", references)
+        evaluator: Any = build("video_classifier", references)
         clip: Any = build("clip", references)
         side = clip.visual.image_size
         height, width = (side, side) if isinstance(side, int) else side
@@ -307,13 +307,13 @@ class Generation:
             size = image.config.image_size
             frames = image(pixel_values=meta_tensor(FRAMES_AT_ONCE, 3, size, size)).logits
             clip.visual(meta_tensor(FRAMES_AT_ONCE, 3, height, width))
-            size, count = judge.config.image_size, judge.config.num_frames
-            clips = judge(pixel_values=meta_tensor(16, count, 3, size, size)).logits
+            size, count = evaluator.config.image_size, evaluator.config.num_frames
+            clips = evaluator(pixel_values=meta_tensor(16, count, 3, size, size)).logits
             return frames, clips
 
-        with named_stage("evaluate", "the judges"):
-            # retrieval takes the CLIP whose tokens were decoded beside the one that judges
-            need, (frames, clips) = inference([image, judge, clip, self.clip], run)
+        with named_stage("evaluate", "the evaluators"):
+            # retrieval takes the CLIP whose tokens were decoded beside the one that evaluates
+            need, (frames, clips) = inference([image, evaluator, clip, self.clip], run)
         for what, logits in (("the image classifier", frames), ("the video classifier", clips)):
             fewest = max(self.settings.evaluate.ways)
             if logits.shape[1] < fewest:

@@ -9,7 +9,7 @@ from neuroclips_cli.memory_estimate.needs import MemoryEstimate
 from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from neuroclips_cli.settings.load import Settings
 
-PARTS = ("blurry", "tokens", "keyframes", "captions", "clips", "judges")
+PARTS = ("blurry", "tokens", "keyframes", "captions", "clips", "evaluators")
 
 
 def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[MemoryEstimate]:

@@ -11,13 +11,13 @@ NAME = "caption_similarity"
 
 
 def similarity(
-    made: np.ndarray, true: np.ndarray, *, shuffles: int, seed: int
+    pred: np.ndarray, gt: np.ndarray, *, shuffles: int, seed: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Cosine similarity of the text embeddings of each clip's captions, and its shuffled control.
 
     Parameters
     ----------
-    made, true : numpy.ndarray
+    pred, gt : numpy.ndarray
         float (clips, dim), text embeddings of the decoded and of the ground-truth captions.
     shuffles : int
         Re-pairings of the control, in which decoded captions are given to other clips; 0 for none.
@@ -45,8 +45,8 @@ def similarity(
     >>> values["caption_similarity"].tolist(), shuffled["caption_similarity"].tolist()
     ([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])
     """
-    values = {NAME: paired_cosine(made, true)}
-    if not shuffles or len(made) < 2:
+    values = {NAME: paired_cosine(pred, gt)}
+    if not shuffles or len(pred) < 2:
         return values, {}
-    wrong = [paired_cosine(made[o], true) for o in derangements(len(made), shuffles, seed)]
+    wrong = [paired_cosine(pred[o], gt) for o in derangements(len(pred), shuffles, seed)]
     return values, {NAME: np.mean(wrong, axis=0)}

@@ -17,10 +17,18 @@ import numpy as np
 from neuroclips_cli.data.resample import ClipSource
 from neuroclips_cli.metrics import consistency, pixel
 from neuroclips_cli.metrics.controls import derangements, scene_derangement
-from neuroclips_cli.metrics.semantic import Estimates, EvaluatorOutputs, Evaluators, judge
+from neuroclips_cli.metrics.semantic import Estimates, EvaluatorOutputs, Evaluators, run_evaluators
 from neuroclips_cli.protocols.rules import ProtocolRules
 
-__all__ = ["Evaluators", "Plan", "Scores", "further", "measure", "metric_names", "steps"]
+__all__ = [
+    "Evaluators",
+    "MeasureOptions",
+    "Scores",
+    "extra_metric_names",
+    "measure",
+    "metric_names",
+    "steps",
+]
 
 # Pairs of clips after which more shuffles of the pixel metrics no longer move the control's mean
 # visibly (its standard error is below 0.005 SSIM), while SSIM at 256 x 256 takes 0.1 s per pair.
@@ -28,7 +36,7 @@ PIXEL_CONTROL_PAIRS = 2000
 
 
 @dataclass(frozen=True)
-class Plan:
+class MeasureOptions:
     """How to measure.
 
     Attributes
@@ -45,7 +53,7 @@ class Plan:
         Draws per N-way accuracy for the sampled estimate beside the exact value; 0 for none.
     rules : ProtocolRules
         What the protocol decides.
-    also : mapping
+    extra_metrics : mapping
         Further metrics of pairs of clips by name, such as end-point error.
     scenes : tuple of str, optional
         Label of each clip, for the control that exchanges whole scenes.
@@ -57,7 +65,7 @@ class Plan:
     seed: int = 0
     monte_carlo: int = 0
     rules: ProtocolRules = field(default_factory=ProtocolRules)
-    also: Mapping[str, PairMetric] = field(default_factory=dict)
+    extra_metrics: Mapping[str, PairMetric] = field(default_factory=dict)
     scenes: tuple[str, ...] | None = None
 
 
@@ -118,14 +126,14 @@ def pixel_shuffles(clips: int, shuffles: int) -> int:
     return min(shuffles, max(1, -(-PIXEL_CONTROL_PAIRS // clips)))
 
 
-def steps(clips: int, plan: Plan) -> int:
+def steps(clips: int, options: MeasureOptions) -> int:
     """Return the total that `measure` reports through ``advance``.
 
     Parameters
     ----------
     clips : int
         Number of pairs of clips.
-    plan : Plan
+    options : Plan
         How to measure.
 
     Returns
@@ -135,20 +143,20 @@ def steps(clips: int, plan: Plan) -> int:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.evaluation import Plan, steps
-    >>> steps(5, Plan(shuffles=2)), steps(5, Plan(shuffles=0))
+    >>> from neuroclips_cli.metrics.evaluation import MeasureOptions, steps
+    >>> steps(5, MeasureOptions(shuffles=2)), steps(5, MeasureOptions(shuffles=0))
     (15, 5)
     """
-    by_scene = int(plan.shuffles > 0 and clips > 1 and scene_orders(plan) is not None)
-    return clips * (1 + pixel_shuffles(clips, plan.shuffles) + by_scene)
+    by_scene = int(options.shuffles > 0 and clips > 1 and scene_orders(options) is not None)
+    return clips * (1 + pixel_shuffles(clips, options.shuffles) + by_scene)
 
 
-def scene_orders(plan: Plan) -> np.ndarray | None:
+def scene_orders(options: MeasureOptions) -> np.ndarray | None:
     """Draw the re-pairings of the control that exchanges whole scenes.
 
     Parameters
     ----------
-    plan : Plan
+    options : Plan
         Its scenes, shuffles and seed are used.
 
     Returns
@@ -161,10 +169,10 @@ def scene_orders(plan: Plan) -> np.ndarray | None:
     --------
     neuroclips_cli.metrics.controls.scene_derangement : One re-pairing.
     """
-    if plan.scenes is None:
+    if options.scenes is None:
         return None
-    rng = np.random.default_rng([plan.seed, 1])
-    drawn = [scene_derangement(np.asarray(plan.scenes), rng) for _ in range(plan.shuffles)]
+    rng = np.random.default_rng([options.seed, 1])
+    drawn = [scene_derangement(np.asarray(options.scenes), rng) for _ in range(options.shuffles)]
     orders = [order for order in drawn if order is not None]
     return np.stack(orders) if orders else None
 
@@ -172,8 +180,8 @@ def scene_orders(plan: Plan) -> np.ndarray | None:
 def measure(
     pred: ClipSource,
     gt: ClipSource,
-    judges: Evaluators,
-    plan: Plan,
+    evaluators: Evaluators,
+    options: MeasureOptions,
     advance: Callable[[int], None] | None = None,
 ) -> Scores:
     """Compute the metrics of the paper's Table 1 and more per clip, and their shuffled control.
@@ -183,9 +191,9 @@ def measure(
     pred, gt : ClipSource
         Reconstructions and ground truth, row i belongs to row i and has as many frames, both
         already at the protocol's frame rate and size. Pairs may differ in length.
-    judges : Evaluators
+    evaluators : Evaluators
         The frozen networks.
-    plan : Plan
+    options : Plan
         How to measure.
     advance : callable, optional
         Called with the number of clips done; see `steps` for the total.
@@ -193,7 +201,7 @@ def measure(
     Returns
     -------
     Scores
-        Names: those of `metric_names` and `further` that can be measured; PSNR in dB.
+        Names: those of `metric_names` and `extra_metric_names` that can be measured; PSNR in dB.
 
     Raises
     ------
@@ -225,27 +233,31 @@ def measure(
     if not np.array_equal(pred.lengths, gt.lengths):
         raise ValueError("a reconstruction and its ground truth differ in their number of frames")
     step = advance or (lambda count: None)
-    pairwise = {**pair_metrics(plan.rules), **plan.also}
-    seen, pixels = _look(pred, gt, judges, plan, pairwise, step)
+    pairwise = {**pair_metrics(options.rules), **options.extra_metrics}
+    seen, pixels = _look(pred, gt, evaluators, options, pairwise, step)
     own = np.arange(len(pred))
     brightness = pixels.pop("brightness")
-    metrics = {**_of_judged(seen, own, plan), **pixels}
-    names = [n for n in (*metric_names(plan.ways), *further(plan.also)) if _has_value(metrics, n)]
+    metrics = {**_of_outputs(seen, own, options), **pixels}
+    names = [
+        n
+        for n in (*metric_names(options.ways), *extra_metric_names(options.extra_metrics))
+        if _has_value(metrics, n)
+    ]
     shuffled: dict[str, np.ndarray] = {}
     by_scene: dict[str, np.ndarray] = {}
-    if plan.shuffles and len(pred) > 1:
-        orders = derangements(len(pred), plan.shuffles, plan.seed)
-        some = pixel_shuffles(len(pred), plan.shuffles)
-        shuffled = _shuffled(pred, gt, seen, plan, pairwise, step, orders, some)
-        moved = scene_orders(plan)
+    if options.shuffles and len(pred) > 1:
+        orders = derangements(len(pred), options.shuffles, options.seed)
+        some = pixel_shuffles(len(pred), options.shuffles)
+        shuffled = _shuffled(pred, gt, seen, options, pairwise, step, orders, some)
+        moved = scene_orders(options)
         if moved is not None:
-            by_scene = _shuffled(pred, gt, seen, plan, pairwise, step, moved, 1)
+            by_scene = _shuffled(pred, gt, seen, options, pairwise, step, moved, 1)
     truth, frozen = {}, {}
-    if "clip_pcc" in names and seen.made is not None and seen.true is not None:
-        still = consistency.frozen(seen.made)
-        truth["clip_pcc"] = seen.smoothness(seen.true, plan.rules)
-        frozen["clip_pcc"] = seen.smoothness(still, plan.rules)
-    trials = plan.monte_carlo
+    if "clip_pcc" in names and seen.pred is not None and seen.gt is not None:
+        still = consistency.frozen(seen.pred)
+        truth["clip_pcc"] = seen.smoothness(seen.gt, options.rules)
+        frozen["clip_pcc"] = seen.smoothness(still, options.rules)
+    trials = options.monte_carlo
     return Scores(
         metrics={name: metrics[name] for name in names},
         shuffled={name: shuffled[name] for name in names if name in shuffled},
@@ -253,7 +265,7 @@ def measure(
         ground_truth=truth,
         frozen_frame=frozen,
         brightness=brightness,
-        monte_carlo=seen.sampled(plan.ways, trials, plan.seed) if trials else {},
+        monte_carlo=seen.sampled(options.ways, trials, options.seed) if trials else {},
     )
 
 
@@ -284,12 +296,12 @@ def metric_names(ways: Sequence[int]) -> list[str]:
     ]
 
 
-def further(also: Mapping[str, PairMetric] | Sequence[str] = ()) -> list[str]:
+def extra_metric_names(extra_metrics: Mapping[str, PairMetric] | Sequence[str] = ()) -> list[str]:
     """Return the names of the metrics beyond Table 1.
 
     Parameters
     ----------
-    also : mapping or sequence of str
+    extra_metrics : mapping or sequence of str
         Names of the metrics asked for in addition, such as ``epe``.
 
     Returns
@@ -298,11 +310,11 @@ def further(also: Mapping[str, PairMetric] | Sequence[str] = ()) -> list[str]:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.evaluation import further
-    >>> further(["epe"])
+    >>> from neuroclips_cli.metrics.evaluation import extra_metric_names
+    >>> extra_metric_names(["epe"])
     ['clip_similarity', 'pixel_pearson', 'hue_similarity', 'epe']
     """
-    return ["clip_similarity", "pixel_pearson", "hue_similarity", *also]
+    return ["clip_similarity", "pixel_pearson", "hue_similarity", *extra_metrics]
 
 
 def _has_value(metrics: Mapping[str, np.ndarray], name: str) -> bool:
@@ -318,28 +330,28 @@ def _batches(lengths: np.ndarray, size: int) -> list[np.ndarray]:
 def _look(
     pred: ClipSource,
     gt: ClipSource,
-    judges: Evaluators,
-    plan: Plan,
+    evaluators: Evaluators,
+    options: MeasureOptions,
     pairwise: Mapping[str, PairMetric],
     advance: Callable[[int], None],
 ) -> tuple[EvaluatorOutputs, dict[str, np.ndarray]]:
     """Return what the networks say of all clips, and the pixel metrics of every pair."""
     lengths = pred.lengths
-    judged: dict[str, np.ndarray] = {}
+    evaluated: dict[str, np.ndarray] = {}
     pixels: dict[str, np.ndarray] = {}
-    for rows in _batches(lengths, plan.batch_size):
+    for rows in _batches(lengths, options.batch_size):
         frames = int(lengths[rows[0]])
-        made, true = pred.read(rows, frames), gt.read(rows, frames)
-        said = judge(made, true, judges, plan.rules.truth_classes)
+        pred_clips, gt_clips = pred.read(rows, frames), gt.read(rows, frames)
+        said = run_evaluators(pred_clips, gt_clips, evaluators, options.rules.truth_classes)
         for name, values in said.items():
             per_frame = name not in ("video_scores", "video_classes")
-            _put(judged, name, rows, values, lengths, per_frame=per_frame)
-        measured = {name: metric(made, true) for name, metric in pairwise.items()}
-        measured["brightness"] = true.mean(axis=(1, 2, 3, 4))
+            _put(evaluated, name, rows, values, lengths, per_frame=per_frame)
+        measured = {name: metric(pred_clips, gt_clips) for name, metric in pairwise.items()}
+        measured["brightness"] = gt_clips.mean(axis=(1, 2, 3, 4))
         for name, values in measured.items():
             _put(pixels, name, rows, values, lengths, per_frame=False)
         advance(len(rows))
-    return EvaluatorOutputs(lengths, **judged), pixels
+    return EvaluatorOutputs(lengths, **evaluated), pixels
 
 
 def _put(
@@ -367,24 +379,26 @@ def _shuffled(
     pred: ClipSource,
     gt: ClipSource,
     seen: EvaluatorOutputs,
-    plan: Plan,
+    options: MeasureOptions,
     pairwise: Mapping[str, PairMetric],
     advance: Callable[[int], None],
     orders: np.ndarray,
     pixel_orders: int,
 ) -> dict[str, np.ndarray]:
-    judged = [_of_judged(seen, order, plan) for order in orders]
-    values = {name: _mean([each[name] for each in judged]) for name in judged[0]}
+    evaluated = [_of_outputs(seen, order, options) for order in orders]
+    values = {name: _mean([each[name] for each in evaluated]) for name in evaluated[0]}
     some = orders[:pixel_orders]
     values |= {name: np.zeros(len(pred)) for name in pairwise}
     for number, order in enumerate(some):
         due = {n: metric for n, metric in pairwise.items() if number == 0 or n not in SLOW}
         shortest = np.minimum(gt.lengths, pred.lengths[order])
-        for rows in _batches(shortest, plan.batch_size):
+        for rows in _batches(shortest, options.batch_size):
             frames = int(shortest[rows[0]])
-            made, true = pred.read(order[rows], frames), gt.read(rows, frames)
+            pred_clips = pred.read(order[rows], frames)
+            gt_clips = gt.read(rows, frames)
             for name, metric in due.items():
-                values[name][rows] += metric(made, true) / (1 if name in SLOW else len(some))
+                share = 1 if name in SLOW else len(some)
+                values[name][rows] += metric(pred_clips, gt_clips) / share
             advance(len(rows))
     return values
 
@@ -399,15 +413,17 @@ def _mean(shuffles: Sequence[np.ndarray]) -> np.ndarray:
     return mean
 
 
-def _of_judged(seen: EvaluatorOutputs, order: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
+def _of_outputs(
+    seen: EvaluatorOutputs, order: np.ndarray, options: MeasureOptions
+) -> dict[str, np.ndarray]:
     # without a gate CLIP-pcc does not look at the ground truth at all: its control is itself,
     # differently ordered
     by_clip = {
-        "clip_pcc": seen.consistency(order, plan.rules),
+        "clip_pcc": seen.consistency(order, options.rules),
         "clip_similarity": seen.similarity(order),
     }
     known = {name: values for name, values in by_clip.items() if values is not None}
-    return {**seen.accuracies(order, plan.ways), **known}
+    return {**seen.accuracies(order, options.ways), **known}
 
 
 PairMetric = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -442,8 +458,8 @@ def pair_metrics(rules: ProtocolRules) -> dict[str, PairMetric]:
     ([100.0], [1.0])
     """
     return {
-        "ssim": lambda made, true: pixel.ssim_variant(made, true, rules.ssim).mean(axis=1),
-        "psnr": lambda made, true: pixel.psnr(made, true).mean(axis=1),
-        "pixel_pearson": lambda made, true: pixel.pearson(made, true).mean(axis=1),
-        "hue_similarity": lambda made, true: pixel.hue_similarity(made, true).mean(axis=1),
+        "ssim": lambda pred, gt: pixel.ssim_variant(pred, gt, rules.ssim).mean(axis=1),
+        "psnr": lambda pred, gt: pixel.psnr(pred, gt).mean(axis=1),
+        "pixel_pearson": lambda pred, gt: pixel.pearson(pred, gt).mean(axis=1),
+        "hue_similarity": lambda pred, gt: pixel.hue_similarity(pred, gt).mean(axis=1),
     }

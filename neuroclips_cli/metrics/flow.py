@@ -66,20 +66,22 @@ def load_opencv() -> Any:
     except ImportError as problem:
         raise UserError(
             "the end-point error (epe) needs OpenCV: pip install 'neuroclips[flow]', or leave epe "
-            "out of --also"
+            "out of --extra-metrics"
         ) from problem
     return cv2
 
 
 def _of_clip(cv2: Any, pred: np.ndarray, gt: np.ndarray) -> float:
     # The public code takes RGB for BGR here, which weighs red and blue the other way round.
-    made, true = (
+    pred_grey, gt_grey = (
         [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_BGR2GRAY) for frame in side]
         for side in (pred, gt)
     )
     errors = [
-        np.linalg.norm(_flow(cv2, *made[i : i + 2]) - _flow(cv2, *true[i : i + 2]), axis=-1).mean()
-        for i in range(len(made) - 1)
+        np.linalg.norm(
+            _flow(cv2, *pred_grey[i : i + 2]) - _flow(cv2, *gt_grey[i : i + 2]), axis=-1
+        ).mean()
+        for i in range(len(pred_grey) - 1)
     ]
     return float(np.mean(errors))
 

@@ -40,7 +40,7 @@ class Lpips:
         except ImportError as problem:
             raise UserError(
                 "lpips needs torchmetrics: pip install 'neuroclips[lpips]', or leave lpips out of "
-                "--also"
+                "--extra-metrics"
             ) from problem
         tensors = _alexnet(Path(weights)) if weights else {}
         if not tensors:
@@ -71,8 +71,8 @@ class Lpips:
 
         with torch.inference_mode():
             clips = [
-                self.network(self._tensor(made), self._tensor(true)).mean().item()
-                for made, true in zip(pred, gt, strict=True)
+                self.network(self._tensor(pred), self._tensor(gt)).mean().item()
+                for pred, gt in zip(pred, gt, strict=True)
             ]
         return np.array(clips, dtype=np.float64)
 

@@ -104,13 +104,13 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def _ssim_of_clip(pred: np.ndarray, gt: np.ndarray) -> list[float]:
-    return [_ssim_of_frame(made, true) for made, true in zip(pred, gt, strict=True)]
+    return [_ssim_of_frame(pred, gt) for pred, gt in zip(pred, gt, strict=True)]
 
 
-def _ssim_of_frame(made: np.ndarray, true: np.ndarray) -> float:
+def _ssim_of_frame(pred: np.ndarray, gt: np.ndarray) -> float:
     """Return the mean SSIM of two uint8 frames (h, w, 3)."""
     # Colors side by side in one long row: a step along the width is a step of three.
-    x, y = (np.ascontiguousarray(frame).reshape(len(frame), -1) for frame in (made, true))
+    x, y = (np.ascontiguousarray(frame).reshape(len(frame), -1) for frame in (pred, gt))
     count, edge = len(x) - (WINDOW - 1), WINDOW - 1
     total = sum(
         _ssim_sum(x[top : top + STRIP + edge], y[top : top + STRIP + edge])
@@ -248,9 +248,9 @@ def pearson(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     return _framewise(_pearson_of_frame, pred, gt)
 
 
-def _pearson_of_frame(made: np.ndarray, true: np.ndarray) -> float:
+def _pearson_of_frame(pred: np.ndarray, gt: np.ndarray) -> float:
     # float64 sums of whole numbers below 2^53 are exact
-    x, y = (side.ravel().astype(np.float64) for side in (made, true))
+    x, y = (side.ravel().astype(np.float64) for side in (pred, gt))
     count, sum_x, sum_y = len(x), x.sum(), y.sum()
     spread = (count * (x @ x) - sum_x**2) * (count * (y @ y) - sum_y**2)
     return float((count * (x @ y) - sum_x * sum_y) / np.sqrt(spread)) if spread > 0 else 0.0
@@ -294,8 +294,8 @@ def hue_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     return _framewise(_hue_similarity_of_frame, pred, gt)
 
 
-def _hue_similarity_of_frame(made: np.ndarray, true: np.ndarray) -> float:
-    x, y = (_swapped_hue(side).ravel().astype(np.float64) for side in (made, true))
+def _hue_similarity_of_frame(pred: np.ndarray, gt: np.ndarray) -> float:
+    x, y = (_swapped_hue(side).ravel().astype(np.float64) for side in (pred, gt))
     length = np.sqrt((x @ x) * (y @ y))
     return float((x @ y) / length) if length > 0 else 0.0
 

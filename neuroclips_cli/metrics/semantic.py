@@ -38,7 +38,7 @@ class ClipEmbedder(Protocol):
 
 @dataclass(frozen=True)
 class Evaluators:
-    """The frozen networks that judge clips; None where one is not at hand."""
+    """The frozen networks that evaluate clips; None where one is not at hand."""
 
     image: Classifier | None
     video: Classifier | None
@@ -64,7 +64,7 @@ class EvaluatorOutputs:
         float32 (clips, frames, classes) and (clips, classes), of the reconstruction.
     frame_classes, video_classes : numpy.ndarray or None
         int64 (clips, frames, K) and (clips, K), of the ground truth.
-    made, true : numpy.ndarray or None
+    pred, gt : numpy.ndarray or None
         float32 (clips, frames, dim), CLIP embeddings of both.
     """
 
@@ -73,8 +73,8 @@ class EvaluatorOutputs:
     frame_classes: np.ndarray | None = None
     video_scores: np.ndarray | None = None
     video_classes: np.ndarray | None = None
-    made: np.ndarray | None = None
-    true: np.ndarray | None = None
+    pred: np.ndarray | None = None
+    gt: np.ndarray | None = None
 
     def accuracies(self, order: np.ndarray, ways: Sequence[int]) -> dict[str, np.ndarray]:
         """Compute the N-way accuracies under a pairing.
@@ -146,11 +146,11 @@ class EvaluatorOutputs:
         numpy.ndarray or None
             float64 (clips,), -1..1, 0 where the gate is not passed; None without CLIP.
         """
-        if self.made is None or self.true is None:
+        if self.pred is None or self.gt is None:
             return None
-        values = self.smoothness(self.made, rules)[order]
+        values = self.smoothness(self.pred, rules)[order]
         if rules.similarity_gate > -1:
-            whole = consistency.paired_cosine(self._whole(self.made)[order], self._whole(self.true))
+            whole = consistency.paired_cosine(self._whole(self.pred)[order], self._whole(self.gt))
             values = np.where(np.isnan(values) | (whole > rules.similarity_gate), values, 0.0)
         return values
 
@@ -188,9 +188,9 @@ class EvaluatorOutputs:
         numpy.ndarray or None
             float64 (clips,), -1..1; None without CLIP.
         """
-        if self.made is None or self.true is None:
+        if self.pred is None or self.gt is None:
             return None
-        cosines = consistency.paired_cosine(self.made[order], self.true)
+        cosines = consistency.paired_cosine(self.pred[order], self.gt)
         return self._per_clip(cosines[self._shared(order)], order)
 
     def _whole(self, embeddings: np.ndarray) -> np.ndarray:
@@ -223,16 +223,16 @@ class EvaluatorOutputs:
         return np.bincount(clips, weights=values, minlength=len(order)) / counts
 
 
-def judge(
-    made: np.ndarray, true: np.ndarray, judges: Evaluators, truth_classes: int
+def run_evaluators(
+    pred: np.ndarray, gt: np.ndarray, evaluators: Evaluators, truth_classes: int
 ) -> dict[str, np.ndarray]:
     """Run the evaluation networks on one batch.
 
     Parameters
     ----------
-    made, true : numpy.ndarray
+    pred, gt : numpy.ndarray
         uint8 (clips, frames, height, width, 3), reconstructions and ground truth.
-    judges : Evaluators
+    evaluators : Evaluators
         The networks; the outputs of missing ones are left out.
     truth_classes : int
         K, the most probable classes that count as ground truth.
@@ -242,7 +242,7 @@ def judge(
     dict
         Attribute of `EvaluatorOutputs` -> its rows for this batch.
     """
-    count, frames = made.shape[:2]
+    count, frames = pred.shape[:2]
 
     def per_frame(function: Callable[[np.ndarray], np.ndarray], clips: np.ndarray) -> np.ndarray:
         return function(clips.reshape(-1, *clips.shape[2:])).reshape(count, frames, -1)
@@ -253,13 +253,13 @@ def judge(
         return np.argsort(scores, axis=-1, kind="stable")[..., -truth_classes:]
 
     said: dict[str, np.ndarray] = {}
-    if judges.image is not None:
-        said["frame_scores"] = per_frame(judges.image.probabilities, made)
-        said["frame_classes"] = top(per_frame(judges.image.probabilities, true))
-    if judges.video is not None:
-        said["video_scores"] = judges.video.probabilities(made)
-        said["video_classes"] = top(judges.video.probabilities(true))
-    if judges.clip is not None:
-        said["made"] = per_frame(judges.clip.image_embeddings, made)
-        said["true"] = per_frame(judges.clip.image_embeddings, true)
+    if evaluators.image is not None:
+        said["frame_scores"] = per_frame(evaluators.image.probabilities, pred)
+        said["frame_classes"] = top(per_frame(evaluators.image.probabilities, gt))
+    if evaluators.video is not None:
+        said["video_scores"] = evaluators.video.probabilities(pred)
+        said["video_classes"] = top(evaluators.video.probabilities(gt))
+    if evaluators.clip is not None:
+        said["pred"] = per_frame(evaluators.clip.image_embeddings, pred)
+        said["gt"] = per_frame(evaluators.clip.image_embeddings, gt)
     return said

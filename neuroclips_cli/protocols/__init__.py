@@ -16,13 +16,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-AUTO, STANDARD, PRACTICE_WORLD = "auto", "standard", "practice-world"
-NAMES = (STANDARD, PRACTICE_WORLD, "neuroclips", "mindvideo", "mind-animator", "neurons")
+AUTO, STANDARD, SYNTHETIC = "auto", "standard", "synthetic"
+NAMES = (STANDARD, SYNTHETIC, "neuroclips", "mindvideo", "mind-animator", "neurons")
 
 
 @dataclass(frozen=True)
-class JudgeReferences:
-    """Where the networks that judge clips are: hub ids, folders or ``assets:<name>``.
+class EvaluatorReferences:
+    """Where the networks that evaluate clips are: hub ids, folders or ``assets:<name>``.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Protocol:
         Random draws behind a published N-way accuracy, for the record: here it is exact.
     rules : ProtocolRules
         What it decides about the metrics.
-    judges : JudgeReferences
+    evaluators : EvaluatorReferences
         The networks.
     remarks : tuple of str
         What else is peculiar about it.
@@ -69,7 +69,7 @@ class Protocol:
     no_upsampling: bool
     trials: int
     rules: ProtocolRules
-    judges: JudgeReferences
+    evaluators: EvaluatorReferences
     remarks: tuple[str, ...]
 
 
@@ -92,5 +92,5 @@ def load(name: str) -> Protocol:
     if rules.ssim not in SSIM_VARIANTS or rules.pairs not in PAIRS:
         raise ValueError(f"{name}.toml: {rules} names no known variant")
     remarks = tuple(content.pop("remarks"))
-    judges = JudgeReferences(**content.pop("judges"))
-    return Protocol(name=name, rules=rules, remarks=remarks, judges=judges, **content)
+    evaluators = EvaluatorReferences(**content.pop("evaluators"))
+    return Protocol(name=name, rules=rules, remarks=remarks, evaluators=evaluators, **content)

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.protocols import AUTO, PRACTICE_WORLD, STANDARD, JudgeReferences, Protocol, load
+from neuroclips_cli.protocols import AUTO, STANDARD, SYNTHETIC, EvaluatorReferences, Protocol, load
 from neuroclips_cli.settings.load import Settings
 
-JUDGES = ("image_classifier", "video_classifier", "clip")
-"""Attributes of `JudgeReferences`, and keys of ``[evaluate]`` that replace them."""
+EVALUATORS = ("image_classifier", "video_classifier", "clip")
+"""Attributes of `EvaluatorReferences`, and keys of ``[evaluate]`` that replace them."""
 EMBEDDED = "assets:"
-PRACTICE_WORLD_JUDGES = "practice-world judges"
+SYNTHETIC_EVALUATORS = "synthetic-dataset evaluators"
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class EvaluationConfig:
         The protocol in force.
     fps, size : int
         Frame rate in Hz, and height and width in pixels, at which clips are compared.
-    judges : JudgeReferences
+    evaluators : EvaluatorReferences
         The networks in force.
-    chosen_judges : tuple of str
-        Those of `JUDGES` that the user named; they must be there.
+    chosen_evaluators : tuple of str
+        Those of `EVALUATORS` that the user named; they must be there.
     clip_s : float
         Duration of one scan's clip in seconds: folders of frames and arrays last that long.
     ways : tuple of int
@@ -41,7 +41,7 @@ class EvaluationConfig:
         estimate (0 for none), clips in memory at a time.
     seed : int
         Of the re-pairings, the draws and the bootstrap.
-    also : tuple of str
+    extra_metrics : tuple of str
         Further metrics by name.
     perceptual : str
         The AlexNet checkpoint of LPIPS.
@@ -53,8 +53,8 @@ class EvaluationConfig:
     protocol: Protocol
     fps: int
     size: int
-    judges: JudgeReferences
-    chosen_judges: tuple[str, ...]
+    evaluators: EvaluatorReferences
+    chosen_evaluators: tuple[str, ...]
     clip_s: float
     ways: tuple[int, ...]
     retrieval_part: int
@@ -63,28 +63,28 @@ class EvaluationConfig:
     monte_carlo: int
     batch_size: int
     seed: int
-    also: tuple[str, ...]
+    extra_metrics: tuple[str, ...]
     perceptual: str
     control: str
 
     @property
-    def judge_names(self) -> Mapping[str, str]:
-        """Return the reference of every judge by its name."""
-        return asdict(self.judges)
+    def evaluator_names(self) -> Mapping[str, str]:
+        """Return the reference of every evaluator by its name."""
+        return asdict(self.evaluators)
 
     @property
     def label(self) -> str:
-        """Return ``practice-world judges`` where an embedded network judges, else nothing."""
-        embedded = any(is_embedded(reference) for reference in self.judge_names.values())
-        return PRACTICE_WORLD_JUDGES if embedded else ""
+        """Return ``synthetic-dataset evaluators`` where embedded ones are used, else nothing."""
+        embedded = any(is_embedded(reference) for reference in self.evaluator_names.values())
+        return SYNTHETIC_EVALUATORS if embedded else ""
 
     @property
-    def judged_by(self) -> str:
-        """Return whose networks judge, in words."""
+    def evaluated_by(self) -> str:
+        """Return whose networks evaluate, in words."""
         if self.label:
             return self.label
-        own = self.judges == self.protocol.judges
-        return "published judges" if own else "judges named in the settings"
+        own = self.evaluators == self.protocol.evaluators
+        return "published evaluators" if own else "evaluators named in the settings"
 
     def at_rate_of(self, *own: float) -> EvaluationConfig:
         """Return the configuration for clips of some frame rates in Hz.
@@ -96,15 +96,15 @@ class EvaluationConfig:
         return replace(self, fps=max(1, min(self.fps, *(int(fps + 1e-6) for fps in own))))
 
 
-def evaluation_config(settings: Settings, *, practice_world: bool, scans: bool) -> EvaluationConfig:
+def evaluation_config(settings: Settings, *, synthetic: bool, scans: bool) -> EvaluationConfig:
     """Decide how to measure.
 
     Parameters
     ----------
     settings : Settings
         ``[evaluate]`` names a protocol and what is changed of it.
-    practice_world : bool
-        Whether the films are those of the practice world, which the embedded networks know.
+    synthetic : bool
+        Whether the films are those of the synthetic dataset, which the embedded networks know.
     scans : bool
         Whether the clips were decoded from scans.
 
@@ -115,24 +115,26 @@ def evaluation_config(settings: Settings, *, practice_world: bool, scans: bool) 
     Raises
     ------
     UserError
-        If the settings contradict a published protocol, or an embedded network would judge films
+        If the settings contradict a published protocol, or an embedded network would evaluate films
         that it does not know.
     """
     chosen = settings.evaluate
     name: str = chosen.protocol
     if name == AUTO:
-        name = PRACTICE_WORLD if practice_world else STANDARD
+        name = SYNTHETIC if synthetic else STANDARD
     protocol = load(name)
-    changed = {judge: value for judge in JUDGES if (value := getattr(chosen, judge))}
-    judges = replace(protocol.judges, **changed)
-    if not practice_world:
-        _refuse_embedded(protocol, judges)
+    changed = {
+        evaluator: value for evaluator in EVALUATORS if (value := getattr(chosen, evaluator))
+    }
+    evaluators = replace(protocol.evaluators, **changed)
+    if not synthetic:
+        _refuse_embedded(protocol, evaluators)
     return EvaluationConfig(
         protocol=protocol,
         fps=_fixed(protocol, "fps", chosen.fps),
         size=_fixed(protocol, "size", chosen.size),
-        judges=judges,
-        chosen_judges=tuple(changed),
+        evaluators=evaluators,
+        chosen_evaluators=tuple(changed),
         clip_s=settings.data.clip_s,
         ways=chosen.ways,
         retrieval_part=chosen.retrieval_part,
@@ -141,7 +143,7 @@ def evaluation_config(settings: Settings, *, practice_world: bool, scans: bool) 
         monte_carlo=chosen.monte_carlo,
         batch_size=chosen.batch_size,
         seed=settings.run.seed,
-        also=chosen.also,
+        extra_metrics=chosen.extra_metrics,
         perceptual=chosen.perceptual,
         control="shuffled_fmri" if scans else "shuffled_pairs",
     )
@@ -162,7 +164,7 @@ def _fixed(protocol: Protocol, key: str, asked: int) -> int:
     own: int = getattr(protocol, key)
     if asked in (0, own):
         return own
-    if protocol.name in (STANDARD, PRACTICE_WORLD):
+    if protocol.name in (STANDARD, SYNTHETIC):
         return asked
     raise UserError(
         f"protocol {protocol.name} measures at {key} {own}, and evaluate.{key} asks for {asked}: "
@@ -170,17 +172,18 @@ def _fixed(protocol: Protocol, key: str, asked: int) -> int:
     )
 
 
-def _refuse_embedded(protocol: Protocol, judges: JudgeReferences) -> None:
-    """Refuse networks of this package as judges of films that are not of the practice world."""
-    if protocol.name == PRACTICE_WORLD:
+def _refuse_embedded(protocol: Protocol, evaluators: EvaluatorReferences) -> None:
+    """Refuse networks of this package as evaluators of other films than the synthetic ones."""
+    if protocol.name == SYNTHETIC:
         raise UserError(
-            "protocol practice-world judges only runs on films that `neuroclips simulate` made of "
-            "the practice world, and these are others: choose protocol standard"
+            "protocol synthetic evaluates only runs on films that `neuroclips simulate` made of "
+            "the synthetic dataset, and these are others: choose protocol standard"
         )
-    for judge, reference in asdict(judges).items():
+    for evaluator, reference in asdict(evaluators).items():
         if is_embedded(reference):
             raise UserError(
-                f"evaluate.{judge} is {reference}, a network of this package, which knows drawn "
-                "objects only and judges only runs on films of the practice world: leave it out, "
+                f"evaluate.{evaluator} is {reference}, a network of this package, which knows "
+                "drawn objects only and evaluates only runs on films of the synthetic dataset: "
+                "leave it out, "
                 "or name another network"
             )

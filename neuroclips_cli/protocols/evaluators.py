@@ -14,17 +14,17 @@ PULLED_AS = {
     "video_classifier": "video_classifier",
     "clip": "evaluation_clip",
 }
-"""Judge -> what ``neuroclips models`` calls it."""
+"""Evaluator -> what ``neuroclips models`` calls it."""
 
 
 @dataclass(frozen=True)
-class JudgesAtHand:
-    """Which judges are on this machine.
+class EvaluatorsAtHand:
+    """Which evaluators are on this machine.
 
     Attributes
     ----------
     present : tuple of str
-        Names of judges that are complete.
+        Names of evaluators that are complete.
     left_out : str
         One sentence about the others and how to fetch them; empty if there are none.
     """
@@ -33,29 +33,30 @@ class JudgesAtHand:
     left_out: str
 
 
-def find_judges(config: EvaluationConfig) -> JudgesAtHand:
-    """Look for the judges on this machine; nothing is fetched.
+def find_evaluators(config: EvaluationConfig) -> EvaluatorsAtHand:
+    """Look for the evaluators on this machine; nothing is fetched.
 
     Raises
     ------
     UserError
-        If a judge that the user named is not there.
+        If an evaluator that the user named is not there.
     """
     problems = {
-        judge: local_files.find(PULLED_AS[judge], reference)[1]
-        for judge, reference in config.judge_names.items()
+        evaluator: local_files.find(PULLED_AS[evaluator], reference)[1]
+        for evaluator, reference in config.evaluator_names.items()
     }
-    for judge in config.chosen_judges:
-        if problems[judge]:
-            reference = config.judge_names[judge]
+    for evaluator in config.chosen_evaluators:
+        if problems[evaluator]:
+            reference = config.evaluator_names[evaluator]
             raise UserError(
-                f"evaluate.{judge} is {reference}, which cannot judge ({problems[judge]}): fetch "
-                f"it with `neuroclips models pull {PULLED_AS[judge]} --set "
-                f"evaluate.{judge}={reference}`, or name another folder or hub id"
+                f"evaluate.{evaluator} is {reference}, which cannot evaluate "
+                f"({problems[evaluator]}): fetch it with `neuroclips models pull "
+                f"{PULLED_AS[evaluator]} --set evaluate.{evaluator}={reference}`, or name another "
+                "folder or hub id"
             )
-    present = tuple(judge for judge, problem in problems.items() if not problem)
-    missing = [judge for judge, problem in problems.items() if problem]
-    return JudgesAtHand(present, _left_out(config, missing))
+    present = tuple(evaluator for evaluator, problem in problems.items() if not problem)
+    missing = [evaluator for evaluator, problem in problems.items() if problem]
+    return EvaluatorsAtHand(present, _left_out(config, missing))
 
 
 def _left_out(config: EvaluationConfig, missing: Sequence[str]) -> str:
@@ -66,12 +67,12 @@ def _left_out(config: EvaluationConfig, missing: Sequence[str]) -> str:
         "video_classifier": [f"video {n}-way" for n in config.ways],
         "clip": ["CLIP-pcc", "CLIP similarity"],
     }
-    names = ", ".join(name for judge in missing for name in metrics[judge])
-    references = ", ".join(config.judge_names[judge] for judge in missing)
-    pull = " ".join(["neuroclips models pull", *(PULLED_AS[judge] for judge in missing)])
+    names = ", ".join(name for evaluator in missing for name in metrics[evaluator])
+    references = ", ".join(config.evaluator_names[evaluator] for evaluator in missing)
+    pull = " ".join(["neuroclips models pull", *(PULLED_AS[evaluator] for evaluator in missing)])
     if config.protocol.name != "standard":
         pull += f" --set evaluate.protocol={config.protocol.name}"
     return (
-        f"left out: {names}, whose judges ({references}) are not on this machine; fetch them with "
-        f"`{pull}`"
+        f"left out: {names}, whose evaluators ({references}) are not on this machine; fetch them "
+        f"with `{pull}`"
     )

@@ -18,7 +18,7 @@ class ShownClip:
         Test clip, counted from 0.
     kind : str
         Why it is shown: ``random``, ``best``, ``median``, ``worst`` or ``all``.
-    truth, made : numpy.ndarray
+    gt, pred : numpy.ndarray
         uint8 (frames, h, w, 3): what was shown to the subject, and the reconstruction; both
         last as long.
     blurry : numpy.ndarray or None
@@ -35,8 +35,8 @@ class ShownClip:
 
     number: int
     kind: str
-    truth: np.ndarray
-    made: np.ndarray
+    gt: np.ndarray
+    pred: np.ndarray
     blurry: np.ndarray | None
     keyframe: np.ndarray | None
     caption: str
@@ -49,8 +49,8 @@ class ShownChain:
     """One fused chain: its clips' numbers and both films, uint8 (frames, h, w, 3)."""
 
     numbers: Sequence[int]
-    truth: np.ndarray
-    made: np.ndarray
+    gt: np.ndarray
+    pred: np.ndarray
 
 
 def combined_score(per_clip: Mapping[str, np.ndarray]) -> np.ndarray:

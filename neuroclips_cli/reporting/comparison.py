@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from neuroclips_cli.metrics.statistics import PERMUTATIONS, Difference, Summary
-from neuroclips_cli.protocols.evaluation_config import PRACTICE_WORLD_JUDGES
+from neuroclips_cli.protocols.evaluation_config import SYNTHETIC_EVALUATORS
 from neuroclips_cli.reporting import paper_tables
 from neuroclips_cli.reporting.formats import TextTable
 from neuroclips_cli.reporting.tables import label, number
@@ -30,7 +30,7 @@ HEADER = (
     "p",
     "p_holm",
     "tested_units",
-    "judges",
+    "evaluators",
 )
 """Columns of the CSV form: one line per run and metric, then the paper's."""
 
@@ -49,15 +49,15 @@ class ComparedRun:
         Metric -> this run minus the first; empty for the first.
     published : dict
         Metric -> the paper's value of such a run.
-    judges : str
-        Whose networks judged, such as ``practice-world judges``; empty where that is not known.
+    evaluators : str
+        Whose networks evaluated, such as ``synthetic-dataset evaluators``; empty where unknown.
     """
 
     name: str
     metrics: Mapping[str, Summary]
     differences: Mapping[str, Difference]
     published: Mapping[str, float]
-    judges: str = ""
+    evaluators: str = ""
 
 
 def comparison_table(runs: Sequence[ComparedRun], clips: int, units: str) -> TextTable:
@@ -85,7 +85,9 @@ def comparison_table(runs: Sequence[ComparedRun], clips: int, units: str) -> Tex
             cells += _difference(name, run.differences.get(name), units)
             paper = run.published.get(name)
             rows.append((*cells, "" if paper is None else number(name, paper)))
-    title = f"{len(runs)} runs over {clips} clips; differences from {runs[0].name}{_judged(runs)}"
+    title = (
+        f"{len(runs)} runs over {clips} clips; differences from {runs[0].name}{_evaluated(runs)}"
+    )
     return TextTable(title, tuple(columns), tuple(rows))
 
 
@@ -108,14 +110,14 @@ def published_table(runs: Sequence[ComparedRun]) -> TextTable:
         for source, method, values in (*ours, *theirs)
     )
     columns = ("source", "method", *(label(name) for name in paper_tables.METRICS))
-    title = f"Beside the paper's Tables 1, 2 and 4 (mean±deviation){_judged(runs)}"
+    title = f"Beside the paper's Tables 1, 2 and 4 (mean±deviation){_evaluated(runs)}"
     return TextTable(title, columns, rows)
 
 
-def _judged(runs: Sequence[ComparedRun]) -> str:
-    """Return that the practice world's judges judged, if so."""
-    practice = any(run.judges == PRACTICE_WORLD_JUDGES for run in runs)
-    return f"; {PRACTICE_WORLD_JUDGES}" if practice else ""
+def _evaluated(runs: Sequence[ComparedRun]) -> str:
+    """Return that the synthetic dataset's evaluators were used, if so."""
+    practice = any(run.evaluators == SYNTHETIC_EVALUATORS for run in runs)
+    return f"; {SYNTHETIC_EVALUATORS}" if practice else ""
 
 
 def csv_rows(runs: Sequence[ComparedRun]) -> list[tuple[object, ...]]:
@@ -125,7 +127,7 @@ def csv_rows(runs: Sequence[ComparedRun]) -> list[tuple[object, ...]]:
         for name, summary in run.metrics.items():
             cells = [_digits(summary.mean), _digits(summary.std), summary.n]
             cells += [*_bounds(summary), *_difference_cells(run.differences.get(name))]
-            rows.append(("ours", run.name, name, *cells, run.judges))
+            rows.append(("ours", run.name, name, *cells, run.evaluators))
     for line in paper_tables.TABLES:
         for name, mean in line.mean.items():
             std = line.std.get(name, "")

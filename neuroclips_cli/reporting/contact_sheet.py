@@ -21,9 +21,9 @@ COLUMNS = (
     "shown: last",
     "blurry",
     "keyframe",
-    "made: first",
-    "made: middle",
-    "made: last",
+    "pred: first",
+    "pred: middle",
+    "pred: last",
 )
 
 
@@ -65,10 +65,10 @@ def contact_sheet(clips: Sequence[ShownClip]) -> Image.Image:
 
 def _frames(clip: ShownClip) -> list[np.ndarray | None]:
     blurry = None if clip.blurry is None else clip.blurry[len(clip.blurry) // 2]
-    made = clip.made
+    pred = clip.pred
     return [
-        *(clip.truth[0], clip.truth[-1], blurry, clip.keyframe),
-        *(made[0], made[len(made) // 2], made[-1]),
+        *(clip.gt[0], clip.gt[-1], blurry, clip.keyframe),
+        *(pred[0], pred[len(pred) // 2], pred[-1]),
     ]
 
 

@@ -186,7 +186,7 @@ def hemispheres(
     ]
 
 
-def practice_world(
+def synthetic_panels(
     maps: Mapping[str, NDArray[np.float64]],
     areas: NDArray[np.str_],
     centers: NDArray[np.float64],

@@ -51,7 +51,7 @@ def gallery(
 
 
 def _form(clips: Sequence[Callable[[], ShownClip]], clip_s: float) -> tuple[int, int]:
-    """Return the best form in which all clips stay within the budget, judged by some of them."""
+    """Return the best form in which all clips stay within the budget, evaluated by some of them."""
     places = np.unique(np.linspace(0, len(clips) - 1, SAMPLE).round().astype(int))
     sample = [clips[place]() for place in places]
     for form in FORMS[:-1]:
@@ -65,7 +65,7 @@ def _entry(
     clip: ShownClip, metrics: Sequence[str], clip_s: float, form: tuple[int, int]
 ) -> dict[str, object]:
     width, quality = form
-    pair = _side_by_side([_small(_thinned(f), width) for f in (clip.truth, clip.made)])
+    pair = _side_by_side([_small(_thinned(f), width) for f in (clip.gt, clip.pred)])
     parts = [] if clip.keyframe is None else [clip.keyframe]
     parts += [] if clip.blurry is None else [clip.blurry[0], clip.blurry[-1]]
     still = ""

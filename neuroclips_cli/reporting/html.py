@@ -79,7 +79,7 @@ class ReportContent:
         Section -> key -> value.
     versions : mapping
         Program or library -> version.
-    made : str
+    pred : str
         When, in words.
     """
 
@@ -175,13 +175,13 @@ def _card(clip: ShownClip, clip_s: float) -> dict[str, Any]:
     """Return what the template needs of one clip; alternative texts name what is to be seen."""
     shown = f" ({clip.true_caption})" if clip.true_caption else ""
     pair = [
-        _movie("Shown", f"Film shown in clip {clip.number}{shown}", clip.truth, clip_s),
-        _movie("Reconstruction", f"Reconstruction of clip {clip.number}", clip.made, clip_s),
+        _video("Shown", f"Film shown in clip {clip.number}{shown}", clip.gt, clip_s),
+        _video("Reconstruction", f"Reconstruction of clip {clip.number}", clip.pred, clip_s),
     ]
     steps = []
     if clip.blurry is not None:
         alt = f"Blurry clip decoded for clip {clip.number}"
-        steps.append(_movie("Blurry clip", alt, clip.blurry, clip_s))
+        steps.append(_video("Blurry clip", alt, clip.blurry, clip_s))
     if clip.keyframe is not None:
         said = f" (captioned: {clip.caption})" if clip.caption else ""
         alt = f"Keyframe decoded for clip {clip.number}{said}"
@@ -202,19 +202,19 @@ def _card(clip: ShownClip, clip_s: float) -> dict[str, Any]:
 
 
 def _chain(chain: ShownChain, fps: float) -> dict[str, Any]:
-    seconds = len(chain.truth) / fps
+    seconds = len(chain.gt) / fps
     first, last = chain.numbers[0], chain.numbers[-1]
     which = f"clips {first} to {last}"
     return {
         "title": f"Clips {first} to {last}, {seconds:g} s",
         "parts": [
-            _movie("Shown", f"Film shown in {which}", chain.truth, seconds),
-            _movie("Fused reconstruction", f"Reconstruction of {which}", chain.made, seconds),
+            _video("Shown", f"Film shown in {which}", chain.gt, seconds),
+            _video("Fused reconstruction", f"Reconstruction of {which}", chain.pred, seconds),
         ],
     }
 
 
-def _movie(title: str, alt: str, frames: Any, seconds: float) -> dict[str, Any]:
+def _video(title: str, alt: str, frames: Any, seconds: float) -> dict[str, Any]:
     return {
         "title": title,
         "alt": alt,

@@ -23,7 +23,7 @@ TRUTH_CLASSES = (
 )
 PAIRS = {"adjacent": "adjacent frames", "all": "all pairs of a clip's frames"}
 CLIP_PCC = "mean cosine of the CLIP embeddings of {pairs}"
-FURTHER = {
+EXTRA = {
     "clip_similarity": "cosine of the CLIP embeddings with the ground-truth frame of the same time",
     "pixel_pearson": "Pearson correlation of a frame's RGB values",
     "hue_similarity": "cosine of 8-bit hues, red and blue exchanged (Mind-Animator as coded)",
@@ -32,7 +32,7 @@ FURTHER = {
     "lpips": perceptual.WHAT,
 }
 """Definitions of the metrics beyond the paper's Table 1."""
-ABOUT = ("clip", "segment", "crosses_scene", "scene", "judges", "compared_s")
+ABOUT = ("clip", "segment", "crosses_scene", "scene", "evaluators", "compared_s")
 
 
 def build_result(
@@ -56,7 +56,7 @@ def build_result(
     scenes : tuple or None
         Label of each clip's scene, for the second interval, and what the labels stand for.
     left_out : str
-        Which metrics lack their judges; empty if none does.
+        Which metrics lack their evaluators; empty if none does.
     unequal : sequence of UnequalPair
         Pairs that were compared over a part of their time.
 
@@ -107,7 +107,7 @@ def build_result(
         "chance": chance,
         "protocol": {
             **_protocol(config, len(scores.metrics["ssim"])),
-            "further": {name: FURTHER[name] for name in metrics if name in FURTHER},
+            "extra_metrics": {name: EXTRA[name] for name in metrics if name in EXTRA},
             "ci95_scenes": None if labels is None else f"the same, whole {drawn} drawn",
             "retrieval_part": found.part if found else None,
             "seed": config.seed,
@@ -153,9 +153,9 @@ def _protocol(config: EvaluationConfig, clips: int) -> dict[str, Any]:
         "remarks": list(protocol.remarks),
         "fps": config.fps,
         "size": config.size,
-        "judges": config.judged_by,
-        **config.judge_names,
-        "published_judges": asdict(protocol.judges),
+        "evaluators": config.evaluated_by,
+        **config.evaluator_names,
+        "published_evaluators": asdict(protocol.evaluators),
         "nway": "exact closed form, top-1, ties at even odds",
         "ground_truth_classes": _truth_classes(rules),
         "clip_pcc": _clip_pcc(rules),
@@ -240,7 +240,7 @@ def per_clip(
         Header and lines; a cell is empty where a metric does not cover the clip.
     """
     if config.label:
-        clips = [{**clip, "judges": config.label} for clip in clips]
+        clips = [{**clip, "evaluators": config.label} for clip in clips]
     if unequal:
         seconds = {pair.clip: f"{pair.compared_s:.6g}" for pair in unequal}
         clips = [{**clip, "compared_s": seconds.get(clip["clip"], "")} for clip in clips]

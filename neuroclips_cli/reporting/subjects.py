@@ -11,7 +11,7 @@ from neuroclips_cli.reporting import paper_tables
 from neuroclips_cli.reporting.formats import TextTable
 from neuroclips_cli.reporting.tables import label, number
 
-HEADER = ("source", "run", "subject", "metric", "mean", "std", "n", "judges")
+HEADER = ("source", "run", "subject", "metric", "mean", "std", "n", "evaluators")
 """Columns of the CSV form; ``subject`` is empty in lines of a mean over subjects."""
 
 
@@ -36,14 +36,14 @@ class SubjectRun:
         Whose it is.
     figures : mapping
         Metric -> what was measured.
-    judges : str
-        Whose networks judged.
+    evaluators : str
+        Whose networks evaluated.
     """
 
     run: str
     subject: int
     figures: Mapping[str, Figure]
-    judges: str
+    evaluators: str
 
 
 def mean_over_subjects(runs: Sequence[SubjectRun]) -> dict[str, Figure]:
@@ -92,8 +92,8 @@ def subjects_table(groups: Sequence[Sequence[SubjectRun]]) -> TextTable:
         cells = (_cell(name, means.get(name), stds.get(name)) for name in paper_tables.METRICS)
         rows.append((f"paper, Table {line.table}", line.method, *cells))
     columns = ("source", "method", *(label(name) for name in paper_tables.METRICS))
-    judges = {run.judges for group in groups for run in group} - {""}
-    title = "; ".join(["Subjects beside the paper's Tables 1 and 4 (mean±deviation)", *judges])
+    evaluators = {run.evaluators for group in groups for run in group} - {""}
+    title = "; ".join(["Subjects beside the paper's Tables 1 and 4 (mean±deviation)", *evaluators])
     return TextTable(title, columns, tuple(rows))
 
 
@@ -105,7 +105,7 @@ def csv_rows(groups: Sequence[Sequence[SubjectRun]]) -> list[tuple[object, ...]]
         for subject, figures in (*parts, ("", mean_over_subjects(group))):
             for name, figure in figures.items():
                 values = (f"{figure.mean:.6g}", f"{figure.std:.6g}", figure.n)
-                lines.append(("ours", group[0].run, subject, name, *values, group[0].judges))
+                lines.append(("ours", group[0].run, subject, name, *values, group[0].evaluators))
     for line in (*paper_tables.TABLE_1, *paper_tables.TABLE_4):
         for name, mean in line.mean.items():
             source, std = f"paper table {line.table}", line.std.get(name, "")

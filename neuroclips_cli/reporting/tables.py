@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from neuroclips_cli.protocols.evaluation_config import PRACTICE_WORLD_JUDGES
+from neuroclips_cli.protocols.evaluation_config import SYNTHETIC_EVALUATORS
 from neuroclips_cli.reporting.paper_tables import of_subject
 
 LABELS = {
@@ -31,7 +31,7 @@ SHOWN_PAIRS = 8
 """Pairs that a note lists by name."""
 PAPER_NOTE = (
     "* Paper: NeuroClips on cc2017 (Table 1; retrieval: Table 4, 300 candidates), clips after "
-    "fusion, for orientation. Not comparable with other films or judges; its accuracies count "
+    "fusion, for orientation. Not comparable with other films or evaluators; its accuracies count "
     "three ground-truth classes (chance 0.750 and 0.058), as protocol neuroclips does."
 )
 COLUMNS = {
@@ -105,11 +105,11 @@ def control_name(result: Mapping[str, Any]) -> str:
 
 
 def measured_how(result: Mapping[str, Any]) -> str:
-    """Return how many clips were measured by which protocol, and by the practice world's judges."""
+    """Return how many clips were measured by which protocol and whose evaluators."""
     protocol = result["protocol"]
     said = [f"{protocol['n']} clips", f"protocol {protocol['protocol']}"]
-    if protocol.get("judges") == PRACTICE_WORLD_JUDGES:
-        said.append(PRACTICE_WORLD_JUDGES)
+    if protocol.get("evaluators") == SYNTHETIC_EVALUATORS:
+        said.append(SYNTHETIC_EVALUATORS)
     return ", ".join(said)
 
 
@@ -213,9 +213,9 @@ def _cuts(cuts: Mapping[str, Any]) -> list[str]:
 
 
 def _of_protocol(protocol: Mapping[str, Any], chance: Mapping[str, float]) -> list[str]:
-    """Return what sets a published protocol apart from the standard one, and other judges."""
+    """Return what sets a published protocol apart from the standard one, and other evaluators."""
     if protocol.get("protocol", "standard") == "standard":
-        return _other_judges(protocol)
+        return _other_evaluators(protocol)
     levels = ", ".join(f"{label(name)} {level:.3f}" for name, level in chance.items())
     levels = f" (chance: {levels})" if levels else ""
     said = [
@@ -223,20 +223,20 @@ def _of_protocol(protocol: Mapping[str, Any], chance: Mapping[str, float]) -> li
         f"{protocol['ground_truth_classes']}{levels}. SSIM: {protocol['ssim']}. "
         f"CLIP-pcc: {protocol['clip_pcc']}. Remarks: {'; '.join(protocol['remarks'])}."
     ]
-    return said + _other_judges(protocol)
+    return said + _other_evaluators(protocol)
 
 
-def _other_judges(protocol: Mapping[str, Any]) -> list[str]:
-    """Return that the judges are not those of the protocol, if so."""
+def _other_evaluators(protocol: Mapping[str, Any]) -> list[str]:
+    """Return that the evaluators are not those of the protocol, if so."""
     said = []
     other = [
-        f"{protocol[judge]} instead of {published}"
-        for judge, published in protocol.get("published_judges", {}).items()
-        if published != protocol[judge]
+        f"{protocol[evaluator]} instead of {published}"
+        for evaluator, published in protocol.get("published_evaluators", {}).items()
+        if published != protocol[evaluator]
     ]
     if other:
         said.append(
-            f"Judges are not the protocol's ({'; '.join(other)}): the figures cannot be compared "
-            "with the published ones."
+            f"Evaluators are not the protocol's ({'; '.join(other)}): the figures cannot be "
+            "compared with the published ones."
         )
     return said

@@ -14,6 +14,7 @@ RENAMED = {
     "train_pr.recompute": "train_pr.activation_checkpointing",
     "train_sr.recompute": "train_sr.activation_checkpointing",
     "train_sr.ridge_start": "train_sr.ridge_closed_form",
+    "evaluate.also": "evaluate.extra_metrics",
     "backbones.image_classifier": "evaluate.image_classifier",
     "backbones.video_classifier": "evaluate.video_classifier",
 }

@@ -539,14 +539,14 @@ class EvaluateSettings:
         Literal[
             "auto",
             "standard",
-            "practice-world",
+            "synthetic",
             "neuroclips",
             "mindvideo",
             "mind-animator",
             "neurons",
         ],
         Doc(
-            "Evaluation protocol (docs/reference/protocols.md); auto: standard, or practice-world "
+            "Evaluation protocol (docs/reference/protocols.md); auto: standard, or synthetic "
             "on movies of simulate."
         ),
     ]
@@ -558,7 +558,7 @@ class EvaluateSettings:
         CountOrZero,
         Doc("Draws of the sampled N-way estimate beside the exact value; 0: none."),
     ] = 0
-    also: Annotated[
+    extra_metrics: Annotated[
         tuple[Literal["epe", "lpips"], ...],
         Doc("Further metrics, with needs of their own: epe (OpenCV), lpips (torchmetrics)."),
     ] = ()

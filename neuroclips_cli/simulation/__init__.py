@@ -1,1 +1,1 @@
-"""The practice world and its simulated brain."""
+"""The synthetic dataset and its simulated brain."""

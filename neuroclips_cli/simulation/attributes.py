@@ -72,7 +72,7 @@ class Drive:
 
 
 def scene_attributes(film: Film) -> Drive:
-    """Attributes of the scene on screen in every bin, for a film of the practice world."""
+    """Attributes of the scene on screen in every bin, for a film of the synthetic dataset."""
     tables: list[tuple[str, Sequence[str], Mapping[str, tuple[float, ...]], float]] = [
         ("kind", KINDS, KIND_ATTRIBUTES, 0.42),
         ("color", COLORS, COLOR_ATTRIBUTES, 0.2),

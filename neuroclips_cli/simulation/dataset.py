@@ -73,7 +73,7 @@ def simulate_dataset(
     simulate, data, seed
         What to simulate.
     stimuli
-        Folder of videos to show instead of the practice world (:func:`films.video_plans`).
+        Folder of videos to show instead of the synthetic dataset (:func:`films.video_plans`).
     overwrite
         Remove what an earlier simulation wrote first.
     advance
@@ -133,7 +133,7 @@ def _write(
     for number in _numbers(scan.simulate):
         _record_subject(root, number, seed, features, layout, scan, advance)
     layout.write_tables(root, plans, scan)
-    # films of other people are no practice world, however they are shown
+    # films of other people are no synthetic dataset, however they are shown
     own = {file for plan in plans for file in layout.film_files(root, plan) if captioned}
     write_json(root / RECORD, {**record, "state": "done", FILMS: film_digests(own)})
 
@@ -247,7 +247,7 @@ def _check(layout: Layout, scan: Scan, stimuli: Path | None) -> None:
         (scan.clip_s % BIN_S > 0, f"clip_s must be a multiple of {BIN_S} s"),
         (
             stimuli is not None and not layout.shows_videos,
-            f"the layout {layout.name} shows the practice world only, no --stimuli",
+            f"the layout {layout.name} shows the synthetic dataset only, no --stimuli",
         ),
         *layout.problems(scan),
     ]

@@ -1,4 +1,4 @@
-"""Films of a simulated data set: drawn from the practice world, or cut from given videos."""
+"""Films of a simulated data set: drawn from the synthetic dataset, or cut from given videos."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class FilmPlan:
-    """What a film shows: scenes of the practice world, or pieces of given videos.
+    """What a film shows: scenes of the synthetic dataset, or pieces of given videos.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class FilmPlan:
     duration_s
         Length in seconds, whole clips.
     film
-        Scenes, for a film of the practice world.
+        Scenes, for a film of the synthetic dataset.
     pieces
         Pieces of videos in order otherwise.
     """

@@ -1,8 +1,8 @@
-"""Whether films are those that ``neuroclips simulate`` made of the practice world.
+"""Whether films are those that ``neuroclips simulate`` made of the synthetic dataset.
 
-The networks of this package know the practice world and nothing else; what they say of other films
-means nothing. So the simulation leaves a record with the digests of its films, and a film counts
-as one of them by its content, not by its name or place.
+The networks of this package know the synthetic dataset and nothing else; what they say of other
+films means nothing. So the simulation leaves a record with the digests of its films, and a film
+counts as one of them by its content, not by its name or place.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import read_json, sha256
 
 RECORD = "simulation.json"
-FILMS = "practice_world_films"
+FILMS = "synthetic_films"
 
 
-def is_practice_world(dataset: Path | str) -> bool:
-    """Tell whether a data set says that its films are of the practice world; none is read."""
+def is_synthetic(dataset: Path | str) -> bool:
+    """Tell whether a data set says that its films are of the synthetic dataset; none is read."""
     return bool(dataset) and bool(_digests(Path(dataset)))
 
 
-def shows_practice_world(dataset: Path, films: Iterable[Path]) -> bool:
+def shows_synthetic_films(dataset: Path, films: Iterable[Path]) -> bool:
     """Tell whether all films are, by their content, those that the simulation wrote.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The practice world: a procedural film world with known content.
+"""The synthetic dataset: a procedural film world with known content.
 
 Every scene shows one object of some kind and color that moves in some way in some setting.
 A film is a sequence of scenes with cuts at random times. Positions are in units of half the

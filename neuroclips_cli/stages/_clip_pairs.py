@@ -152,20 +152,20 @@ class RunClips:
     index: np.ndarray
 
 
-def clips_of_run(made: Path, run: str) -> RunClips:
+def clips_of_run(reconstruction: Path, run: str) -> RunClips:
     """Open the clips of a run; those of fused chains are cut out of them again."""
-    array = read_array(made / "clips.npy")
+    array = read_array(reconstruction / "clips.npy")
     if run != FUSED:
-        index = np.asarray(read_array(made / "index.npy"))
-        return RunClips(made, array, np.arange(len(array)), index)
-    chains = read_csv(made / "chains.csv")
+        index = np.asarray(read_array(reconstruction / "index.npy"))
+        return RunClips(reconstruction, array, np.arange(len(array)), index)
+    chains = read_csv(reconstruction / "chains.csv")
     frames = int(chains[0]["frames"])
     links = array.shape[1] // frames
     rows = np.array([int(row["chain"]) * links + int(row["position"]) for row in chains])
     index = np.array([int(row["clip"]) for row in chains])
     order = np.argsort(index)
     parts = array.reshape(-1, frames, *array.shape[2:])
-    return RunClips(made, parts, rows[order], index[order])
+    return RunClips(reconstruction, parts, rows[order], index[order])
 
 
 def open_pairs(

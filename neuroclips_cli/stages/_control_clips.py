@@ -55,17 +55,17 @@ def _make(
     overwrite: bool,
 ) -> None:
     """Write the clips of a quick control in the shape of the reconstruction."""
-    data, made = folders["preprocess"], folders["reconstruct"]
+    data, reconstruction = folders["preprocess"], folders["reconstruct"]
     with request.open(settings, overwrite=overwrite) as stage:
         if stage.up_to_date:
             return
-        clips = read_array(made / "clips.npy")
-        index = np.asarray(read_array(made / "index.npy"))
-        fps = read_json(made / "manifest.json")["settings"]["reconstruct"]["fps"]
+        clips = read_array(reconstruction / "clips.npy")
+        index = np.asarray(read_array(reconstruction / "index.npy"))
+        fps = read_json(reconstruction / "manifest.json")["settings"]["reconstruct"]["fps"]
         makers: dict[str, Callable[[Settings, Path, np.ndarray, np.ndarray], Compute]] = {
             "nearest-training-clip": _nearest_training_clip,
             "mean-frame": _mean_frame,
-            "frozen-keyframe": partial(_frozen_keyframe, made),
+            "frozen-keyframe": partial(_frozen_keyframe, reconstruction),
             "frozen-frame": _frozen_frame,
             "vae": _through_vae,
         }
@@ -120,13 +120,14 @@ def _frozen_frame(settings: Settings, data: Path, clips: np.ndarray, index: np.n
 
 
 def _frozen_keyframe(
-    made: Path, settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray
+    reconstruction: Path, settings: Settings, data: Path, clips: np.ndarray, index: np.ndarray
 ) -> Compute:
-    if not (made / "keyframes.npy").exists():
+    if not (reconstruction / "keyframes.npy").exists():
         raise UserError(
-            f"frozen-keyframe needs keyframes, and {made} has none: leave it out of --only"
+            f"frozen-keyframe needs keyframes, and {reconstruction} has none: leave it out of "
+            "--only"
         )
-    keyframes = read_array(made / "keyframes.npy")
+    keyframes = read_array(reconstruction / "keyframes.npy")
     return lambda rows: np.repeat(keyframes[rows][:, None], clips.shape[1], axis=1)
 
 

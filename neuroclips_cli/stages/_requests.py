@@ -237,7 +237,7 @@ def fuse(settings: Settings, *, clips: str | None = None) -> StageRequest:
             f"--clips '{clips}' names no clip that was reconstructed: run 'neuroclips reconstruct' "
             "for them first."
         )
-    classifier = run_config(settings, inputs["preprocess"]).judges.image_classifier
+    classifier = run_config(settings, inputs["preprocess"]).evaluators.image_classifier
     extra = {
         "clips": clips or "",
         "precision": settings.run.precision,
@@ -260,24 +260,24 @@ def evaluate(settings: Settings, *, run: str = "reconstruct") -> StageRequest:
             "reconstruct-without-<keyframe|blurry> or reconstruct-captioner-git"
         )
     name = f"evaluate-{FUSED}" if run == FUSED else "evaluate" + run.removeprefix("reconstruct")
-    made = require_stage(settings, run, name)
+    reconstruction = require_stage(settings, run, name)
     data = require_upstream(settings, name, leave_out=("reconstruct",))
     config = run_config(settings, data["preprocess"])
     extra = {
-        **config.judge_names,
-        "judges_at_hand": list(evaluators.find_judges(config).present),
+        **config.evaluator_names,
+        "evaluators_at_hand": list(evaluators.find_evaluators(config).present),
         "protocol": config.protocol.name,
         "precision": settings.run.precision,
     }
-    inputs = {run if run == FUSED else "reconstruct": made, **data}
+    inputs = {run if run == FUSED else "reconstruct": reconstruction, **data}
     return StageRequest(name, inputs, extra)
 
 
 def run_config(settings: Settings, preprocess: Path) -> EvaluationConfig:
     """Return how a run is evaluated; the synthetic data set has evaluators of its own."""
     facts = read_json(preprocess / "manifest.json")["facts"]
-    practice_world = bool(facts.get("practice_world"))
-    return evaluation_config(settings, practice_world=practice_world, scans=True)
+    synthetic = bool(facts.get("synthetic"))
+    return evaluation_config(settings, synthetic=synthetic, scans=True)
 
 
 def control(settings: Settings, *, name: str) -> StageRequest:

@@ -33,10 +33,10 @@ IGNORED_KEYS = (
     "shuffles",
     "shuffles_of_pixel_metrics",
     "retrieval_part",
-    "further",
+    "extra_metrics",
     "source",
     "remarks",
-    "published_judges",
+    "published_evaluators",
 )
 """Entries of a protocol that do not decide the value of a metric; retrieval is seen to apart."""
 SAME_FILMS = 0.9
@@ -257,7 +257,7 @@ def _of_subject(word: str, subject: int, item: _Run) -> SubjectRun:
         name: Figure(summary["mean"], summary["std"], summary["n"])
         for name, summary in item.result["metrics"].items()
     }
-    return SubjectRun(word, subject, figures, item.result["protocol"].get("judges", ""))
+    return SubjectRun(word, subject, figures, item.result["protocol"].get("evaluators", ""))
 
 
 def paired(settings: Settings, runs: Sequence[str]) -> Comparison:
@@ -428,8 +428,10 @@ def _compare(
             differences = paired_differences(values, base, scenes, samples=samples, seed=seed)
         summaries = {k: summarize(v, samples, seed, scenes) for k, v in values.items()}
         paper = paper_tables.counterpart(_role(item), item.result.get("subject"))
-        judges = item.result["protocol"].get("judges", "")
-        compared.append(comparison.ComparedRun(item.name, summaries, differences, paper, judges))
+        evaluators = item.result["protocol"].get("evaluators", "")
+        compared.append(
+            comparison.ComparedRun(item.name, summaries, differences, paper, evaluators)
+        )
     return compared
 
 

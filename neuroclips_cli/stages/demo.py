@@ -1,4 +1,4 @@
-"""The whole way on the practice world: simulate, decode, measure, report."""
+"""The whole way on the synthetic dataset: simulate, decode, measure, report."""
 
 from __future__ import annotations
 

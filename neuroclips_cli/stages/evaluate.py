@@ -27,7 +27,7 @@ from neuroclips_cli.metrics.evaluation import PairMetric
 from neuroclips_cli.metrics.perceptual import Lpips
 from neuroclips_cli.metrics.retrieval import KeyframeTokens, NotFinite, Retrieval, retrieve
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
-from neuroclips_cli.protocols.evaluators import JudgesAtHand, find_judges
+from neuroclips_cli.protocols.evaluators import EvaluatorsAtHand, find_evaluators
 from neuroclips_cli.reporting import results
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json
 from neuroclips_cli.runtime.precision import choose_precision
@@ -47,7 +47,7 @@ def run(
     Parameters
     ----------
     settings : Settings
-        ``evaluate`` names the protocol, which names the judges.
+        ``evaluate`` names the protocol, which names the evaluators.
     run : str
         The reconstruction: ``reconstruct``, ``reconstruct-without-blurry`` and the like, which is
         then measured into ``evaluate-without-blurry``, or ``fuse``, the clips after fusion.
@@ -65,13 +65,15 @@ def run(
         If the reconstruction is missing or is no reconstruction.
     """
     request = _requests.evaluate(settings, run=run)
-    made = Path(request.inputs[_requests.FUSED if run == _requests.FUSED else "reconstruct"])
+    reconstruction = Path(
+        request.inputs[_requests.FUSED if run == _requests.FUSED else "reconstruct"]
+    )
     data = Path(request.inputs["preprocess"])
     config = _requests.run_config(settings, data)
-    found = find_judges(config)
+    found = find_evaluators(config)
     with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            clips = _clip_pairs.clips_of_run(made, run)
+            clips = _clip_pairs.clips_of_run(reconstruction, run)
             result, header, rows = _measure_run(settings, config, found, clips, data)
             stage.write_csv("per_clip.csv", header, rows)
             stage.write_json("metrics.json", result)
@@ -95,7 +97,7 @@ def run_pair(
     Parameters
     ----------
     settings : Settings
-        ``evaluate`` names the protocol, which names the judges.
+        ``evaluate`` names the protocol, which names the evaluators.
     pred, gt : Path
         Folders of clips with matching names (mp4, mkv, avi, webm, gif, or folders of png), or
         ``.npy`` files, uint8 (clips, frames, h, w, 3). Pairs of unequal length are compared over
@@ -123,9 +125,9 @@ def run_pair(
         raise UserError(
             f"{out} already holds a metrics.json: choose another folder, or --overwrite"
         )
-    # where these clips come from is not known, so no embedded network may judge them
-    config = evaluation_config(settings, practice_world=False, scans=False)
-    found = find_judges(config)
+    # where these clips come from is not known, so no embedded network may evaluate them
+    config = evaluation_config(settings, synthetic=False, scans=False)
+    found = find_evaluators(config)
     config, pairs = _clip_pairs.open_pairs(config, pred, gt, out, panels)
     result, header, rows = _measure_pairs(settings, config, found, pairs)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
@@ -135,13 +137,13 @@ def run_pair(
     return out
 
 
-def judge_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[str, Any]:
+def evaluate_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[str, Any]:
     """Measure two arrays of clips as :func:`run_pair` does, without files.
 
     Parameters
     ----------
     settings : Settings
-        ``evaluate`` names the protocol, which names the judges.
+        ``evaluate`` names the protocol, which names the evaluators.
     pred, gt : numpy.ndarray
         Numbers (clips, frames, h, w, 3); clips are paired in order, and frame rate and size may
         differ.
@@ -161,8 +163,8 @@ def judge_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[s
             f"pred holds {len(pred)} clips and gt holds {len(gt)}: arrays are paired in order, so "
             "both must hold the same number"
         )
-    config = evaluation_config(settings, practice_world=False, scans=False)
-    found = find_judges(config)
+    config = evaluation_config(settings, synthetic=False, scans=False)
+    found = find_evaluators(config)
     sets = [
         array_clips(array, name, clip_s=config.clip_s, target_fps=config.fps, size=config.size)
         for name, array in (("pred", pred), ("gt", gt))
@@ -175,11 +177,11 @@ def judge_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[s
 
 
 def _measure_pairs(
-    settings: Settings, config: EvaluationConfig, found: JudgesAtHand, pairs: Pairs
+    settings: Settings, config: EvaluationConfig, found: EvaluatorsAtHand, pairs: Pairs
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
     """Return the metrics of clips of which only the order is known, and the lines per clip."""
     scenes = clip_table.block_labels(len(pairs.names), config.clip_s)
-    loaded = _judges(settings, config, found)
+    loaded = _evaluators(settings, config, found)
     scores = _compute_scores(settings, config, loaded, pairs, scenes)
     result = results.build_result(config, scores, None, scenes, found.left_out, pairs.unequal)
     labels = [{"scene": label} for label in scenes[0]] if scenes else [{}] * len(pairs.names)
@@ -190,28 +192,32 @@ def _measure_pairs(
 def _measure_run(
     settings: Settings,
     config: EvaluationConfig,
-    found: JudgesAtHand,
-    made: _clip_pairs.RunClips,
+    found: EvaluatorsAtHand,
+    reconstruction: _clip_pairs.RunClips,
     data: Path,
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
     frames = read_array(data / "frames_test.npy")
-    record = read_json(made.folder / "manifest.json")["settings"]["reconstruct"]
+    record = read_json(reconstruction.folder / "manifest.json")["settings"]["reconstruct"]
     truth_fps = frames.shape[1] / config.clip_s
     config = config.at_rate_of(record["fps"], truth_fps)
     table = [row for row in read_csv(data / "clips.csv") if row["split"] == "test"]
-    chosen = [table[int(i)] for i in made.index]
+    chosen = [table[int(i)] for i in reconstruction.index]
     pairs = _clip_pairs.pair_up(
-        ArrayClips(made.array, made.rows, record["fps"], config.fps, config.size),
-        ArrayClips(frames, made.index, truth_fps, config.fps, config.size),
+        ArrayClips(
+            reconstruction.array, reconstruction.rows, record["fps"], config.fps, config.size
+        ),
+        ArrayClips(frames, reconstruction.index, truth_fps, config.fps, config.size),
         [row["clip"] for row in chosen],
         config.fps,
     )
     scenes = clip_table.scene_labels(chosen)
-    loaded = _judges(settings, config, found)
+    loaded = _evaluators(settings, config, found)
     scores = _compute_scores(settings, config, loaded, pairs, scenes)
-    scores = with_captions(config, scores, made.folder, chosen, loaded)
+    scores = with_captions(config, scores, reconstruction.folder, chosen, loaded)
     device = _device(settings)
-    retrieved = retrieval(settings, config, made.folder, frames, made.index, loaded, device)
+    retrieved = retrieval(
+        settings, config, reconstruction.folder, frames, reconstruction.index, loaded, device
+    )
     result = results.build_result(config, scores, retrieved, scenes, found.left_out, pairs.unequal)
     result["subject"] = settings.run.subject
     result["controls"]["noise_ceiling"] = noise_ceiling(data)
@@ -223,15 +229,15 @@ def _measure_run(
     return result, header, rows
 
 
-def _judges(
+def _evaluators(
     settings: Settings,
     config: EvaluationConfig,
-    found: JudgesAtHand,
+    found: EvaluatorsAtHand,
 ) -> evaluation.Evaluators:
-    """Load the judges that are at hand."""
+    """Load the evaluators that are at hand."""
     device = _device(settings)
     precision = choose_precision(settings.run.precision, device)
-    return load_judges(config, found.present, device, precision)
+    return load_evaluators(config, found.present, device, precision)
 
 
 def _device(settings: Settings) -> str:
@@ -241,29 +247,31 @@ def _device(settings: Settings) -> str:
 def _compute_scores(
     settings: Settings,
     config: EvaluationConfig,
-    judges: evaluation.Evaluators,
+    evaluators: evaluation.Evaluators,
     pairs: Pairs,
     scenes: tuple[list[str], str] | None,
 ) -> evaluation.Scores:
     """Measure all pairs of clips; ``scenes`` are labels of the clips and what they stand for."""
-    plan = evaluation.Plan(
+    options = evaluation.MeasureOptions(
         ways=config.ways,
         batch_size=config.batch_size,
         shuffles=config.shuffles,
         seed=config.seed,
         monte_carlo=config.monte_carlo,
         rules=config.protocol.rules,
-        also=further_metrics(config, _device(settings)),
+        extra_metrics=load_extra_metrics(config, _device(settings)),
         scenes=tuple(scenes[0]) if scenes else None,
     )
-    with console.progress("measuring clips", evaluation.steps(len(pairs.names), plan)) as advance:
-        return evaluation.measure(pairs.pred, pairs.gt, judges, plan, advance)
+    with console.progress(
+        "measuring clips", evaluation.steps(len(pairs.names), options)
+    ) as advance:
+        return evaluation.measure(pairs.pred, pairs.gt, evaluators, options, advance)
 
 
-def load_judges(
+def load_evaluators(
     config: EvaluationConfig, present: Sequence[str], device: str, precision: str
 ) -> evaluation.Evaluators:
-    """Load the networks that judge.
+    """Load the networks that evaluate.
 
     Parameters
     ----------
@@ -281,7 +289,7 @@ def load_judges(
     UserError
         If a network is of another kind, or knows too few classes.
     """
-    names = config.judge_names
+    names = config.evaluator_names
     image = video = clip = None
     if "image_classifier" in present:
         image = load_image_classifier(names["image_classifier"], device, precision)
@@ -299,23 +307,23 @@ def load_judges(
     return evaluation.Evaluators(image=image, video=video, clip=clip)
 
 
-def further_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetric]:
+def load_extra_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetric]:
     """Return the metrics that were asked for by name; what they need is looked for first."""
-    also: dict[str, PairMetric] = {}
-    if "epe" in config.also:
+    extra_metrics: dict[str, PairMetric] = {}
+    if "epe" in config.extra_metrics:
         flow.load_opencv()
-        also["epe"] = flow.end_point_error
-    if "lpips" in config.also:
-        also["lpips"] = Lpips(config.perceptual, device)
-    return also
+        extra_metrics["epe"] = flow.end_point_error
+    if "lpips" in config.extra_metrics:
+        extra_metrics["lpips"] = Lpips(config.perceptual, device)
+    return extra_metrics
 
 
 def with_captions(
     config: EvaluationConfig,
     scores: evaluation.Scores,
-    made: Path,
+    reconstruction: Path,
     chosen: Sequence[Mapping[str, str]],
-    judges: evaluation.Evaluators,
+    evaluators: evaluation.Evaluators,
 ) -> evaluation.Scores:
     """Add the caption similarity where every clip has a decoded and a true caption.
 
@@ -324,7 +332,7 @@ def with_captions(
     UserError
         If ``captions.csv`` holds captions of other clips than the run's.
     """
-    path, embed = made / "captions.csv", getattr(judges.clip, "text_embeddings", None)
+    path, embed = reconstruction / "captions.csv", getattr(evaluators.clip, "text_embeddings", None)
     if embed is None or not path.exists() or not all(row.get("caption") for row in chosen):
         return scores
     decoded = {row["clip"]: row["caption"] for row in read_csv(path)}
@@ -347,18 +355,18 @@ def with_captions(
 def retrieval(
     settings: Settings,
     config: EvaluationConfig,
-    made: Path,
+    reconstruction: Path,
     frames: np.ndarray,
     index: np.ndarray,
-    judges: evaluation.Evaluators,
+    evaluators: evaluation.Evaluators,
     device: str,
 ) -> Retrieval | None:
     """Measure retrieval where the run kept tokens; None where it did not."""
-    path, part = made / "tokens_brain.npy", config.retrieval_part
+    path, part = reconstruction / "tokens_brain.npy", config.retrieval_part
     if not path.exists() or len(index) < 2:
         console.info("no retrieval: it needs tokens_brain.npy and at least two clips")
         return None
-    clip = token_clip(settings, config, judges, device)
+    clip = token_clip(settings, config, evaluators, device)
     if clip is None:
         return None
     if len(index) < part:
@@ -383,12 +391,12 @@ def retrieval(
 
 
 def token_clip(
-    settings: Settings, config: EvaluationConfig, judges: evaluation.Evaluators, device: str
+    settings: Settings, config: EvaluationConfig, evaluators: evaluation.Evaluators, device: str
 ) -> ClipBackbone | Any | None:
-    """Return the CLIP whose tokens were decoded, whoever judges the frames; None if it is gone."""
+    """Return the CLIP whose tokens were decoded, whatever evaluates the frames; None if gone."""
     reference = settings.backbones.clip
-    if judges.clip is not None and reference == config.judges.clip:
-        return judges.clip
+    if evaluators.clip is not None and reference == config.evaluators.clip:
+        return evaluators.clip
     _, problem = local_files.find("clip", reference)
     if problem:
         console.warn(

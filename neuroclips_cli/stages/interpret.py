@@ -16,7 +16,7 @@ from neuroclips_cli.data.surfaces import FlatSurface, in_stated_order, read_flat
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.roi import grouped, ratio, region_means, scaled, voxel_weights
 from neuroclips_cli.models.subject_place import recorded_place
-from neuroclips_cli.reporting.flatmap import Panel, draw, hemispheres, practice_world
+from neuroclips_cli.reporting.flatmap import Panel, draw, hemispheres, synthetic_panels
 from neuroclips_cli.runs.stage import Stage, open_stage, read_csv, require_upstream
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.parse import nearest
@@ -205,7 +205,7 @@ def _regions(
     if world is None:
         console.info("no regions: give a label file with --labels (*.dlabel.nii)")
         return None
-    console.info("practice world: its own areas, early and higher, stand for regions")
+    console.info("synthetic dataset: its own areas, early and higher, stand for regions")
     return np.where(world.areas == "none", "", world.areas)
 
 
@@ -268,7 +268,7 @@ def _panels(
         models = geometry.models[np.flatnonzero(selected)]
         sides = [np.asarray(models.name, str) == structure for structure in CORTEX]
         return hemispheres(maps, sides, models.vertex, surfaces)
-    return [] if world is None else practice_world(maps, world.areas, world.centers)
+    return [] if world is None else synthetic_panels(maps, world.areas, world.centers)
 
 
 def _surfaces(

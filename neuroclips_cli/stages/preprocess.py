@@ -39,7 +39,7 @@ from neuroclips_cli.signal.reproducibility import (
 )
 from neuroclips_cli.signal.training_statistics import RunStatistics, over_runs
 from neuroclips_cli.signal.windows import delay_in_volumes, film_window, response_window
-from neuroclips_cli.simulation.provenance import shows_practice_world
+from neuroclips_cli.simulation.provenance import shows_synthetic_films
 
 SPLITS = ("train", "test")
 
@@ -162,7 +162,7 @@ def _preprocess(stage: Stage, source: _Source, dataset: Path) -> None:
         console.warn(f"missing test runs, averaged around: {', '.join(source.layout.missing)}")
     stage.fact("missing_test_runs", list(source.layout.missing))
     films = [segment.film for segment in (*source.layout.train, *source.layout.test)]
-    stage.fact("practice_world", shows_practice_world(dataset, films))
+    stage.fact("synthetic", shows_synthetic_films(dataset, films))
     selection, usable = _select(source, delay)
     _report_selection(stage, source, selection, usable)
     _write_selection(stage, source, selection, usable)

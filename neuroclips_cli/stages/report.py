@@ -137,7 +137,7 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         frame_fps=frames.shape[1] / data["clip_s"],
         settings=evaluated["settings"],
         versions={"neuroclips": evaluated["tool"]["version"], **evaluated["libraries"]},
-        made=evaluated["end"] or "",
+        pred=evaluated["end"] or "",
     )
 
 
@@ -183,8 +183,8 @@ class _Film:
     """Arrays and captions of every reconstructed clip; row by row, or by the clip's number."""
 
     index: np.ndarray
-    truth: np.ndarray
-    made: np.ndarray
+    gt: np.ndarray
+    pred: np.ndarray
     blurry: np.ndarray | None
     keyframes: np.ndarray | None
     captions: Mapping[int, str]
@@ -200,8 +200,8 @@ def _film(
     table = read_csv(inputs["preprocess"] / "clips.csv")
     return _Film(
         index=read_array(folder / "index.npy"),
-        truth=frames,
-        made=read_array(folder / "clips.npy"),
+        gt=frames,
+        pred=read_array(folder / "clips.npy"),
         blurry=blurry,
         keyframes=keyframes,
         captions=_captions(folder / "captions.csv"),
@@ -217,8 +217,8 @@ def _shown(film: _Film, row: int, kind: str) -> shown.ShownClip:
     return shown.ShownClip(
         number=number,
         kind=kind,
-        truth=np.asarray(film.truth[number]),
-        made=np.asarray(film.made[row]),
+        gt=np.asarray(film.gt[number]),
+        pred=np.asarray(film.pred[row]),
         blurry=None if film.blurry is None else np.asarray(film.blurry[row]),
         keyframe=None if film.keyframes is None else np.asarray(film.keyframes[row]),
         caption=film.captions.get(number, ""),
@@ -259,8 +259,8 @@ def _chains(inputs: Mapping[str, Path], frames: np.ndarray) -> list[shown.ShownC
     for chain in [chosen[place] for place in places] if chosen else []:
         numbers = [int(row["clip"]) for row in members[chain]]
         length = sum(int(row["frames"]) for row in members[chain])
-        truth = np.concatenate([frames[number] for number in numbers])
-        result.append(shown.ShownChain(numbers, truth, np.asarray(films[chain][:length])))
+        gt = np.concatenate([frames[number] for number in numbers])
+        result.append(shown.ShownChain(numbers, gt, np.asarray(films[chain][:length])))
     return result
 
 

@@ -21,8 +21,8 @@ def run(
     folder
         Where the data set goes: new, empty, or interrupted earlier with the same settings.
     stimuli
-        Folder of videos to show instead of the practice world: they are laid end to end in natural
-        order, trimmed to whole clips, and dealt out to the segments.
+        Folder of videos to show instead of the synthetic dataset: they are laid end to end in
+        natural order, trimmed to whole clips, and dealt out to the segments.
     overwrite
         Write a data set that an earlier simulation left there again.
 

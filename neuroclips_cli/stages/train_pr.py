@@ -27,7 +27,7 @@ from neuroclips_cli.stages._training_scans import TrainingScans, as_tensor, trai
 from neuroclips_cli.stages.dry_run import require_training_memory
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
-from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
@@ -161,7 +161,7 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
             )
         )
 
-    plan = Plan(
+    phase_config = PhaseConfig(
         phase="perception",
         epochs=scans.epochs(options.epochs),
         batch_size=options.batch_size,
@@ -173,7 +173,7 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
         optimizer=options.optimizer,
         micro_batch_size=options.micro_batch_size,
     )
-    steps = plan.epochs * plan.steps(len(samples))
+    steps = phase_config.epochs * phase_config.steps(len(samples))
     with (
         MetricLogger(stage.folder) as metric_logger,
         console.progress("Perception Reconstructor", steps, unit="step") as advance,
@@ -183,9 +183,9 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
             model,
             samples,
             validate,
-            plan,
+            phase_config,
             accelerator=make_accelerator(device, precision),
-            checkpoints=CheckpointManager(stage.folder / "checkpoints", plan.phase),
+            checkpoints=CheckpointManager(stage.folder / "checkpoints", phase_config.phase),
             metric_logger=metric_logger,
             advance=advance,
         )

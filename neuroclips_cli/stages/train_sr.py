@@ -44,7 +44,7 @@ from neuroclips_cli.training.cross_fitted_ridge import (
     load_into_ridge,
     padded,
 )
-from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import ContrastiveObjective, Decode, PriorObjective
@@ -358,7 +358,7 @@ class _Training:
             subject_dropout=options.subject_dropout,
             frame_targets=("tokens",) if self.text[0].ndim == 2 else ("tokens", "text"),
         )
-        plan = Plan(
+        phase_config = PhaseConfig(
             phase=name,
             epochs=self.scans.epochs(sizes[0]),
             batch_size=sizes[1],
@@ -370,7 +370,7 @@ class _Training:
             optimizer=options.optimizer,
             micro_batch_size=options.micro_batch_size,
         )
-        steps = plan.epochs * plan.steps(len(samples))
+        steps = phase_config.epochs * phase_config.steps(len(samples))
         with (
             MetricLogger(self.stage.folder) as metric_logger,
             console.progress(f"Semantics, {name} phase", steps, unit="step") as advance,
@@ -380,7 +380,7 @@ class _Training:
                 self.model,
                 samples,
                 validate,
-                plan,
+                phase_config,
                 accelerator=self.accelerator,
                 checkpoints=checkpoints,
                 metric_logger=metric_logger,

@@ -46,7 +46,7 @@ Advance = Callable[..., None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class PhaseConfig:
     """What a phase needs to know beside its model and data.
 
     Attributes
@@ -110,7 +110,7 @@ def train_phase(
     model: nn.Module,
     samples: Samples,
     validate: Callable[[], dict[str, float]],
-    plan: Plan,
+    phase_config: PhaseConfig,
     *,
     accelerator: Accelerator,
     checkpoints: CheckpointManager,
@@ -129,7 +129,7 @@ def train_phase(
         Training samples.
     validate : callable
         Figures on held-out segments; the smallest ``loss`` decides which weights are best.
-    plan : Plan
+    phase_config : Plan
         Length, rates, seed.
     accelerator, checkpoints, journal
         Where it runs and where it is written down.
@@ -141,36 +141,36 @@ def train_phase(
     UserError
         If the loss is no longer finite; the last checkpoint stays.
     """
-    size = min(plan.batch_size, len(samples))
-    order = samples.order(plan.seed, plan.phase, size)
-    _require_rows(size, plan)
+    size = min(phase_config.batch_size, len(samples))
+    order = samples.order(phase_config.seed, phase_config.phase, size)
+    _require_rows(size, phase_config)
     loader = _whole_batches(samples, size, order, accelerator)
     optimizer: Any = make_optimizer(
         objective,
-        plan.learning_rate,
-        plan.weight_decay,
-        plan.ridge_weight_decay,
-        plan.optimizer,
+        phase_config.learning_rate,
+        phase_config.weight_decay,
+        phase_config.ridge_weight_decay,
+        phase_config.optimizer,
         fused=accelerator.device.type == "cuda",
     )
-    objective.seed = derived_seed(plan.seed, plan.phase)
-    schedule: Any = make_schedule(optimizer, plan.learning_rate, plan.epochs, len(loader))
+    objective.seed = derived_seed(phase_config.seed, phase_config.phase)
+    schedule: Any = make_schedule(optimizer, phase_config.learning_rate, phase_config.epochs, len(loader))
     steps = len(loader)
-    pieces = num_micro_batches(size, plan.micro_batch_size)
+    pieces = num_micro_batches(size, phase_config.micro_batch_size)
     if pieces > 1:
         objective.share = MicroBatchShard(pieces)
     share_dropout(objective, objective.share)
     prepared, optimizer, schedule = accelerator.prepare(objective, optimizer, schedule)
     progress = checkpoints.load_last(model, optimizer, schedule)
     if accelerator.is_main_process:
-        metric_logger.truncate(plan.phase, progress.epoch)
+        metric_logger.truncate(phase_config.phase, progress.epoch)
     if advance is not None and progress.epoch:
         advance(progress.epoch * steps)
-    for epoch in range(progress.epoch, plan.epochs):
+    for epoch in range(progress.epoch, phase_config.epochs):
         began = time.monotonic()
         order.epoch = objective.epoch = epoch
-        seed_torch(derived_seed(plan.seed, plan.phase, epoch))
-        check = partial(_refuse_nan, plan=plan, epoch=epoch)
+        seed_torch(derived_seed(phase_config.seed, phase_config.phase, epoch))
+        check = partial(_refuse_nan, phase_config=phase_config, epoch=epoch)
         take = partial(_gradients, prepared, objective.share, accelerator)
         batches = _numbered(objective, loader)
         figures = _one_epoch(prepared, take, batches, optimizer, schedule, check, advance)
@@ -183,8 +183,8 @@ def train_phase(
         figures |= {f"val_{name}": value for name, value in held_out.items()}
         figures |= {"lr": schedule.get_last_lr()[0], "seconds": time.monotonic() - began}
         if accelerator.is_main_process:
-            metric_logger.write(plan.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()})
-            if (epoch + 1) % plan.checkpoint_every == 0 or epoch + 1 == plan.epochs:
+            metric_logger.write(phase_config.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()})
+            if (epoch + 1) % phase_config.checkpoint_every == 0 or epoch + 1 == phase_config.epochs:
                 checkpoints.save_last(model, optimizer, schedule, progress)
     accelerator.wait_for_everyone()
     accelerator.free_memory()
@@ -192,14 +192,14 @@ def train_phase(
     return progress
 
 
-def _require_rows(size: int, plan: Plan) -> None:
+def _require_rows(size: int, phase_config: PhaseConfig) -> None:
     """Refuse more processes than rows in a batch."""
     if size < distributed.world_size():
         raise UserError(
             f"{distributed.world_size()} processes cannot share batches of {size} clips in the "
-            f"{plan.phase} phase: start fewer, or raise its batch size"
+            f"{phase_config.phase} phase: start fewer, or raise its batch size"
         )
-    if distributed.world_size() > 1 and plan.micro_batch_size:
+    if distributed.world_size() > 1 and phase_config.micro_batch_size:
         raise UserError(
             "micro_batch_size cuts the batches of one process, and several share them already: set "
             "it to 0, or start one process"
@@ -290,12 +290,12 @@ def _gradient_size(objective: nn.Module) -> torch.Tensor:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def _refuse_nan(figures: dict[str, float], plan: Plan, epoch: int) -> None:
+def _refuse_nan(figures: dict[str, float], phase_config: PhaseConfig, epoch: int) -> None:
     for name, value in figures.items():
         if not math.isfinite(value):
             raise UserError(
-                f"the {plan.phase} {name} is no longer a number in epoch {epoch + 1}: lower its "
-                f"learning rate (now {plan.learning_rate:g}) and run again; the last good "
+                f"the {phase_config.phase} {name} is no longer a number in epoch {epoch + 1}: lower its "
+                f"learning rate (now {phase_config.learning_rate:g}) and run again; the last good "
                 "checkpoint is kept until then"
             )
 

@@ -95,8 +95,8 @@ def _other_width():
 )
 def test_published_sizes_give_the_known_size_of_the_files(name):
     chosen = load_settings({"run.profile": "paper"}, environ={})
-    judges = evaluation_config(chosen, practice_world=False, scans=True).judges
-    where = judges if name.endswith("_classifier") else chosen.backbones
+    evaluators = evaluation_config(chosen, synthetic=False, scans=True).evaluators
+    where = evaluators if name.endswith("_classifier") else chosen.backbones
     known = REPOSITORIES[getattr(where, name)].size
     network = build(name, where)
     made = nbytes([*network.parameters(), *network.buffers()])

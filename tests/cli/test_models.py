@@ -250,7 +250,7 @@ def test_list_says_size_license_place_and_what_is_lacking(capsys, tmp_path):
     assert "unknown" in rows["unclip"] and "missing" in rows["unclip"]
     embedded = listed(load_settings({}, environ={}), capsys)
     assert embedded.count("complete") == 11
-    assert embedded.count("missing") == 3  # the judges of protocol standard
+    assert embedded.count("missing") == 3  # the evaluators of protocol standard
 
     folder = tmp_path / "vae"
     tiny.save_vae(folder)

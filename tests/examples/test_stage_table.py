@@ -74,8 +74,8 @@ def test_tokens_and_pictures_of_the_film_have_its_classes():
     shown.scenes = shown.scenes[:40]
     tokens = stage_table.load_clip(settings.backbones.clip).tokens(clips[:, 0])
     assert percent(stage_table.token_class(tokens, shown, settings)) > 85
-    judged = stage_table.Evaluators(shown, settings).classes(clips)
-    assert all(percent(cell) > 85 for cell in judged)
+    evaluated = stage_table.Evaluators(shown, settings).classes(clips)
+    assert all(percent(cell) > 85 for cell in evaluated)
     mixed = np.roll(clips, 7, axis=0)
     assert all(
         percent(cell) < 30 for cell in stage_table.Evaluators(shown, settings).classes(mixed)

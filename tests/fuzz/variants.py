@@ -106,7 +106,7 @@ def check(variant: Variant, folder: Path) -> Outcome:
 
 
 def _refused(said: str, wanted: Refusal | None) -> Outcome:
-    """Judge a refusal: one line, with all the words."""
+    """Evaluator a refusal: one line, with all the words."""
     if wanted is None:
         return Outcome(REFUSED, said)
     missing = [word for word in wanted.words if word not in said]

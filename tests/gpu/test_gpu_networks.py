@@ -11,12 +11,12 @@ import pytest
 import torch
 from device_runs import apart
 
-from neuroclips_cli.protocols import PRACTICE_WORLD, load
+from neuroclips_cli.protocols import SYNTHETIC, load
 from neuroclips_cli.settings.load import load_settings
 
 pytestmark = pytest.mark.gpu
 
-JUDGES = load(PRACTICE_WORLD).judges
+EVALUATORS = load(SYNTHETIC).evaluators
 FLOAT32 = 1e-4
 """Sums of thousands of float32 products in another order, layer upon layer."""
 BFLOAT16 = 0.06
@@ -112,14 +112,14 @@ def _video(names: Any, device: str, *, keyframe: bool) -> Any:
 def _image_judge(names: Any, device: str) -> Any:
     from neuroclips_cli.backbones.classifiers import load_image_classifier
 
-    return load_image_classifier(JUDGES.image_classifier, device).probabilities(_frames(6))
+    return load_image_classifier(EVALUATORS.image_classifier, device).probabilities(_frames(6))
 
 
 def _video_judge(names: Any, device: str) -> Any:
     from neuroclips_cli.backbones.classifiers import load_video_classifier
 
     clips = np.repeat(_frames(3)[:, None], 6, axis=1)
-    return load_video_classifier(JUDGES.video_classifier, device).probabilities(clips)
+    return load_video_classifier(EVALUATORS.video_classifier, device).probabilities(clips)
 
 
 def _convnext(names: Any, device: str) -> Any:

@@ -14,7 +14,7 @@ IMAGES = 240
 
 
 def draw_captioned_images(folder: Path, images: int = IMAGES) -> Path:
-    """Write scenes of the practice world as a small COCO."""
+    """Write scenes of the synthetic dataset as a small COCO."""
     (folder / "train2017").mkdir(parents=True)
     (folder / "annotations").mkdir()
     rng = np.random.default_rng(0)

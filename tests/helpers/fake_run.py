@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from helpers import fake_judges
+from helpers import fake_evaluators
 from neuroclips_cli.runs.stage import open_stage
 from neuroclips_cli.settings.load import Settings, load_settings
 
@@ -36,7 +36,7 @@ def write(
     without: str = "",
 ) -> np.ndarray:
     """Write preprocess and reconstruct folders; return the ground-truth clips at 8 fps."""
-    truth = fake_judges.draw_clips(CLIPS + 2, 16, size=SIZE)
+    truth = fake_evaluators.draw_clips(CLIPS + 2, 16, size=SIZE)
     frames = truth[:, [0, 3, 5, 8, 11, 13]]
     rng = np.random.default_rng(1)
     with open_stage(chosen, "preprocess", sections=["data"], inputs={}) as stage:
@@ -64,14 +64,14 @@ def write(
             stage.write_csv("captions.csv", ["clip", "caption"], rows)
         if not run.endswith("blurry") and without != "blurry":
             stage.write_array("blurry.npy", made[:, ::3])
-        tokens = fake_judges.PatchEmbedder().tokens(frames[index, 3])
+        tokens = fake_evaluators.PatchEmbedder().tokens(frames[index, 3])
         stage.write_array("tokens_brain.npy", tokens.astype(np.float16))
     return truth[index]
 
 
 def write_chains(chosen: Settings) -> None:
     """Write a fuse folder with a chain of three clips and one of two."""
-    clips = fake_judges.draw_clips(5, 16, size=SIZE)
+    clips = fake_evaluators.draw_clips(5, 16, size=SIZE)
     films = np.zeros((2, 48, SIZE, SIZE, 3), np.uint8)
     films[0], films[1, :32] = np.concatenate(clips[:3]), np.concatenate(clips[3:])
     header = ["chain", "position", "clip", "replaced_keyframe", "match_probability", "frames"]

@@ -105,11 +105,11 @@ def test_the_commands_pass_artifacts_from_the_brain_to_the_report(tmp_path: Path
         assert low <= metrics["metrics"][name]["mean"] <= high
         assert metrics["metrics"][name]["n"] == 16
     assert "psnr" in metrics["controls"]["shuffled_fmri"]
-    assert metrics["protocol"]["judges"] == "practice-world judges"
+    assert metrics["protocol"]["evaluators"] == "synthetic-dataset evaluators"
     fused = json.loads((run / "evaluate-fuse" / "metrics.json").read_text())
     assert fused["metrics"]["video_2way"]["n"] == 6
     page = (run / "report" / "index.html").read_text()
-    assert "practice-world judges" in page and "frozen-keyframe" in page
+    assert "synthetic-dataset evaluators" in page and "frozen-keyframe" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
 
     before = (run / "reconstruct" / "manifest.json").read_bytes()

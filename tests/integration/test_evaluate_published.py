@@ -23,7 +23,7 @@ def gif(path: Path) -> np.ndarray:
     return np.stack(frames)
 
 
-def judged(*arguments: object) -> dict:
+def evaluated(*arguments: object) -> dict:
     """Evaluate in the present, empty folder."""
     assert cli.run(["evaluate", *map(str, arguments), *QUICK]) == 0
     return json.loads(Path("evaluation/metrics.json").read_text())
@@ -48,14 +48,14 @@ def mean_over(pairs: list[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float]
 
 
 def check(result: dict, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Compare with scikit-image, and make sure that no embedded network judged."""
+    """Compare with scikit-image, and make sure that no embedded network evaluated."""
     ssim, psnr = mean_over(pairs)
     assert result["metrics"]["ssim"]["mean"] == pytest.approx(ssim, abs=1e-4)
     assert result["metrics"]["psnr"]["mean"] == pytest.approx(psnr, abs=1e-4)
     assert result["protocol"]["size"] == 256
     assert not {"video_2way", "frame_50way", "clip_pcc", "clip_similarity"} & set(result["metrics"])
     assert "neuroclips models pull image_classifier video_classifier" in result["left_out"]
-    assert "practice-world" not in json.dumps(result)
+    assert "synthetic" not in json.dumps(result)
     assert "assets:" not in json.dumps(result)
 
 
@@ -83,7 +83,7 @@ def test_neuroclips_pairs(shared, tmp_path, capsys, cut):
         rows = [int(np.abs(np.arange(12) / fps - time / 3).argmin()) for time in range(5)]
         place = names.index("24.gif")
         pairs[place] = (gif(short)[rows], pairs[place][1][:5])
-    check(judged("--pred", "pred", "--gt", "gt"), pairs)
+    check(evaluated("--pred", "pred", "--gt", "gt"), pairs)
     said = " ".join("".join(capsys.readouterr()).split())
     assert ("1 of 11 pairs of unequal length" in said) == cut
     if cut:
@@ -92,7 +92,7 @@ def test_neuroclips_pairs(shared, tmp_path, capsys, cut):
 
 def test_the_published_arrangement_in_one_folder(shared):
     source = shared / "fixtures" / "neuroclips_pairs"
-    result = judged("--pred", source, "--gt", source)
+    result = evaluated("--pred", source, "--gt", source)
     assert result["protocol"]["n"] == 11
     assert result["metrics"]["ssim"]["mean"] == pytest.approx(0.403048, abs=1e-4)
 
@@ -103,4 +103,4 @@ def test_mindvideo_panels(shared):
     for path in sorted(source.glob("*.gif")):
         frames = gif(path)
         pairs.append((frames[:, 2:258, 260:516], frames[:, 2:258, 2:258]))
-    check(judged("--pred", source, "--panels", "gt|pred"), pairs)
+    check(evaluated("--pred", source, "--panels", "gt|pred"), pairs)

@@ -36,7 +36,7 @@ def test_every_precision_of_a_case_is_timed_and_written(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
     said = command(
         *("--size", "tiny", "--device", "cpu", "--minutes", "0.5"),
-        *("--only", "judge: ViT-B/16", "--out", str(out)),
+        *("--only", "evaluator: ViT-B/16", "--out", str(out)),
     )
     rows = json.loads(out.read_text())["rows"]
     modes = ["bfloat16", "TF32", "float32", "package's call", "released, float32", "bf16 weights"]

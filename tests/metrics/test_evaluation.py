@@ -1,4 +1,4 @@
-"""The seven metrics together, judged by small stand-ins for the classifiers and CLIP."""
+"""The seven metrics together, evaluated by small stand-ins for the classifiers and CLIP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from helpers import fake_judges
+from helpers import fake_evaluators
 
 from neuroclips_cli.data.resample import ArrayClips, ClipShape
 from neuroclips_cli.metrics import evaluation
@@ -16,7 +16,7 @@ from neuroclips_cli.metrics.retrieval import KeyframeTokens, retrieve
 from neuroclips_cli.metrics.statistics import summarize
 from neuroclips_cli.protocols.rules import ProtocolRules
 
-PLAN = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
+PLAN = evaluation.MeasureOptions(ways=(2, 50), batch_size=7, shuffles=3, seed=0)
 
 
 def source(array: np.ndarray, rows: np.ndarray | None = None) -> ArrayClips:
@@ -27,12 +27,12 @@ def source(array: np.ndarray, rows: np.ndarray | None = None) -> ArrayClips:
 
 @pytest.fixture(scope="module")
 def clips() -> np.ndarray:
-    return fake_judges.draw_clips(60, 6)
+    return fake_evaluators.draw_clips(60, 6)
 
 
 @pytest.fixture(scope="module")
 def perfect(clips: np.ndarray) -> evaluation.Scores:
-    return evaluation.measure(source(clips), source(clips), fake_judges.judges(), PLAN)
+    return evaluation.measure(source(clips), source(clips), fake_evaluators.fake_evaluators(), PLAN)
 
 
 def test_a_perfect_reconstruction_scores_one(perfect):
@@ -57,9 +57,12 @@ def test_clip_pcc_does_not_notice_the_shuffle_and_a_frozen_frame_beats_it(perfec
 
 
 def test_unrelated_clips_are_at_chance_within_their_interval():
-    clips, other = (fake_judges.draw_clips(300, 2, seed=seed) for seed in (0, 1))
+    clips, other = (fake_evaluators.draw_clips(300, 2, seed=seed) for seed in (0, 1))
     scores = evaluation.measure(
-        source(other), source(clips), fake_judges.judges(), evaluation.Plan(shuffles=0)
+        source(other),
+        source(clips),
+        fake_evaluators.fake_evaluators(),
+        evaluation.MeasureOptions(shuffles=0),
     )
     for name, chance in (("frame_2way", 0.5), ("video_2way", 0.5), ("frame_50way", 0.02)):
         low, high = summarize(scores.metrics[name], 1000).ci95
@@ -68,16 +71,20 @@ def test_unrelated_clips_are_at_chance_within_their_interval():
 
 
 def test_the_result_does_not_depend_on_the_batch_size(clips, perfect):
-    plan = evaluation.Plan(ways=(2, 50), batch_size=60, shuffles=3, seed=0)
-    again = evaluation.measure(source(clips), source(clips), fake_judges.judges(), plan)
+    plan = evaluation.MeasureOptions(ways=(2, 50), batch_size=60, shuffles=3, seed=0)
+    again = evaluation.measure(
+        source(clips), source(clips), fake_evaluators.fake_evaluators(), plan
+    )
     for name, values in perfect.shuffled.items():
         np.testing.assert_allclose(again.shuffled[name], values, err_msg=name)
 
 
 def test_progress_reaches_the_announced_total(clips):
     done: list[int] = []
-    plan = evaluation.Plan(batch_size=7, shuffles=3)
-    evaluation.measure(source(clips), source(clips), fake_judges.judges(), plan, done.append)
+    plan = evaluation.MeasureOptions(batch_size=7, shuffles=3)
+    evaluation.measure(
+        source(clips), source(clips), fake_evaluators.fake_evaluators(), plan, done.append
+    )
     assert sum(done) == evaluation.steps(len(clips), plan)
 
 
@@ -90,13 +97,15 @@ def test_many_clips_need_fewer_pixel_shuffles():
 
 def test_a_ground_truth_of_another_length_is_refused(clips):
     with pytest.raises(ValueError, match="60 reconstructions"):
-        evaluation.measure(source(clips), source(clips[:5]), fake_judges.judges(), PLAN)
+        evaluation.measure(
+            source(clips), source(clips[:5]), fake_evaluators.fake_evaluators(), PLAN
+        )
 
 
 def test_retrieval_from_the_right_tokens_is_perfect_and_from_shuffled_ones_at_chance(clips):
     rows = np.arange(60)[::-1]
-    images = KeyframeTokens(clips, rows, fake_judges.PatchEmbedder())
-    brain = fake_judges.PatchEmbedder().tokens(clips[rows, 3]).astype(np.float16)
+    images = KeyframeTokens(clips, rows, fake_evaluators.PatchEmbedder())
+    brain = fake_evaluators.PatchEmbedder().tokens(clips[rows, 3]).astype(np.float16)
     found = retrieve(brain, images, 20, shuffles=20, seed=0, block=9)
     assert found.part == 20
     for name, hit in found.metrics.items():
@@ -119,10 +128,10 @@ def test_whole_scenes_are_exchanged_and_neighbors_stay_neighbors():
 def test_the_scene_control_is_at_chance_where_neighbors_would_give_the_answer_away(clips):
     scenes = tuple(f"scene {number // 4}" for number in range(len(clips)))
     alike = np.repeat(clips[::4], 4, axis=0)[: len(clips)]
-    plan = evaluation.Plan(ways=(2, 50), batch_size=7, shuffles=5, scenes=scenes)
+    plan = evaluation.MeasureOptions(ways=(2, 50), batch_size=7, shuffles=5, scenes=scenes)
     done: list[int] = []
     scores = evaluation.measure(
-        source(alike), source(alike), fake_judges.judges(), plan, done.append
+        source(alike), source(alike), fake_evaluators.fake_evaluators(), plan, done.append
     )
     assert sum(done) == evaluation.steps(len(clips), plan)
     assert scores.metrics["video_2way"].mean() == 1
@@ -131,7 +140,7 @@ def test_the_scene_control_is_at_chance_where_neighbors_would_give_the_answer_aw
     assert abs(moved["video_2way"].mean() - 0.5) < 0.2
     assert moved["ssim"].mean() < 0.7 < scores.metrics["ssim"].mean()
     without = evaluation.measure(
-        source(alike), source(alike), fake_judges.judges(), evaluation.Plan()
+        source(alike), source(alike), fake_evaluators.fake_evaluators(), evaluation.MeasureOptions()
     )
     assert without.shuffled_scenes == {}
 
@@ -156,13 +165,17 @@ class Ragged:
 def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
     rng = np.random.default_rng(3)
     lengths = rng.integers(1, 7, size=14)
-    true = [c[:n] for c, n in zip(fake_judges.draw_clips(14, 6), lengths, strict=True)]
-    made = [c[:n] for c, n in zip(fake_judges.draw_clips(14, 6, seed=5), lengths, strict=True)]
-    plan = evaluation.Plan(batch_size=4, shuffles=2, rules=rules, monte_carlo=20)
-    together = evaluation.measure(Ragged(made), Ragged(true), fake_judges.judges(), plan)
-    alone = evaluation.Plan(shuffles=0, rules=rules)
+    true = [c[:n] for c, n in zip(fake_evaluators.draw_clips(14, 6), lengths, strict=True)]
+    made = [c[:n] for c, n in zip(fake_evaluators.draw_clips(14, 6, seed=5), lengths, strict=True)]
+    plan = evaluation.MeasureOptions(batch_size=4, shuffles=2, rules=rules, monte_carlo=20)
+    together = evaluation.measure(
+        Ragged(made), Ragged(true), fake_evaluators.fake_evaluators(), plan
+    )
+    alone = evaluation.MeasureOptions(shuffles=0, rules=rules)
     for row, (one, other) in enumerate(zip(made, true, strict=True)):
-        single = evaluation.measure(Ragged([one]), Ragged([other]), fake_judges.judges(), alone)
+        single = evaluation.measure(
+            Ragged([one]), Ragged([other]), fake_evaluators.fake_evaluators(), alone
+        )
         for name, values in together.metrics.items():
             if len(one) == 1 and name == "clip_pcc":
                 assert np.isnan(values[row]) and name not in single.metrics
@@ -175,20 +188,22 @@ def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
             for row, source in enumerate(pairing):
                 both = min(lengths[row], lengths[source])
                 pair = Ragged([made[source][:both]]), Ragged([true[row][:both]])
-                single = evaluation.measure(*pair, fake_judges.judges(), alone)
+                single = evaluation.measure(*pair, fake_evaluators.fake_evaluators(), alone)
                 expected[row] += single.metrics[name][0] / 2
         np.testing.assert_allclose(together.shuffled[name], expected, atol=1e-6, err_msg=name)
 
 
 def test_metrics_without_their_judges_are_left_out(clips):
-    whole = evaluation.measure(source(clips), source(clips[::-1]), fake_judges.judges(), PLAN)
+    whole = evaluation.measure(
+        source(clips), source(clips[::-1]), fake_evaluators.fake_evaluators(), PLAN
+    )
     lacking = {
         "image": {"frame_2way", "frame_50way"},
         "video": {"video_2way", "video_50way"},
         "clip": {"clip_pcc", "clip_similarity"},
     }
-    for judge, names in lacking.items():
-        some = dataclasses.replace(fake_judges.judges(), **{judge: None})
+    for evaluator, names in lacking.items():
+        some = dataclasses.replace(fake_evaluators.fake_evaluators(), **{evaluator: None})
         scores = evaluation.measure(source(clips), source(clips[::-1]), some, PLAN)
         assert whole.metrics.keys() - scores.metrics.keys() == names
         assert scores.shuffled.keys() == scores.metrics.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import fake_judges
+from helpers import fake_evaluators
 
 from neuroclips_cli.data.resample import ArrayClips
 from neuroclips_cli.errors import UserError
@@ -43,8 +43,8 @@ def test_drawing_needs_enough_classes():
 
 @pytest.mark.parametrize("variant", SSIM_VARIANTS)
 def test_every_form_of_ssim_gives_one_for_equal_frames_and_refuses_tiny_ones(variant):
-    clips = fake_judges.draw_clips(2, 2, size=24)
-    other = fake_judges.draw_clips(2, 2, size=24, seed=5)
+    clips = fake_evaluators.draw_clips(2, 2, size=24)
+    other = fake_evaluators.draw_clips(2, 2, size=24, seed=5)
     np.testing.assert_allclose(pixel.ssim_variant(clips, clips, variant), 1.0)
     assert np.all(pixel.ssim_variant(clips, other, variant) < 0.9)
     with pytest.raises(ValueError, match="pixels or more"):
@@ -73,7 +73,7 @@ def test_correlation_is_that_of_numpy_and_one_color_correlates_with_nothing():
 
 
 def test_hue_of_equal_frames_is_one_and_of_grey_ones_nothing():
-    clips = fake_judges.draw_clips(2, 3)
+    clips = fake_evaluators.draw_clips(2, 3)
     np.testing.assert_allclose(pixel.hue_similarity(clips, clips), 1.0)
     grey = np.repeat(clips[..., :1], 3, axis=-1)
     assert np.all(pixel.hue_similarity(grey, clips) == 0)
@@ -124,7 +124,7 @@ def test_lpips_reads_local_weights_and_says_when_there_are_none(tmp_path):
     distance = Lpips(str(tmp_path / "alexnet.pth"))
     first = distance.network.net.slice1[0].weight
     assert torch.equal(first, weights[f"features.{LAYERS[0]}.weight"])
-    clips, other = (fake_judges.draw_clips(2, 2, size=64, seed=seed) for seed in (0, 1))
+    clips, other = (fake_evaluators.draw_clips(2, 2, size=64, seed=seed) for seed in (0, 1))
     assert np.allclose(distance(clips, clips), 0, atol=1e-7)
     assert np.all(distance(clips, other) > 1e-5)
 
@@ -138,16 +138,18 @@ def test_all_pairs_see_a_drift_that_adjacent_frames_hide():
 
 
 def test_rules_change_the_class_chance_and_gate_the_smoothness():
-    clips, other = (fake_judges.draw_clips(200, 2, seed=seed) for seed in (0, 1))
-    judges = fake_judges.judges()
-    three = evaluation.Plan(
+    clips, other = (fake_evaluators.draw_clips(200, 2, seed=seed) for seed in (0, 1))
+    evaluators = fake_evaluators.fake_evaluators()
+    three = evaluation.MeasureOptions(
         shuffles=0, rules=ProtocolRules(truth_classes=3, similarity_gate=0.5), monte_carlo=50
     )
-    scores = evaluation.measure(source(other), source(clips), judges, three)
+    scores = evaluation.measure(source(other), source(clips), evaluators, three)
     assert scores.metrics["frame_2way"].mean() == pytest.approx(nway.chance(2, 3), abs=0.08)
     gated = scores.metrics["clip_pcc"] == 0
     assert 0.1 < gated.mean() < 1
-    plain = evaluation.measure(source(other), source(clips), judges, evaluation.Plan(shuffles=0))
+    plain = evaluation.measure(
+        source(other), source(clips), evaluators, evaluation.MeasureOptions(shuffles=0)
+    )
     np.testing.assert_array_equal(
         scores.metrics["clip_pcc"][~gated], plain.metrics["clip_pcc"][~gated]
     )
@@ -157,10 +159,12 @@ def test_rules_change_the_class_chance_and_gate_the_smoothness():
 
 
 def test_clip_similarity_is_one_for_the_film_itself_and_lower_for_another():
-    clips = fake_judges.draw_clips(20, 3)
-    plan = evaluation.Plan(shuffles=2)
-    scores = evaluation.measure(source(clips), source(clips), fake_judges.judges(), plan)
-    for name in evaluation.further():
+    clips = fake_evaluators.draw_clips(20, 3)
+    plan = evaluation.MeasureOptions(shuffles=2)
+    scores = evaluation.measure(
+        source(clips), source(clips), fake_evaluators.fake_evaluators(), plan
+    )
+    for name in evaluation.extra_metric_names():
         np.testing.assert_allclose(scores.metrics[name], 1.0, err_msg=name)
         assert scores.shuffled[name].mean() < 0.97, name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import fake_judges, fake_run
+from helpers import fake_evaluators, fake_run
 
 from neuroclips_cli import protocols
 from neuroclips_cli.data.clip_table import block_labels, scene_labels
@@ -20,7 +20,7 @@ class Shrinking:
     """A stand-in for a classifier that sees 16 x 16 pixels of any frame."""
 
     def __init__(self, seed: int) -> None:
-        self.inner = fake_judges.RandomClassifier(seed)
+        self.inner = fake_evaluators.RandomClassifier(seed)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         step = max(1, pixels.shape[-2] // 16)
@@ -29,8 +29,8 @@ class Shrinking:
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch):
-    judges = evaluation.Evaluators(Shrinking(0), Shrinking(1), fake_judges.PatchEmbedder())
-    fake_judges.install(monkeypatch, judges)
+    evaluators = evaluation.Evaluators(Shrinking(0), Shrinking(1), fake_evaluators.PatchEmbedder())
+    fake_evaluators.install(monkeypatch, evaluators)
 
 
 def measured(tmp_path, clips, out="out", **changes):
@@ -59,7 +59,7 @@ def test_every_protocol_is_read_and_is_a_choice_of_the_setting():
 @pytest.mark.parametrize("name", protocols.NAMES[2:])
 def test_a_published_protocol_fixes_rate_size_and_chance_and_says_so(tmp_path, capsys, name):
     result = measured(
-        tmp_path, fake_judges.draw_clips(2, 16, size=32), **{"evaluate.protocol": name}
+        tmp_path, fake_evaluators.draw_clips(2, 16, size=32), **{"evaluate.protocol": name}
     )
     wanted = protocols.load(name)
     assert result["protocol"]["protocol"] == name
@@ -73,7 +73,7 @@ def test_a_published_protocol_fixes_rate_size_and_chance_and_says_so(tmp_path, c
 
 def test_the_standard_is_what_it_was_and_lists_every_metric_with_its_control(tmp_path, capsys):
     changes = {"evaluate.size": 16, "evaluate.shuffles": 1}
-    result = measured(tmp_path, fake_judges.draw_clips(60, 6), **changes)
+    result = measured(tmp_path, fake_evaluators.draw_clips(60, 6), **changes)
     assert result["protocol"]["protocol"] == "standard"
     assert result["chance"]["video_2way"] == 0.5
     assert result["metrics"].keys() == result["controls"]["shuffled_pairs"].keys()
@@ -86,8 +86,8 @@ def test_the_standard_is_what_it_was_and_lists_every_metric_with_its_control(tmp
 
 def test_the_sampled_estimate_stands_beside_the_exact_value(tmp_path, capsys):
     changes = {"evaluate.size": 16, "evaluate.monte_carlo": 200}
-    result = measured(tmp_path, fake_judges.draw_clips(12, 6), **changes)
-    again = measured(tmp_path, fake_judges.draw_clips(12, 6), "again", **changes)
+    result = measured(tmp_path, fake_evaluators.draw_clips(12, 6), **changes)
+    again = measured(tmp_path, fake_evaluators.draw_clips(12, 6), "again", **changes)
     assert result["monte_carlo"] == again["monte_carlo"]
     assert result["monte_carlo"]["trials"] == 200
     for name, found in result["monte_carlo"]["metrics"].items():
@@ -102,19 +102,19 @@ def test_a_size_that_contradicts_the_protocol_is_refused(tmp_path):
     with pytest.raises(UserError, match="mindvideo measures at size 256, .* asks for 64"):
         measured(
             tmp_path,
-            fake_judges.draw_clips(2, 6),
+            fake_evaluators.draw_clips(2, 6),
             **{"evaluate.protocol": "mindvideo", "evaluate.size": 64},
         )
 
 
 def test_mind_animator_does_not_fill_up_slow_clips(tmp_path):
     changes = {"evaluate.protocol": "mind-animator"}
-    slow = measured(tmp_path, fake_judges.draw_clips(2, 6), **changes)
+    slow = measured(tmp_path, fake_evaluators.draw_clips(2, 6), **changes)
     assert slow["protocol"]["fps"] == 3
 
 
 def test_protocols_are_not_compared(tmp_path):
-    clips, changes = fake_judges.draw_clips(6, 6), {"evaluate.size": 16}
+    clips, changes = fake_evaluators.draw_clips(6, 6), {"evaluate.size": 16}
     result = measured(tmp_path, clips, "a", **changes)
     measured(tmp_path, clips, "b", **changes)
     chosen, runs = fake_run.settings(tmp_path), [str(tmp_path / "a"), str(tmp_path / "b")]
@@ -129,13 +129,13 @@ def test_captions_of_a_run_are_compared_where_both_exist(tmp_path, monkeypatch):
     def embed(self, texts):
         return np.array([[len(t), t.count("a"), t.count("e"), 1] for t in texts], np.float32)
 
-    monkeypatch.setattr(fake_judges.PatchEmbedder, "text_embeddings", embed, raising=False)
+    monkeypatch.setattr(fake_evaluators.PatchEmbedder, "text_embeddings", embed, raising=False)
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
     result = read_json(evaluate.run(chosen) / "metrics.json")
     assert 0.5 < result["metrics"]["caption_similarity"]["mean"] <= 1
     assert "caption_similarity" in result["controls"]["shuffled_fmri"]
-    assert "caption_similarity" in result["protocol"]["further"]
+    assert "caption_similarity" in result["protocol"]["extra_metrics"]
 
 
 def test_fewer_clips_than_a_retrieval_part_are_said_and_nan_tokens_refused(tmp_path, capsys):
@@ -147,7 +147,7 @@ def test_fewer_clips_than_a_retrieval_part_are_said_and_nan_tokens_refused(tmp_p
     with open_stage(
         chosen, "reconstruct", sections=["reconstruct"], inputs={}, overwrite=True
     ) as stage:
-        truth = fake_judges.draw_clips(fake_run.CLIPS, 16)
+        truth = fake_evaluators.draw_clips(fake_run.CLIPS, 16)
         stage.write_array("clips.npy", truth)
         stage.write_array("index.npy", np.arange(fake_run.CLIPS))
         tokens = np.full((fake_run.CLIPS, 4, 3), np.nan, np.float16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from helpers import fake_judges
+from helpers import fake_evaluators
 from PIL import Image
 
 from neuroclips_cli.reporting import clips, images, tables
@@ -57,7 +57,7 @@ def test_labels_and_digits_suit_the_metric():
 def test_a_moving_picture_lasts_as_long_as_the_clip():
     import base64
 
-    clip = fake_judges.draw_clips(1, 16)[0]
+    clip = fake_evaluators.draw_clips(1, 16)[0]
     data = base64.b64decode(images.moving(clip, 2.0).partition(",")[2])
     with Image.open(io.BytesIO(data)) as image:
         assert 2 <= image.n_frames <= 16  # WebP stores a frame that does not change once

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from helpers import fake_judges, fake_run
+from helpers import fake_evaluators, fake_run
 
 from neuroclips_cli.stages import controls, evaluate, report
 
@@ -78,7 +78,7 @@ def browse(page, folder):
 def html(tmp_path_factory):
     chosen = fake_run.settings(tmp_path_factory.mktemp("runs"))
     with pytest.MonkeyPatch.context() as patch:
-        fake_judges.install(patch)
+        fake_evaluators.install(patch)
         fake_run.write(chosen)
         fake_run.write_chains(chosen)
         evaluate.run(chosen)

@@ -43,7 +43,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import PublishedPerception
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, Semantics
 from neuroclips_cli.models.token_subspace import TokenSubspace
-from neuroclips_cli.protocols import PRACTICE_WORLD, load
+from neuroclips_cli.protocols import SYNTHETIC, load
 from neuroclips_cli.runtime.precision import (
     BFLOAT16,
     FLOAT32,
@@ -465,12 +465,12 @@ def _clip(tiny, precision):
 
 
 def _images(_, precision):
-    name = load(PRACTICE_WORLD).judges.image_classifier
+    name = load(SYNTHETIC).evaluators.image_classifier
     return [load_image_classifier(name, "cpu", precision).probabilities(_frames())]
 
 
 def _videos(_, precision):
-    name = load(PRACTICE_WORLD).judges.video_classifier
+    name = load(SYNTHETIC).evaluators.video_classifier
     clips = np.stack([np.resize(_frames(), (16, 64, 64, 3))] * 2)
     return [load_video_classifier(name, "cpu", precision).probabilities(clips)]
 

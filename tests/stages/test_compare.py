@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import fake_judges, fake_run
+from helpers import fake_evaluators, fake_run
 
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
@@ -22,7 +22,7 @@ from neuroclips_cli.stages import compare, evaluate
 @pytest.fixture
 def chosen(tmp_path, monkeypatch):
     """Two evaluated runs of one subject: the better one, and one without blurry clips."""
-    fake_judges.install(monkeypatch)
+    fake_evaluators.install(monkeypatch)
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
     fake_run.write(chosen, noise=60.0, run="reconstruct-without-blurry")
@@ -89,7 +89,7 @@ def test_markdown_latex_and_csv_hold_the_same_figures(chosen, tmp_path):
 def test_any_evaluations_are_compared_by_folder_without_scenes(chosen, tmp_path, capsys):
     import numpy as np
 
-    clips = fake_judges.draw_clips(6, 16)
+    clips = fake_evaluators.draw_clips(6, 16)
     for name, made in (("same", clips), ("dark", clips // 2)):
         np.save(tmp_path / f"{name}.npy", made)
         np.save(tmp_path / "gt.npy", clips)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import fake_judges, fake_run
+from helpers import fake_evaluators, fake_run
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import manifest
@@ -17,7 +17,7 @@ STILL = ("nearest-training-clip", "mean-frame", "frozen-frame", "frozen-keyframe
 @pytest.fixture
 def chosen(tmp_path, monkeypatch):
     """A run with scans that tell which clip was shown, and a training set that holds some."""
-    fake_judges.install(monkeypatch)
+    fake_evaluators.install(monkeypatch)
     chosen = fake_run.settings(tmp_path)
     fake_run.write(chosen)
     folder = run_folder(chosen) / "preprocess"
@@ -66,7 +66,7 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
 def test_a_second_run_has_nothing_to_make(chosen, monkeypatch):
     controls.run(chosen, ("mean-frame",))
     monkeypatch.setattr(_control_clips, "map_rows", lambda *a, **k: pytest.fail("made again"))
-    monkeypatch.setattr(evaluate, "load_judges", lambda *rest: pytest.fail("measured again"))
+    monkeypatch.setattr(evaluate, "load_evaluators", lambda *rest: pytest.fail("measured again"))
     controls.run(chosen, ("mean-frame",))
 
 

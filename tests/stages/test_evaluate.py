@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import fake_judges, fake_run
+from helpers import fake_evaluators, fake_run
 from helpers.clip_files import write_gif, write_pngs
 
 from neuroclips_cli.errors import UserError
@@ -19,7 +19,7 @@ from neuroclips_cli.stages import evaluate
 
 @pytest.fixture(autouse=True)
 def _stand_ins(monkeypatch):
-    fake_judges.install(monkeypatch)
+    fake_evaluators.install(monkeypatch)
 
 
 def test_a_run_is_measured_with_intervals_controls_and_protocol(tmp_path, capsys):
@@ -72,7 +72,7 @@ def test_a_second_evaluation_has_nothing_to_do_but_shows_the_table(tmp_path, cap
     fake_run.write(chosen)
     evaluate.run(chosen)
     capsys.readouterr()
-    monkeypatch.setattr(evaluate, "load_judges", lambda *rest: pytest.fail("measured again"))
+    monkeypatch.setattr(evaluate, "load_evaluators", lambda *rest: pytest.fail("measured again"))
     evaluate.run(chosen)
     assert "SSIM" in capsys.readouterr().out
 
@@ -93,7 +93,7 @@ def test_measuring_before_reconstructing_names_the_command(tmp_path):
 
 
 def test_two_arrays_are_measured_and_what_was_done_is_said(tmp_path, capsys):
-    truth = fake_judges.draw_clips(8, 16, size=32)
+    truth = fake_evaluators.draw_clips(8, 16, size=32)
     np.save(tmp_path / "gt.npy", truth)
     np.save(tmp_path / "pred.npy", truth[:, :, ::2, ::2])
     chosen = fake_run.settings(tmp_path)
@@ -109,7 +109,7 @@ def test_two_arrays_are_measured_and_what_was_done_is_said(tmp_path, capsys):
 
 
 def test_folders_are_paired_by_name_and_misfits_are_listed(tmp_path):
-    clips = fake_judges.draw_clips(3, 14)
+    clips = fake_evaluators.draw_clips(3, 14)
     for folder in ("pred", "gt"):
         (tmp_path / folder).mkdir()
     for number, clip in enumerate(clips):
@@ -132,7 +132,7 @@ def test_folders_are_paired_by_name_and_misfits_are_listed(tmp_path):
 
 def test_arrays_of_different_length_are_refused(tmp_path):
     for name, count in (("pred", 3), ("gt", 4)):
-        np.save(tmp_path / f"{name}.npy", fake_judges.draw_clips(count, 6))
+        np.save(tmp_path / f"{name}.npy", fake_evaluators.draw_clips(count, 6))
     with pytest.raises(UserError, match="holds 3 clips and --gt .* holds 4"):
         evaluate.run_pair(
             fake_run.settings(tmp_path),
@@ -154,7 +154,7 @@ def test_real_networks_are_loaded_and_judge(tmp_path, monkeypatch):
         for name in ("clip", "image_classifier", "video_classifier")
     }
     flags |= {"run.device": "cpu", "evaluate.shuffles": 1}
-    clips = fake_judges.draw_clips(4, 6)
+    clips = fake_evaluators.draw_clips(4, 6)
     np.save(tmp_path / "clips.npy", clips)
     arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
     too_many = fake_run.settings(tmp_path, **flags)
@@ -168,7 +168,7 @@ def test_real_networks_are_loaded_and_judge(tmp_path, monkeypatch):
 
 
 def test_one_clip_alone_is_measured_without_a_control(tmp_path):
-    np.save(tmp_path / "clips.npy", fake_judges.draw_clips(1, 6))
+    np.save(tmp_path / "clips.npy", fake_evaluators.draw_clips(1, 6))
     arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
     result = read_json(evaluate.run_pair(fake_run.settings(tmp_path), *arguments) / "metrics.json")
     assert result["controls"]["shuffled_pairs"] == {}
@@ -176,7 +176,7 @@ def test_one_clip_alone_is_measured_without_a_control(tmp_path):
 
 
 def test_clips_of_one_frame_have_no_smoothness(tmp_path):
-    np.save(tmp_path / "clips.npy", fake_judges.draw_clips(3, 1))
+    np.save(tmp_path / "clips.npy", fake_evaluators.draw_clips(3, 1))
     chosen = fake_run.settings(tmp_path, **{"evaluate.fps": 1, "data.clip_s": 1.0})
     arguments = (tmp_path / "clips.npy", tmp_path / "clips.npy", tmp_path / "out")
     result = read_json(evaluate.run_pair(chosen, *arguments) / "metrics.json")
@@ -243,20 +243,20 @@ def test_practice_world_judges_are_named_wherever_their_figures_stand(tmp_path, 
     fake_run.write(chosen, run="reconstruct-without-blurry")
     data = run_folder(chosen) / "preprocess" / "manifest.json"
     record = read_json(data)
-    record["facts"]["practice_world"] = True
+    record["facts"]["synthetic"] = True
     manifest.write(data.parent, record)
     folder = evaluate.run(chosen)
     evaluate.run(chosen, run="reconstruct-without-blurry")
     result = read_json(folder / "metrics.json")
-    assert result["protocol"]["judges"] == "practice-world judges"
-    assert (result["protocol"]["protocol"], result["protocol"]["size"]) == ("practice-world", 64)
+    assert result["protocol"]["evaluators"] == "synthetic-dataset evaluators"
+    assert (result["protocol"]["protocol"], result["protocol"]["size"]) == ("synthetic", 64)
     rows = read_csv(folder / "per_clip.csv")
-    assert {row["judges"] for row in rows} == {"practice-world judges"}
-    assert "practice-world judges" in " ".join(capsys.readouterr().out.split())
+    assert {row["evaluators"] for row in rows} == {"synthetic-dataset evaluators"}
+    assert "synthetic-dataset evaluators" in " ".join(capsys.readouterr().out.split())
     for ending in (".md", ".tex", ".csv"):
         out = tmp_path / f"table{ending}"
         compare.run(chosen, ["evaluate", "evaluate-without-blurry"], out=out)
-        assert "practice-world judges" in out.read_text(), ending
+        assert "synthetic-dataset evaluators" in out.read_text(), ending
 
 
 def test_captions_of_other_clips_than_the_runs_are_refused(tmp_path):
@@ -264,9 +264,9 @@ def test_captions_of_other_clips_than_the_runs_are_refused(tmp_path):
     fake_run.write(chosen)
     path = run_folder(chosen) / "reconstruct" / "captions.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
-    config = evaluation_config(chosen, practice_world=False, scans=True)
-    judges = evaluation.Evaluators(None, None, SimpleNamespace(text_embeddings=None))
-    judges.clip.text_embeddings = lambda texts: np.ones((len(texts), 2), np.float32)
+    config = evaluation_config(chosen, synthetic=False, scans=True)
+    evaluators = evaluation.Evaluators(None, None, SimpleNamespace(text_embeddings=None))
+    evaluators.clip.text_embeddings = lambda texts: np.ones((len(texts), 2), np.float32)
     shown = [{"clip": str(i), "caption": "a ball"} for i in range(1, fake_run.CLIPS + 1)]
     with pytest.raises(UserError, match="holds 21 captions, and the run has 24 other clips"):
-        evaluate.with_captions(config, None, path.parent, shown, judges)
+        evaluate.with_captions(config, None, path.parent, shown, evaluators)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import fake_judges
+from helpers import fake_evaluators
 from helpers.clip_files import write_gif, write_pngs, write_video
 from PIL import Image
 
@@ -16,7 +16,7 @@ from neuroclips_cli.errors import UserError
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".webm"])
 def test_videos_are_read_with_their_frame_rate(tmp_path, suffix):
-    clip = fake_judges.draw_clips(1, 16, size=64)[0]
+    clip = fake_evaluators.draw_clips(1, 16, size=64)[0]
     write_video(tmp_path / f"a{suffix}", clip, 8)
     frames, fps = read_clip(tmp_path / f"a{suffix}", clip_s=2.0)
     assert frames.shape == clip.shape
@@ -25,7 +25,7 @@ def test_videos_are_read_with_their_frame_rate(tmp_path, suffix):
 
 
 def test_a_gif_whose_delays_were_rounded_lasts_exactly_one_scan(tmp_path):
-    clip = fake_judges.draw_clips(1, 14)[0]
+    clip = fake_evaluators.draw_clips(1, 14)[0]
     write_gif(tmp_path / "a.gif", clip, 140)
     frames, fps = read_clip(tmp_path / "a.gif", clip_s=2.0)
     assert frames.shape == clip.shape
@@ -33,7 +33,7 @@ def test_a_gif_whose_delays_were_rounded_lasts_exactly_one_scan(tmp_path):
 
 
 def test_a_folder_of_png_is_one_clip_in_natural_order(tmp_path):
-    clip = fake_judges.draw_clips(1, 12)[0]
+    clip = fake_evaluators.draw_clips(1, 12)[0]
     write_pngs(tmp_path / "a", clip)
     frames, fps = read_clip(tmp_path / "a", clip_s=2.0)
     np.testing.assert_array_equal(frames, clip)
@@ -41,7 +41,7 @@ def test_a_folder_of_png_is_one_clip_in_natural_order(tmp_path):
 
 
 def test_a_folder_may_mix_formats_and_all_come_out_alike(tmp_path):
-    clips = fake_judges.draw_clips(2, 16, size=32)
+    clips = fake_evaluators.draw_clips(2, 16, size=32)
     write_video(tmp_path / "clip-10.mp4", clips[0], 8)
     write_pngs(tmp_path / "clip-9", clips[1])
     (tmp_path / "notes.txt").write_text("not a clip")
@@ -54,7 +54,7 @@ def test_a_folder_may_mix_formats_and_all_come_out_alike(tmp_path):
 
 
 def test_an_array_file_is_a_set_of_clips(tmp_path):
-    clips = fake_judges.draw_clips(3, 16)
+    clips = fake_evaluators.draw_clips(3, 16)
     np.save(tmp_path / "clips.npy", clips)
     names = list_clips(tmp_path / "clips.npy", "--gt")
     source = open_clips(tmp_path / "clips.npy", names, "--gt", clip_s=2.0, target_fps=8, size=16)
@@ -90,15 +90,15 @@ def test_a_broken_clip_is_named(tmp_path, name):
 
 
 def test_frames_of_different_size_are_refused(tmp_path):
-    write_pngs(tmp_path / "a", fake_judges.draw_clips(1, 2, size=16)[0])
+    write_pngs(tmp_path / "a", fake_evaluators.draw_clips(1, 2, size=16)[0])
     Image.new("RGB", (8, 8)).save(tmp_path / "a" / "9.png")
     with pytest.raises(UserError, match="differ in size"):
         read_clip(tmp_path / "a", clip_s=2.0)
 
 
 def test_one_name_twice_is_refused(tmp_path):
-    write_pngs(tmp_path / "a", fake_judges.draw_clips(1, 2)[0])
-    write_gif(tmp_path / "a.gif", fake_judges.draw_clips(1, 2)[0], 100)
+    write_pngs(tmp_path / "a", fake_evaluators.draw_clips(1, 2)[0])
+    write_gif(tmp_path / "a.gif", fake_evaluators.draw_clips(1, 2)[0], 100)
     with pytest.raises(UserError, match="two clips named 'a'"):
         list_clips(tmp_path, "--pred")
 
@@ -107,7 +107,7 @@ def test_one_name_twice_is_refused(tmp_path):
 @pytest.mark.parametrize("order", ["gt|pred", "pred|gt"])
 def test_side_by_side_panels_are_cut(tmp_path, border, order):
     size = 24
-    shown, made = fake_judges.draw_clips(2, 4, size=size)
+    shown, made = fake_evaluators.draw_clips(2, 4, size=size)
     both = np.zeros((4, size + 2 * border, 2 * size + 3 * border, 3), np.uint8)
     sides = (shown, made) if order == "gt|pred" else (made, shown)
     for side, frames in enumerate(sides):

@@ -225,13 +225,13 @@ def test_fuse_joins_neighbors_and_regenerates_only_later_links(settings):
 
 
 def test_without_scene_names_the_classifier_decides_what_is_the_same_class(settings, tmp_path):
-    tiny.save_image_classifier(tmp_path / "judge")
+    tiny.save_image_classifier(tmp_path / "evaluator")
     reconstruct.run(settings)
     path = Path(settings.run.workdir) / "sub-01" / "preprocess" / "clips.csv"
     rows = [{**row, "scene": ""} for row in read_csv(path)]
     table = [row for row in rows if row["split"] == "train"]
     work = object.__new__(fuse._Fusion)
-    work.settings, work.device, work.classifier = settings, "cpu", str(tmp_path / "judge")
+    work.settings, work.device, work.classifier = settings, "cpu", str(tmp_path / "evaluator")
     middle = read_array(path.parent / "frames_train.npy")[:, 3]
     groups = work.groups(table, np.array(middle))
     assert len(groups) == TRAIN and {int(name) for name in groups} <= set(range(tiny.CLASSES))

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers import fake_judges, fake_run
+from helpers import fake_evaluators, fake_run
 from PIL import Image
 
 from neuroclips_cli.errors import UserError
@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs")
     chosen = fake_run.settings(workdir)
     with pytest.MonkeyPatch.context() as patch:
-        fake_judges.install(patch)
+        fake_evaluators.install(patch)
         fake_run.write(chosen)
         fake_run.write_chains(chosen)
         evaluate.run(chosen)
@@ -134,7 +134,7 @@ def test_the_gallery_holds_every_clip_with_its_figures(folder):
 
 
 def test_a_run_of_one_clip_has_a_report(tmp_path, monkeypatch):
-    fake_judges.install(monkeypatch)
+    fake_evaluators.install(monkeypatch)
     chosen = fake_run.settings(tmp_path, **{"evaluate.shuffles": 0, "evaluate.retrieval_part": 2})
     fake_run.write(chosen, clips=1)
     evaluate.run(chosen)
@@ -145,7 +145,7 @@ def test_a_run_of_one_clip_has_a_report(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("without", ["keyframe", "blurry"])
 def test_a_run_without_a_guidance_has_a_report(tmp_path, monkeypatch, without):
-    fake_judges.install(monkeypatch)
+    fake_evaluators.install(monkeypatch)
     chosen = fake_run.settings(tmp_path, **{"evaluate.shuffles": 0})
     fake_run.write(chosen, without=without)
     evaluate.run(chosen)
@@ -180,7 +180,7 @@ def test_it_shows_distributions_controls_and_brain_maps(page):
 
 
 def test_a_bare_report_names_what_would_add_to_it(tmp_path, monkeypatch):
-    fake_judges.install(monkeypatch)
+    fake_evaluators.install(monkeypatch)
     chosen = fake_run.settings(tmp_path, **{"evaluate.shuffles": 0})
     fake_run.write(chosen)
     evaluate.run(chosen)

@@ -13,7 +13,7 @@ from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.settings.schema import PerceptionSettings
 from neuroclips_cli.training.async_metrics import DeferredMetrics
 from neuroclips_cli.training.checkpoints import CheckpointManager
-from neuroclips_cli.training.loop import Plan, make_accelerator, train_phase
+from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
@@ -62,16 +62,16 @@ def _train(folder, fmri, latents, *, epochs=6, stop_after=None, learning_rate=3e
             raise KeyboardInterrupt
         return perception_figures(model, *held_out, 0.1, 0.1)
 
-    plan = Plan("perception", epochs, 16, learning_rate, 0.01, 0.01, 2, 7)
+    phase_config = PhaseConfig("perception", epochs, 16, learning_rate, 0.01, 0.01, 2, 7)
     with MetricLogger(folder) as metric_logger:
         progress = train_phase(
             objective,
             model,
             ClipSamples(fmri, train, {"latents": latents}, repetition_mix_prob=0.5),
             validate,
-            plan,
+            phase_config,
             accelerator=make_accelerator("cpu", "float32"),
-            checkpoints=CheckpointManager(folder / "checkpoints", plan.phase),
+            checkpoints=CheckpointManager(folder / "checkpoints", phase_config.phase),
             metric_logger=metric_logger,
         )
     return model, progress

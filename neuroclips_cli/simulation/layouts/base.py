@@ -68,7 +68,7 @@ class Layout(ABC):
     top_level : tuple of str
         What it writes into the data set's folder, as patterns.
     shows_videos : bool
-        Given videos can be shown instead of the practice world.
+        Given videos can be shown instead of the synthetic dataset.
     captioned : bool
         Its clips are numbered in the order of the films, so that captions can be told by number.
     """
@@ -110,7 +110,7 @@ class Layout(ABC):
         ]
 
     def plans(self, scan: Scan, seed: int) -> list[films.FilmPlan]:
-        """Draw the films of the practice world."""
+        """Draw the films of the synthetic dataset."""
         return films.world_plans(self.lengths(scan), seed)
 
     @abstractmethod

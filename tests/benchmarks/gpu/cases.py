@@ -14,9 +14,9 @@ CASES = (
     Case("CLIP bigG tokens", judging.clip_tokens, "targets of train-sr (CLIP)"),
     Case("keyframe: VAE", generation.keyframe_decoding),
     Case("clip: VAE there and back", generation.clip_coding),
-    Case("judge: VideoMAE", judging.video_judge),
-    Case("judge: ViT-B/16", judging.image_judge),
-    Case("judge: CLIP ViT-L/14", judging.large_clip),
+    Case("evaluator: VideoMAE", judging.video_judge),
+    Case("evaluator: ViT-B/16", judging.image_judge),
+    Case("evaluator: CLIP ViT-L/14", judging.large_clip),
     Case("caption: BLIP-2", generation.caption),
 )
 COMPILED_CASES = (
@@ -24,7 +24,7 @@ COMPILED_CASES = (
     "clip: AnimateDiff step",
     "train-sr, prior step",
     "CLIP bigG tokens",
-    "judge: VideoMAE",
+    "evaluator: VideoMAE",
     "train-pr step",
 )
 """Cases that are compiled as well, in order of value."""

@@ -1,4 +1,4 @@
-"""The networks that see frames: CLIP's tokens as targets, and the judges of an evaluation."""
+"""The networks that see frames: CLIP's tokens as targets, and the evaluators of an evaluation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from neuroclips_cli.backbones.classifiers import ImageClassifier, VideoClassifie
 from neuroclips_cli.backbones.clip import ClipBackbone
 from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.backbones.pixels import Preprocess
-from neuroclips_cli.protocols import PRACTICE_WORLD, STANDARD, JudgeReferences, load
+from neuroclips_cli.protocols import STANDARD, SYNTHETIC, EvaluatorReferences, load
 from tests.benchmarks.gpu.modes import RELEASED_FULL, Mode, autocast
 from tests.benchmarks.gpu.work import FRAMES, JUDGED_CLIPS, Place, Released, Work
 
 HALVES = (0.5, 0.5, 0.5)
 LARGE_CLIP = "ViT-L-14"
-"""OpenCLIP's name of the CLIP that published evaluations judge with."""
+"""OpenCLIP's name of the CLIP that published evaluations evaluator with."""
 
 
 def clip_tokens(place: Place) -> Work:
@@ -29,7 +29,7 @@ def clip_tokens(place: Place) -> Work:
 
 
 def large_clip(place: Place) -> Work:
-    """CLIP ViT-L/14's image tower on a batch of frames, as a judge; tiny: the embedded CLIP."""
+    """CLIP ViT-L/14's image tower on a batch of frames, as evaluator; tiny: the embedded CLIP."""
     if place.size == "tiny":
         return _tower(place, build("clip", place.settings.backbones, place.device))
     import open_clip
@@ -43,9 +43,9 @@ def large_clip(place: Place) -> Work:
     return _tower(place, network.to(place.device).eval().requires_grad_(False))
 
 
-def _judges(place: Place) -> JudgeReferences:
-    """Return the published judges; tiny: the embedded ones."""
-    return load(PRACTICE_WORLD if place.size == "tiny" else STANDARD).judges
+def _evaluators(place: Place) -> EvaluatorReferences:
+    """Return the published evaluators; tiny: the embedded ones."""
+    return load(SYNTHETIC if place.size == "tiny" else STANDARD).evaluators
 
 
 def _tower(place: Place, clip: Any) -> Work:
@@ -63,31 +63,31 @@ def _tower(place: Place, clip: Any) -> Work:
 
 def image_judge(place: Place) -> Work:
     """ViT on a batch of frames."""
-    model: Any = build("image_classifier", _judges(place), place.device)
+    model: Any = build("image_classifier", _evaluators(place), place.device)
     size = model.config.image_size
-    judge = ImageClassifier(model, _preprocess(size), place.device)
+    evaluator = ImageClassifier(model, _preprocess(size), place.device)
     return _network(
         place,
         model,
         (FRAMES[place.size], 3, size, size),
         lambda pixels: model(pixel_values=pixels).logits,
-        package=judge.probabilities,
+        package=evaluator.probabilities,
     )
 
 
 def video_judge(place: Place) -> Work:
     """VideoMAE on a batch of clips."""
-    model: Any = build("video_classifier", _judges(place), place.device)
+    model: Any = build("video_classifier", _evaluators(place), place.device)
     size, count, items = (
         model.config.image_size,
         model.config.num_frames,
         JUDGED_CLIPS[place.size],
     )
-    judge = VideoClassifier(model, _preprocess(size), place.device)
+    evaluator = VideoClassifier(model, _preprocess(size), place.device)
     frames = place.settings.data.frames_per_clip
 
     def package(shown: np.ndarray) -> object:
-        return judge.probabilities(shown.reshape(items, frames, *shown.shape[1:]))
+        return evaluator.probabilities(shown.reshape(items, frames, *shown.shape[1:]))
 
     work = _network(
         place,
@@ -125,7 +125,7 @@ def _network(
 
     work = Work(lambda mode: call(mode, items), items, [pixels], [network])
     work.package = whole
-    # The published evaluations judge one frame or clip at a time in float32.
+    # The published evaluations evaluator one frame or clip at a time in float32.
     work.released = Released(lambda mode: call(mode, 1), 1, RELEASED_FULL)
     return work
 

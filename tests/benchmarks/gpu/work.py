@@ -18,7 +18,7 @@ KEYFRAMES = {"full": 8, "tiny": 2}
 CLIPS = {"full": 4, "tiny": 2}
 FRAMES = {"full": 64, "tiny": 4}
 JUDGED_CLIPS = {"full": 16, "tiny": 2}
-"""What one call takes; frames and judged clips are the package's own batches."""
+"""What one call takes; frames and evaluated clips are the package's own batches."""
 
 
 @dataclass(frozen=True)

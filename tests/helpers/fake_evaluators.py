@@ -1,4 +1,4 @@
-"""Small deterministic stand-ins for the networks that judge clips."""
+"""Small deterministic stand-ins for the networks that evaluate clips."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from neuroclips_cli.metrics.evaluation import Evaluators
 from neuroclips_cli.protocols import evaluators
-from neuroclips_cli.protocols.evaluation_config import JUDGES
+from neuroclips_cli.protocols.evaluation_config import EVALUATORS
 from neuroclips_cli.stages import evaluate
 
 CLASSES = 60
@@ -55,16 +55,18 @@ class PatchEmbedder:
         return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
 
 
-def judges() -> Evaluators:
+def fake_evaluators() -> Evaluators:
     """Return one of each."""
     return Evaluators(image=RandomClassifier(0), video=RandomClassifier(1), clip=PatchEmbedder())
 
 
 def install(patch: pytest.MonkeyPatch, chosen: Evaluators | None = None) -> None:
-    """Let stand-ins judge wherever ``evaluate`` would load networks."""
+    """Let stand-ins evaluator wherever ``evaluate`` would load networks."""
     for module in (evaluators, evaluate):
-        patch.setattr(module, "find_judges", lambda config: evaluators.JudgesAtHand(JUDGES, ""))
-    patch.setattr(evaluate, "load_judges", lambda *rest: chosen or judges())
+        patch.setattr(
+            module, "find_evaluators", lambda config: evaluators.EvaluatorsAtHand(EVALUATORS, "")
+        )
+    patch.setattr(evaluate, "load_evaluators", lambda *rest: chosen or fake_evaluators())
     patch.setattr(evaluate, "token_clip", lambda *rest: PatchEmbedder())
 
 
