@@ -7,12 +7,12 @@ Markdown table for the test clips without a film cut::
 
 Classes of frames (kind and color) and of clips (kind and setting), 60 each, are named by the
 synthetic dataset's evaluators; those of tokens by CLIP's text tower: which caption lies nearest.
-Color, place and direction are read by ridge regressions from pictures of 8 x 8 pixels, fitted to the
-other test films, so that every stage has a reader of the same kind and the film itself shows what the
-reader can reach; from scans by one fitted to the training films. Place is the correlation of true
-and read position in the middle of the clip, the mean of both axes. Direction counts where an object
-moves left, right, up or down: from pictures it is that of the way from the place read in the first
-frame to that in the last.
+Color, place and direction are read by ridge regressions from pictures of 8 x 8 pixels, fitted to
+the other test films, so that every stage has a reader of the same kind and the film itself shows
+what the reader can reach; from scans by one fitted to the training films. Place is the
+correlation of true and read position in the middle of the clip, the mean of both axes. Direction
+counts where an object moves left, right, up or down: from pictures it is that of the way from the
+place read in the first frame to that in the last.
 """
 
 from __future__ import annotations

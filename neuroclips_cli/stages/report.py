@@ -137,7 +137,7 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         frame_fps=frames.shape[1] / data["clip_s"],
         settings=evaluated["settings"],
         versions={"neuroclips": evaluated["tool"]["version"], **evaluated["libraries"]},
-        pred=evaluated["end"] or "",
+        made=evaluated["end"] or "",
     )
 
 

@@ -154,7 +154,9 @@ def train_phase(
         fused=accelerator.device.type == "cuda",
     )
     objective.seed = derived_seed(phase_config.seed, phase_config.phase)
-    schedule: Any = make_schedule(optimizer, phase_config.learning_rate, phase_config.epochs, len(loader))
+    schedule: Any = make_schedule(
+        optimizer, phase_config.learning_rate, phase_config.epochs, len(loader)
+    )
     steps = len(loader)
     pieces = num_micro_batches(size, phase_config.micro_batch_size)
     if pieces > 1:
@@ -183,7 +185,9 @@ def train_phase(
         figures |= {f"val_{name}": value for name, value in held_out.items()}
         figures |= {"lr": schedule.get_last_lr()[0], "seconds": time.monotonic() - began}
         if accelerator.is_main_process:
-            metric_logger.write(phase_config.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()})
+            metric_logger.write(
+                phase_config.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()}
+            )
             if (epoch + 1) % phase_config.checkpoint_every == 0 or epoch + 1 == phase_config.epochs:
                 checkpoints.save_last(model, optimizer, schedule, progress)
     accelerator.wait_for_everyone()
@@ -294,8 +298,9 @@ def _refuse_nan(figures: dict[str, float], phase_config: PhaseConfig, epoch: int
     for name, value in figures.items():
         if not math.isfinite(value):
             raise UserError(
-                f"the {phase_config.phase} {name} is no longer a number in epoch {epoch + 1}: lower its "
-                f"learning rate (now {phase_config.learning_rate:g}) and run again; the last good "
+                f"the {phase_config.phase} {name} is no longer a number in epoch {epoch + 1}: "
+                f"lower its learning rate (now {phase_config.learning_rate:g}) and run again; "
+                "the last good "
                 "checkpoint is kept until then"
             )
 
