@@ -18,9 +18,9 @@ from packaging.requirements import Requirement
 from neuroclips_cli import console
 from neuroclips_cli.cli.models import find_backbones
 from neuroclips_cli.cli.options import command
-from neuroclips_cli.data.input_checks import is_volumetric
-from neuroclips_cli.data.layout import find_layout
+from neuroclips_cli.data.find_runs import find_runs
 from neuroclips_cli.data.region_files import read_region_file, region_paths
+from neuroclips_cli.data.stretches import ARRAYS, missing_runs, stretches_of
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
 from neuroclips_cli.runs.stage import subject_label
@@ -182,26 +182,26 @@ def _disk(settings: Settings) -> Check:
 
 def _dataset(settings: Settings) -> Check:
     """Check that the data set's folder holds films and the subject's runs."""
-    if not settings.run.dataset:
+    if not settings.run.dataset and not settings.data.runs:
         return Check(
             "data set", "note", "none chosen", "--dataset DIR, or `neuroclips simulate DIR`"
         )
-    folder = Path(settings.run.dataset)
-    if not folder.is_dir():
+    folder, data, subject = Path(settings.run.dataset), settings.data, settings.run.subject
+    if not folder.is_dir() and not data.runs:
         return Check("data set", "problem", f"{folder} is no folder", "mend --dataset")
-    data, subject = settings.data, settings.run.subject
+    stated = settings.chosen_by_user("data.tr_s")
     try:
         regions = read_region_file(region_paths(data.mask)) if data.mask else None
-        volumetric = is_volumetric(regions, folder, subject)
-        layout = find_layout(folder, subject, volumetric=volumetric, space=data.space)
+        runs = find_runs(folder, subject, data, regions, tr_stated=stated)
     except UserError as error:
-        return Check("data set", "problem", str(error), "see cc2017's layout in docs/")
-    runs = sum(len(segment.runs) for segment in (*layout.train, *layout.test))
-    label = subject_label(settings.run.subject)
+        return Check("data set", "problem", str(error), "see docs/reference/datasets.md")
+    stretches = stretches_of(runs.rows)
+    counts = {array: [s for s in stretches if s.array == array] for array in ARRAYS}
     found = (
-        f"{label}: {len(layout.train)} training and {len(layout.test)} test segments, {runs} runs"
+        f"{subject_label(subject)}: layout {runs.layout}, {len(counts['train'])} training and "
+        f"{len(counts['test'])} test segments, {len({row.run for row in runs.rows})} runs"
     )
-    missing = ", ".join(layout.missing)
+    missing = ", ".join(name for own in counts.values() for name in missing_runs(own))
     return Check(
         "data set", "ok", found, f"averaged around missing runs: {missing}" if missing else ""
     )

@@ -34,6 +34,47 @@ def register(app: typer.Typer) -> None:
             setting("--delay", help="Hemodynamic delay in seconds."),
             Key("data.delay_s"),
         ] = None,
+        layout: Annotated[
+            str | None,
+            setting("--layout", help="Layout of the data set; recognized by its names if absent."),
+            Key("data.layout"),
+        ] = None,
+        runs: Annotated[
+            str | None,
+            setting("--runs", help="Run table (runs.tsv) instead of what the data set holds."),
+            Key("data.runs"),
+        ] = None,
+        raw: Annotated[
+            str | None,
+            setting("--raw", help="Raw BIDS tree with the events, where it lies elsewhere."),
+            Key("data.raw"),
+        ] = None,
+        films: Annotated[
+            str | None,
+            setting("--films", help="Folder of the films, where they lie elsewhere."),
+            Key("data.films"),
+        ] = None,
+        tr: Annotated[
+            float | None,
+            setting("--tr", help="Time between volumes in seconds, where no file states it."),
+            Key("data.tr_s"),
+        ] = None,
+        window: Annotated[
+            int | None,
+            setting("--window", help="Volumes per clip, centered on the delayed onset."),
+            Key("data.window"),
+        ] = None,
+        confounds: Annotated[
+            str | None,
+            setting("--confounds", help="Strategy by which confounds are regressed out."),
+            Key("data.confounds"),
+        ] = None,
+        dry_run: Annotated[
+            bool,
+            typer.Option(
+                "--dry-run", help="Print the run table and what would be read and written."
+            ),
+        ] = False,
         from_release: Annotated[
             Path | None,
             typer.Option("--from-release", help="Folder of the authors' tensors instead of runs."),
@@ -47,4 +88,7 @@ def register(app: typer.Typer) -> None:
             return
         from neuroclips_cli.stages import preprocess as stage
 
+        if dry_run:
+            stage.dry_run(settings)
+            return
         stage.run(settings, overwrite=overwrite)

@@ -21,11 +21,14 @@ class Clip:
     clip : from 0 within the split
     split : train or test
     segment : from 1
-    onset_s : seconds from the start of the film
-    volume : volume of the trimmed, unshifted run that answers to the clip
+    onset_s : seconds from the start of the film's file
+    volume : volume that answers to the clip, counted from the beginning of its stretch of film
+        without the delay; no whole number where it falls between two
     crosses_scene : 1 if a cut falls inside the clip, 0 if none
     scene : number of the scene that fills most of the clip, counted through all films
     caption
+    film : name of the film's file
+    held_out : 1 for a training clip that the run table holds out for validation, else 0
     """
 
     clip: str
@@ -36,6 +39,8 @@ class Clip:
     crosses_scene: str
     scene: str
     caption: str
+    film: str
+    held_out: str
 
 
 COLUMNS = tuple(field.name for field in fields(Clip))
@@ -59,15 +64,18 @@ class Scenes:
         return str(int(len(shown) > 1)), main[0]
 
 
-def read_scenes(path: Path) -> Scenes:
-    """Read ``scenes.csv``; a missing file means that nothing is known."""
+def read_scenes(*paths: Path) -> Scenes:
+    """Read every ``scenes.csv``; a missing file means that nothing is known."""
     films: dict[str, list[tuple[str, float, float]]] = {}
-    for row in _rows(path, ("film", "scene", "start_s", "end_s")):
-        try:
-            span = (row["scene"], float(row["start_s"]), float(row["end_s"]))
-        except ValueError as error:
-            raise UserError(f"{path} has a start or end that is no number: correct it") from error
-        films.setdefault(row["film"], []).append(span)
+    for path in paths:
+        for row in _rows(path, ("film", "scene", "start_s", "end_s")):
+            try:
+                span = (row["scene"], float(row["start_s"]), float(row["end_s"]))
+            except ValueError as error:
+                raise UserError(
+                    f"{path} has a start or end that is no number: correct it"
+                ) from error
+            films.setdefault(row["film"], []).append(span)
     return Scenes({film: tuple(spans) for film, spans in films.items()})
 
 
@@ -151,11 +159,41 @@ def _rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
     return rows
 
 
+@dataclass(frozen=True)
+class ClipSegment:
+    """One segment of the clip table: a stretch of film.
+
+    Attributes
+    ----------
+    number : int
+        From 1 within the split.
+    name : str
+        Of its film, as ``scenes.csv`` calls it.
+    clips : int
+    film : str
+        Name of the film's file; empty if unknown.
+    film_start_s : float
+        Where in the film it begins, in s.
+    held_out : bool
+        Whether it is held out for validation.
+    volumes_per_s : float or None
+        Inverse of the TR; None where it is unknown which volume answers to a clip.
+    """
+
+    number: int
+    name: str
+    clips: int
+    film: str = ""
+    film_start_s: float = 0.0
+    held_out: bool = False
+    volumes_per_s: float | None = None
+
+
 def clip_rows(
     split: str,
-    lengths: Iterable[tuple[int, str, int]],
+    segments: Iterable[ClipSegment],
     clip_s: float,
-    delay_volumes: int,
+    delay_s: float,
     scenes: Scenes,
     captions: Mapping[tuple[str, int], str],
 ) -> list[tuple[str, ...]]:
@@ -165,27 +203,45 @@ def clip_rows(
     ----------
     split
         ``train`` or ``test``.
-    lengths
-        (segment, film's name, clips) in order.
+    segments
+        In order.
+    clip_s, delay_s
+        Length of a clip, and how much later its response is, in s.
+    scenes, captions
+        What is known of the films.
     """
     rows: list[tuple[str, ...]] = []
-    for segment, film, clips in lengths:
-        for position in range(clips):
-            onset = position * clip_s
-            crosses, scene = scenes.of_clip(film, onset, clip_s)
+    for segment in segments:
+        rate = segment.volumes_per_s
+        for position in range(segment.clips):
+            onset = segment.film_start_s + position * clip_s
+            crosses, scene = scenes.of_clip(segment.name, onset, clip_s)
             number = len(rows)
             clip = Clip(
                 clip=str(number),
                 split=split,
-                segment=str(segment),
-                onset_s=f"{onset:g}",
-                volume=str(position + delay_volumes),
+                segment=str(segment.number),
+                onset_s=f"{onset:.9g}",
+                volume="" if rate is None else f"{(position * clip_s + delay_s) * rate:.6g}",
                 crosses_scene=crosses,
                 scene=scene,
                 caption=captions.get((split, number), ""),
+                film=segment.film,
+                held_out=str(int(segment.held_out)),
             )
             rows.append(astuple(clip))
     return rows
+
+
+def held_out_segments(rows: Iterable[Mapping[str, str]]) -> tuple[int, ...]:
+    """Return the training segments that the run table holds out; empty where it holds none.
+
+    Parameters
+    ----------
+    rows
+        Lines of ``clips.csv``; tables written before the column existed hold none out.
+    """
+    return tuple(sorted({int(row["segment"]) for row in rows if row.get("held_out") == "1"}))
 
 
 BLOCK_S, LEAST_BLOCKS = 20.0, 5

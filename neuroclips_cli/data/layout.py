@@ -76,6 +76,18 @@ class Layout:
         return sum(len(segment.runs) for segment in (*self.train, *self.test))
 
 
+def film_name(path: Path) -> str:
+    """Return how a film is called: ``seg3`` for ``Seg03.mp4``, any other by its own name."""
+    match = _FILM.match(path.stem)
+    return f"{match[1].lower()}{int(match[2])}" if match else path.stem
+
+
+def film_number(path: Path) -> int | None:
+    """Return the number in a film's name, 3 for ``seg3.mp4``; None for other names."""
+    match = _FILM.match(path.stem)
+    return int(match[2]) if match else None
+
+
 def is_run_name(path: Path) -> bool:
     """Tell whether a file is called as cc2017's runs are, be it a surface or a volume."""
     return any(_run_key(path, volumetric) for volumetric in (False, True))
@@ -161,9 +173,8 @@ def find_layout(
     return Layout(segments["train"], segments["test"], *repetitions, missing, volumetric, left_out)
 
 
-def kinds_of_runs(dataset: Path, subject: int) -> set[str]:
+def kinds_of_runs(tree: Tree, subject: int) -> set[str]:
     """Return which kinds of runs a subject has: ``surface``, ``volume``, or both."""
-    tree = walk(dataset)
     own = [path for path in tree.files if _subject_of(path, tree.root) == subject]
     kinds = {"surface": False, "volume": True}
     return {name for name, kind in kinds.items() if any(_run_key(path, kind) for path in own)}
@@ -238,14 +249,30 @@ def _films(tree: Tree) -> dict[Key, Path]:
     return films
 
 
+def unseen_segments(films: Path, subject: int) -> frozenset[tuple[str, int]]:
+    """Return the films, as (split, number), that only other subjects saw.
+
+    Parameters
+    ----------
+    films
+        Folder of the films, where the table of who saw what lies.
+    subject
+        Number of the subject.
+    """
+    return frozenset((SPLITS[prefix], n) for prefix, n in _unseen_keys(films / VIEWERS, subject))
+
+
+def _unseen_keys(table: Path, subject: int) -> frozenset[Key]:
+    known = (_FILM.match(name) for name in unseen_films(table, subject))
+    return frozenset((match[1].lower(), int(match[2])) for match in known if match)
+
+
 def _leave_unseen_out(
     films: dict[Key, Path], runs: Mapping[Key, Mapping[int, Path]], subject: int
 ) -> frozenset[Key]:
     """Leave out the films that this subject did not see, as a table beside them says."""
     table = next(iter(films.values())).parent / VIEWERS
-    names = unseen_films(table, subject)
-    known = (_FILM.match(name) for name in names)
-    unseen = frozenset((match[1].lower(), int(match[2])) for match in known if match)
+    unseen = _unseen_keys(table, subject)
     for key in unseen:
         if key in runs:
             raise UserError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
-    from neuroclips_cli.data.layout import Segment
     from neuroclips_cli.data.stimuli import Stimulus
+    from neuroclips_cli.data.stretches import Stretch
     from neuroclips_cli.signal.quality import RunQuality
 
-Series = Callable[["Segment", int, NDArray[np.int64]], NDArray[np.float64]]
+Series = Callable[["Stretch", int, NDArray[np.int64]], NDArray[np.float64]]
 
 
 class QualityReport:
@@ -49,7 +49,7 @@ class QualityReport:
             if said:
                 self._said[str(film.path)] = "; ".join(said)
 
-    def run(self, path: Path, found: RunQuality, voxels: int) -> None:
+    def run(self, path: Path | str, found: RunQuality, voxels: int) -> None:
         """Note what was found in a run: voxels that have to be left out, and its scale.
 
         Raises
@@ -70,7 +70,7 @@ class QualityReport:
 
     def twins(
         self,
-        segments: tuple[Segment, ...],
+        segments: Sequence[Stretch],
         z: NDArray[np.float64],
         usable: NDArray[np.bool_],
         series: Series,
@@ -103,12 +103,14 @@ class QualityReport:
         runs = {
             f"{segments[row].name}_{repetition}": series(segments[row], repetition, best)
             for row in inconsistent
-            for repetition in segments[row].runs
+            for repetition in segments[row].rows
         }
         if not runs or min(len(data) for data in runs.values()) < FEWEST_CLIPS:
             return
         alike = {
-            a: b for a, b in best_matching_run(runs).items() if a.split("_")[0] != b.split("_")[0]
+            a: b
+            for a, b in best_matching_run(runs).items()
+            if a.rsplit("_", 1)[0] != b.rsplit("_", 1)[0]
         }
         hint = "".join(f", {a} answers like {b}" for a, b in alike.items())
         files = ", ".join(map(str, segments[inconsistent[0]].runs.values()))
@@ -119,7 +121,7 @@ class QualityReport:
             "remove the segment"
         )
 
-    def repetitions(self, segment: Segment, responses: NDArray[np.floating]) -> None:
+    def repetitions(self, segment: Stretch, responses: NDArray[np.floating]) -> None:
         """Refuse test runs that do not go with the other repetitions of their film.
 
         Parameters

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.runs import Run
+from neuroclips_cli.data.viewings import Clean
+from neuroclips_cli.signal.clip_times import Interpolation, at_positions
 from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.signal.quality import RunQuality, combine_blocks, scan_block
 from neuroclips_cli.signal.training_statistics import RunStatistics, run_statistics
@@ -23,8 +25,8 @@ class Responses:
     Attributes
     ----------
     z : numpy.ndarray
-        float32 (clips, voxels), detrended and at unit deviation over the window; NaN in voxels
-        without a signal in this run.
+        float32 (clips, voxels) or (clips, window, voxels), detrended and at unit deviation over the
+        window of volumes; NaN in voxels without a signal in this run.
     without_signal : int
         How many voxels are NaN.
     quality : RunQuality or None
@@ -47,8 +49,17 @@ def standardized_responses(
     *,
     training: bool,
     block: int = BLOCK,
+    at: NDArray[np.float64] | None = None,
+    method: Interpolation = "cubic",
+    clean: Clean | None = None,
+    out: NDArray[np.float32] | None = None,
 ) -> Responses:
     """Read the selected voxels of a run and standardize them over a window of volumes.
+
+    Order of operations: confounds are taken off the whole run; the window is detrended and
+    standardized; where clips fall between volumes, the standardized series is interpolated. In this
+    order a voxel has unit deviation over the recorded volumes whatever the clips' length, and
+    where clips fall on volumes nothing is interpolated at all.
 
     Parameters
     ----------
@@ -65,24 +76,42 @@ def standardized_responses(
         its statistics are measured. Of other runs every block is looked through in passing.
     block : int
         Voxels at a time.
+    at : numpy.ndarray, optional
+        float64 (clips, window): where the responses are read, in volumes, 0 for the window's first
+        one. Absent: every volume of the window is a response.
+    method : str
+        How it is interpolated between volumes.
+    clean : callable, optional
+        Takes confounds off the whole run's series, (volumes, voxels).
+    out : numpy.ndarray, optional
+        float32, of the shape of ``z``, which is written there; for runs that fill the memory.
 
     Returns
     -------
     Responses
     """
-    qualities, parts, measured, without = [], [], [], 0
+    if at is None:
+        at = np.arange(window.stop - window.start, dtype=np.float64)[:, None]
+    several = at.shape[1:] if at.shape[1] > 1 else ()
+    shape = (len(at), *several, int(selected.sum()))
+    z = np.empty(shape, np.float32) if out is None else out
+    qualities, measured, without, done = [], [], 0, 0
     for columns, series in run.blocks(block, selected if training else None):
         if not training:
             qualities.append(scan_block(series))
-        if selected[columns].any():
-            part = series[window][:, selected[columns]]
-            z, good = standardize(part, order)
-            parts.append(np.where(good, z, np.nan).astype(np.float32, order="C"))
-            without += int((~good).sum())
-            if training:
-                measured.append(run_statistics(part, order))
+        if not selected[columns].any():
+            continue
+        part = series[:, selected[columns]]
+        part = (part if clean is None else clean(part))[window]
+        standardized, good = standardize(part, order)
+        read = np.where(good, at_positions(standardized, at.ravel(), method), np.nan)
+        z[..., done : done + len(good)] = read.reshape(*shape[:-1], len(good))
+        done += len(good)
+        without += int((~good).sum())
+        if training:
+            measured.append(run_statistics(part, order))
     return Responses(
-        np.concatenate(parts, axis=1),
+        z,
         without,
         None if training else combine_blocks(qualities),
         _joined(measured) if training else None,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import sha256, write_text
-from neuroclips_cli.io.placeholders import require_content
+from neuroclips_cli.io.placeholders import require_content, what_to_fetch
 from neuroclips_cli.io.text import read_text
 from neuroclips_cli.settings.parse import nearest
 
@@ -344,6 +344,7 @@ def check_run_table(rows: Sequence[RunRow]) -> None:
 
 def _check_files(rows: Sequence[RunRow]) -> None:
     known: set[Path] = set()
+    absent: dict[Path, str] = {}
     for row in rows:
         named: list[tuple[Path | None, str]] = [(file, "run") for file in row.files]
         named += [(row.film, "film"), (row.mask, "mask"), (row.confounds, "table of confounds")]
@@ -351,12 +352,16 @@ def _check_files(rows: Sequence[RunRow]) -> None:
             if path is None or path in known:
                 continue
             known.add(path)
-            require_content(path)
-            if not path.exists():
-                raise UserError(
+            if sentence := what_to_fetch(path):
+                absent[path] = sentence
+            elif not path.exists():
+                absent[path] = (
                     f"the {what} {path} of the run table is not there: correct the path (relative "
                     "ones count from the table's folder), or fetch the file"
                 )
+    if absent:
+        more = f" ({len(absent)} files are missing so)" if len(absent) > 1 else ""
+        raise UserError(next(iter(absent.values())) + more)
 
 
 def _check_overlap(rows: Sequence[RunRow]) -> None:

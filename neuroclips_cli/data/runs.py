@@ -74,6 +74,7 @@ class Run(Protocol):
 class CiftiRun:
     """Cortical vertices of a ``*.dtseries.nii`` file, taken from its own brain models."""
 
+    step_source = "series step"
     columns: NDArray[np.int64]
     models: Any
     _header: KnownHeader | None
@@ -323,7 +324,7 @@ def check_values(path: Path, series: NDArray[np.float32]) -> RunQuality:
     return found
 
 
-def require_valid_run(path: Path, found: RunQuality, voxels: int) -> None:
+def require_valid_run(path: Path | str, found: RunQuality, voxels: int) -> None:
     """Refuse a run that holds no measurement at all.
 
     Parameters

@@ -42,13 +42,21 @@ class Stimulus:
         """False where the frame rate varies; frames are taken by their times anyway."""
         return self.times.steady
 
-    def clips(self, clip_s: float, frames_per_clip: int) -> int:
-        """Count the whole clips.
+    def clips(self, clip_s: float, frames_per_clip: int, start_s: float = 0.0) -> int:
+        """Count the whole clips from a moment of the film on."""
+        return whole_clips(self.duration_s - start_s, clip_s, frames_per_clip)
 
-        A film may end up to one sampling interval (``clip_s / frames_per_clip``) early: the last
-        sample of its last clip is still there.
-        """
-        return int((self.duration_s + clip_s / frames_per_clip - 1 / 15) / clip_s)
+
+def whole_clips(duration_s: float, clip_s: float, frames_per_clip: int) -> int:
+    """Count the whole clips of a stretch of film.
+
+    It may end up to one sampling interval (``clip_s / frames_per_clip``) early: the last sample of
+    its last clip is still there.
+
+    >>> whole_clips(480.0, 2.0, 6), whole_clips(479.8, 2.0, 6), whole_clips(479.0, 2.0, 6)
+    (240, 240, 239)
+    """
+    return max(0, int((duration_s + clip_s / frames_per_clip - 1 / 15) / clip_s))
 
 
 def open_stimulus(path: Path) -> Stimulus:
@@ -69,6 +77,7 @@ def clip_frames(
     frames_per_clip: int,
     size: int,
     *,
+    start_s: float = 0.0,
     stop: Event | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Decode the sampled frames of every clip in order, and note who decoded them.
@@ -84,6 +93,8 @@ def clip_frames(
         Number of clips, their duration in seconds, and the frames of each.
     size : int
         Height and width of the frames in pixels.
+    start_s : float
+        Where in the film the first clip begins, in s.
     stop : threading.Event, optional
         Ends the decoding with `decoding.Stopped` when it is set.
 
@@ -96,7 +107,9 @@ def clip_frames(
     UserError
         If no installed decoder can read a frame.
     """
-    times_s = np.arange(clips * frames_per_clip, dtype=np.float64) * (clip_s / frames_per_clip)
+    times_s = start_s + np.arange(clips * frames_per_clip, dtype=np.float64) * (
+        clip_s / frames_per_clip
+    )
     reader = PictureReader(stimulus.times, size, stop=stop)
     pictures = reader.read(stimulus.times.on_screen(times_s))
     for _ in range(clips):

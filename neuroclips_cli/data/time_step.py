@@ -1,22 +1,34 @@
-"""Seconds between volumes: what the settings say against what the runs' headers say.
+"""Seconds between volumes: what run table, sidecars, settings and headers say, and which wins.
 
 Headers are often wrong: preprocessing tools have written 1 s or 0 s where the sidecar has the true
-step. A step that the user states is taken, with a warning; a contradiction to the profile's own
+step. Where the sources disagree, the first of :data:`SOURCES` is taken, with a warning.
+
+Runs without ``scan_start_s`` follow cc2017's convention of one volume per clip. They have no
+sidecars: a step that the user states is taken, with a warning; a contradiction to the profile's own
 value is refused, since a wrong step would move every response by some seconds.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.text import read_text
 from neuroclips_cli.settings.schema import DataSettings
 
 TOLERANCE_S = 1e-3
 """Steps that differ by less are equal: headers store them in single precision."""
+SOURCES = ("run table", "sidecar", "series step", "data.tr_s", "header")
+"""Where the time between volumes may stand, in the order in which it is believed."""
+LONGEST_S = 60.0
+"""A longer time between volumes is one in milliseconds, or a mistake."""
+_RUN_ENDINGS = (".dtseries.nii", ".ptseries.nii", ".func.gii", ".nii.gz", ".nii", ".h5", ".hdf5")
 UNIT_SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6, "unknown": 1.0}
 
 
@@ -58,6 +70,132 @@ def stated_step(step: float, seconds: float | None) -> float | None:
     return step * seconds
 
 
+@dataclass(frozen=True)
+class TimeStep:
+    """The time between two volumes that is taken of a run, and what else was said.
+
+    Attributes
+    ----------
+    seconds : float
+    source : str
+        One of :data:`SOURCES`.
+    others : dict
+        What the other sources state, in s, where they disagree.
+    """
+
+    seconds: float
+    source: str
+    others: dict[str, float]
+
+
+def time_step(row: RunRow, header_s: float | None, header: str, stated_s: float | None) -> TimeStep:
+    """Decide how far apart the volumes of a run are.
+
+    Parameters
+    ----------
+    row
+        Its row of the run table.
+    header_s
+        What the file itself states; None if nothing.
+    header
+        What that counts as: ``series step`` (CIFTI) or ``header``.
+    stated_s
+        ``data.tr_s``, where the user set it.
+
+    Raises
+    ------
+    UserError
+        If nothing states it, or a sidecar states no time.
+    """
+    said = {"run table": row.tr_s, "sidecar": sidecar_step(row.files[0])}
+    said |= {header: header_s, "data.tr_s": stated_s}
+    known = {name: said[name] for name in SOURCES if said.get(name) is not None}
+    if not known:
+        raise UserError(
+            f"nothing says how far apart the volumes of {row.run_name} are (no sidecar with "
+            "RepetitionTime, nothing in the header): give the TR in s with --tr, or as tr_s in a "
+            "run table"
+        )
+    source = next(iter(known))
+    seconds = float(known[source] or 0.0)
+    others = {
+        name: float(value)
+        for name, value in known.items()
+        if value is not None and abs(value - seconds) > TOLERANCE_S
+    }
+    return TimeStep(seconds, source, others)
+
+
+def sidecar_step(path: Path) -> float | None:
+    """Return what the JSON file beside a run states as ``RepetitionTime``, in s; None if nothing.
+
+    For ``X_bold.dtseries.nii`` both ``X_bold.dtseries.json`` and ``X_bold.json`` are looked at.
+
+    Raises
+    ------
+    UserError
+        If a sidecar is no JSON, or its time none between two volumes.
+    """
+    for sidecar in sidecars(path):
+        value = _json(sidecar).get("RepetitionTime")
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            value = math.nan
+        if not 0 < value <= LONGEST_S:
+            raise UserError(
+                f"{sidecar} states the RepetitionTime {value:g}, which is no time in seconds "
+                "between two volumes: correct it"
+            )
+        return float(value)
+    return None
+
+
+def sidecars(path: Path) -> list[Path]:
+    """Return the JSON files beside a run that describe it, the most particular one first."""
+    name = path.name
+    ending = next((e for e in _RUN_ENDINGS if name.lower().endswith(e)), path.suffix)
+    stem = name[: len(name) - len(ending)]
+    names = dict.fromkeys((f"{stem}{Path(ending).with_suffix('')}", stem))
+    found = (path.with_name(f"{candidate}.json") for candidate in names)
+    return [sidecar for sidecar in found if sidecar.is_file()]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no readable JSON file ({error}): correct it") from error
+    return content if isinstance(content, dict) else {}
+
+
+def disagreements(steps: Sequence[tuple[str, TimeStep]]) -> list[str]:
+    """Return one sentence for every pair of sources that disagree.
+
+    Parameters
+    ----------
+    steps
+        (run's name, its time step).
+    """
+    found: dict[tuple[str, str], list[tuple[str, TimeStep]]] = {}
+    for name, step in steps:
+        for other in step.others:
+            found.setdefault((step.source, other), []).append((name, step))
+    said = []
+    for (source, other), runs in found.items():
+        name, step = runs[0]
+        more = f" (and {len(runs) - 1} more runs)" if len(runs) > 1 else ""
+        said.append(
+            f"{name}{more}: its {_called(source)} states {step.seconds:g} s between volumes, its "
+            f"{_called(other)} {step.others[other]:g} s; the {_called(source)} was believed"
+        )
+    return said
+
+
+def _called(source: str) -> str:
+    return "setting data.tr_s" if source == "data.tr_s" else source
+
+
 def require_one_volume_per_clip(data: DataSettings) -> None:
     """Refuse another time between volumes than the length of a clip.
 
@@ -73,7 +211,8 @@ def require_one_volume_per_clip(data: DataSettings) -> None:
         f"volume stands for one clip: the delay of {data.delay_s:g} s would be "
         f"{_delay(data, data.tr_s)} instead of {_delay(data, data.clip_s)}, and responses would go "
         f"with other clips; leave data.tr_s at {data.clip_s:g} if the runs have a volume every "
-        f"{data.clip_s:g} s whatever their headers say, else bring them to that step first"
+        f"{data.clip_s:g} s whatever their headers say, else write in a run table (--runs) when "
+        "each film began"
     )
 
 

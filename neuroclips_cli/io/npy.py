@@ -118,3 +118,16 @@ def _reserve(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def release_pages(array: np.ndarray) -> None:
+    """Take the pages of a writable memory map out of this process's memory; they stay written.
+
+    They remain in the system's cache until it has written them. Nothing happens to arrays that are
+    none, and on systems without ``madvise``.
+    """
+    import mmap
+
+    mapped = getattr(array, "_mmap", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)

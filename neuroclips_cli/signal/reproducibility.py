@@ -284,7 +284,7 @@ def mean_over_repetitions(
     Parameters
     ----------
     repetitions : numpy.ndarray
-        float32 (clips, repetitions, voxels), NaN where one is missing; may be memory-mapped,
+        float32 (clips, repetitions, ..., voxels), NaN where one is missing; may be memory-mapped,
         ``block`` clips are read at a time.
     block : int
         Clips per step, at least 1.
@@ -292,7 +292,7 @@ def mean_over_repetitions(
     Returns
     -------
     numpy.ndarray
-        float32 (clips, voxels), the units of ``repetitions``; 0 where there is no repetition.
+        float32 (clips, ..., voxels), the units of ``repetitions``; 0 where there is no repetition.
 
     Examples
     --------
@@ -302,7 +302,7 @@ def mean_over_repetitions(
     >>> mean_over_repetitions(scans).tolist()
     [[2.0, 0.0]]
     """
-    means = np.empty((len(repetitions), repetitions.shape[2]), np.float32)
+    means = np.empty((len(repetitions), *repetitions.shape[2:]), np.float32)
     for start in range(0, len(repetitions), block):
         piece = np.asarray(repetitions[start : start + block])
         present = np.isfinite(piece)

@@ -17,6 +17,7 @@ from neuroclips_cli.backbones.convnext import load_convnext
 from neuroclips_cli.backbones.pixels import resize_frames
 from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
+from neuroclips_cli.data.clip_table import held_out_segments
 from neuroclips_cli.io.atomic import human_size, text_digest
 from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json, sha256
@@ -83,14 +84,15 @@ def training_clips(
     preprocess : Path
         Finished preprocess folder. Its test arrays are not opened.
     validation_segments : sequence of int
-        Segments to hold out.
+        Segments to hold out, where the run table holds none out (split ``val``).
     subject : int
         Whose scans they are.
     """
     rows = [row for row in read_csv(preprocess / "clips.csv") if row["split"] == "train"]
     segments = np.array([int(row["segment"]) for row in rows])
-    train, validation, held_out = split_segments(segments, validation_segments)
-    missing = [s for s in validation_segments if s not in held_out]
+    wanted = held_out_segments(rows) or tuple(validation_segments)
+    train, validation, held_out = split_segments(segments, wanted)
+    missing = [s for s in wanted if s not in held_out]
     names = ", ".join(map(str, held_out))
     if missing:
         console.info(f"no training segment {missing[0]} in the data; segment {names} validates")

@@ -12,6 +12,7 @@ from neuroclips_cli.backbones.captioners import load_captioner_fn
 from neuroclips_cli.backbones.classifiers import load_image_classifier
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.loading import choose_device
+from neuroclips_cli.data.clip_table import held_out_segments
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.fusion import build_chains, neighbors
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
@@ -123,7 +124,8 @@ class _Fusion:
         with console.progress("Matcher's keyframes", total=len(middle)) as advance:
             embeddings = self.clip.image_embeddings(middle, advance=advance)
         groups = self.groups(train, middle)
-        kept = {str(segment) for segment in self.settings.train_sr.validation_segments}
+        held_out = held_out_segments(train) or self.settings.train_sr.validation_segments
+        kept = {str(segment) for segment in held_out}
         out = np.array([row["segment"] in kept for row in train])
         rng = np.random.default_rng(self.settings.run.seed)
         pairs = draw_pairs(groups[~out].tolist(), PAIRS, rng)

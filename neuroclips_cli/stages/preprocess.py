@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -14,21 +14,35 @@ from numpy.typing import NDArray
 from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.brain_maps import write_maps
-from neuroclips_cli.data.input_checks import Recordings, is_volumetric, open_recordings
-from neuroclips_cli.data.layout import Layout, Segment, find_layout
+from neuroclips_cli.data.find_runs import RunSource, find_runs
+from neuroclips_cli.data.input_checks import Recordings, open_recordings
+from neuroclips_cli.data.layout import film_name, unseen_segments
 from neuroclips_cli.data.quality_checks import QualityReport
+from neuroclips_cli.data.readers.cc2017 import Cc2017
 from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
 from neuroclips_cli.data.responses import BLOCK, Responses, standardized_responses
-from neuroclips_cli.data.runs import Run
+from neuroclips_cli.data.run_table import RunRow, run_table_text, subject_number
+from neuroclips_cli.data.runs import Run, is_volumetric
 from neuroclips_cli.data.stimuli import clip_frames
-from neuroclips_cli.data.time_step import require_one_volume_per_clip
+from neuroclips_cli.data.stretches import (
+    ARRAYS,
+    Stretch,
+    missing_runs,
+    repetitions_of,
+    stretches_of,
+)
+from neuroclips_cli.data.time_step import sidecars
 from neuroclips_cli.data.viewers import VIEWERS
+from neuroclips_cli.data.viewings import Viewing
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import human_size, text_digest
+from neuroclips_cli.io.npy import release_pages
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.stage import Stage, open_stage, stage_folder
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
+from neuroclips_cli.signal.clip_times import at_positions, span
 from neuroclips_cli.signal.detrend import standardize, usable_columns
 from neuroclips_cli.signal.quality import BlockQuality, RunQuality, combine_blocks, scan_block
 from neuroclips_cli.signal.reproducibility import (
@@ -38,21 +52,27 @@ from neuroclips_cli.signal.reproducibility import (
     voxel_reproducibility,
 )
 from neuroclips_cli.signal.training_statistics import RunStatistics, over_runs
-from neuroclips_cli.signal.windows import delay_in_volumes, film_window, response_window
 from neuroclips_cli.simulation.provenance import shows_synthetic_films
 
-SPLITS = ("train", "test")
+MEMORY = 1_200_000_000
+"""Bytes that runs which can only be read whole may take at a time."""
+ROWS = 64
+"""Clips at a time where repetitions are averaged."""
+TWICE = 2
+"""Repetitions that a stretch of film needs for its voxels' reproducibility."""
 
 
 @dataclass(frozen=True)
 class _Source:
     """A subject's files, opened the same way everywhere.
 
-    `recordings` holds every opened film and run (a CIFTI header takes a second to read);
-    `checked` collects what is wrong with values.
+    `runs` is the run table and where it is from, `stretches` the same by film; `recordings` holds
+    every opened film and run (a CIFTI header takes a second to read); `checked` collects what is
+    wrong with values.
     """
 
-    layout: Layout
+    runs: RunSource
+    stretches: tuple[Stretch, ...]
     data: DataSettings
     recordings: Recordings
     checked: QualityReport
@@ -65,20 +85,35 @@ class _Source:
     def first(self) -> Run:
         return self.recordings.first
 
-    def segments(self, split: str) -> tuple[Segment, ...]:
-        return self.layout.train if split == "train" else self.layout.test
+    def segments(self, array: str) -> tuple[Stretch, ...]:
+        return tuple(stretch for stretch in self.stretches if stretch.array == array)
 
-    def total_clips(self, split: str) -> int:
-        return sum(self.clips[segment.name] for segment in self.segments(split))
+    def total_clips(self, array: str) -> int:
+        return sum(self.clips[segment.name] for segment in self.segments(array))
 
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Return clips and repetitions of each split."""
-        repetitions = {"train": self.layout.train_repetitions, "test": self.layout.test_repetitions}
-        return {split: (self.total_clips(split), repetitions[split]) for split in SPLITS}
+        """Return clips and repetitions of each array."""
+        return {
+            array: (self.total_clips(array), repetitions_of(self.segments(array)))
+            for array in ARRAYS
+        }
 
-    def open(self, segment: Segment, repetition: int) -> tuple[Run, int]:
-        """Return a run and its number of leading volumes."""
-        return self.recordings.runs[segment.name, repetition]
+    def shape(self, array: str, voxels: int) -> tuple[int, ...]:
+        """Return the shape of an array of responses: (clips, repetitions[, window], voxels)."""
+        window = (self.data.window,) if self.data.window > 1 else ()
+        return (*self.sizes()[array], *window, voxels)
+
+    def view(self, segment: Stretch, repetition: int) -> Viewing:
+        """Return a run and when the segment was shown in it."""
+        return self.recordings.viewings[segment.name, repetition]
+
+    def threads(self, runs: int) -> int | None:
+        """Return how many threads may each read some runs at a time; None for as usual."""
+        row = self.runs.rows[0]
+        if not is_volumetric(row):
+            return None
+        size = 4 * self.first.volumes * len(self.first.columns) * runs
+        return int(max(1, min(threads.workers(), MEMORY // max(size, 1))))
 
 
 def run(settings: Settings, *, overwrite: bool = False) -> Path:
@@ -94,105 +129,215 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     UserError
         If the data set is incomplete or damaged, or no voxel answers reproducibly.
     """
-    dataset = Path(settings.run.dataset)
-    if not settings.run.dataset or not dataset.is_dir():
-        raise UserError(
-            f"no dataset folder at '{settings.run.dataset}': give --dataset DIR, "
-            f"or write one with `neuroclips simulate DIR`"
-        )
-    data = settings.data
-    require_one_volume_per_clip(data)
-    regions = read_region_file(region_paths(data.mask)) if data.mask else None
-    volumetric = is_volumetric(regions, dataset, settings.run.subject)
-    layout = find_layout(dataset, settings.run.subject, volumetric=volumetric, space=data.space)
-    inputs = _inputs(dataset, layout, data)
-    with open_stage(settings, "preprocess", inputs=inputs, overwrite=overwrite) as stage:
+    regions, runs = _find(settings)
+    stretches = stretches_of(runs.rows)
+    inputs = _inputs(runs, stretches, settings.data)
+    with open_stage(
+        settings, "preprocess", inputs=inputs, extra=_table_digest(runs), overwrite=overwrite
+    ) as stage:
         if not stage.up_to_date:
-            source = _open_source(layout, settings, regions)
-            stage.need_space(
-                disk_usage.of_preprocess(settings, source.sizes(), len(source.first.columns))
-            )
-            _preprocess(stage, source, dataset)
+            source = _open_source(runs, stretches, settings, regions)
+            stage.need_space(_size(settings, source))
+            _preprocess(stage, source)
     return stage_folder(settings, "preprocess")
 
 
-def _inputs(dataset: Path, layout: Layout, data: DataSettings) -> dict[str, Path]:
-    inputs = {}
-    for segment in (*layout.train, *layout.test):
-        inputs[segment.name] = segment.film
-        for repetition, path in segment.runs.items():
-            inputs[f"{segment.name}_{repetition}"] = path
-    side = {
-        "scenes": _scenes(layout),
-        "subjects": _scenes(layout).with_name(VIEWERS),
-        "captions": dataset / "captions.csv",
+def dry_run(settings: Settings) -> None:
+    """Print the run table, what would be read and written, and how large; write nothing.
+
+    Raises
+    ------
+    UserError
+        As :func:`run`, as far as names and headers tell.
+    """
+    regions, runs = _find(settings)
+    stretches = stretches_of(runs.rows)
+    source = _open_source(runs, stretches, settings, regions)
+    lines = run_table_text(_table_used(source), runs.folder).splitlines()
+    header, *rows = [line.split("\t") for line in lines]
+    console.table("Run table", header, rows)
+    inputs = {path.resolve() for path in _inputs(runs, stretches, settings.data).values()}
+    size = sum(path.stat().st_size for path in inputs)
+    console.info(f"read: {len(inputs)} files, {human_size(size)}")
+    shapes = {
+        f"fmri_{array}": f"{clips} clips x {repetitions} repetitions"
+        for array, (clips, repetitions) in source.sizes().items()
     }
+    made = "; ".join(f"{name}: {shape}" for name, shape in shapes.items())
+    console.info(
+        f"written: {made}; {settings.data.window} volumes per clip, of the selected ones of "
+        f"{len(source.first.columns)} voxels"
+    )
+    folder, size = stage_folder(settings, "preprocess"), int(_size(settings, source))
+    console.info(f"written to {folder}: about {human_size(size)}, mostly frames and responses")
+    for sentence in source.checked.warnings():
+        console.warn(sentence)
+
+
+def _find(settings: Settings) -> tuple[RegionFile | None, RunSource]:
+    """Read the mask and find the runs."""
+    data = settings.data
+    regions = read_region_file(region_paths(data.mask)) if data.mask else None
+    runs = find_runs(
+        Path(settings.run.dataset),
+        settings.run.subject,
+        data,
+        regions,
+        tr_stated=settings.chosen_by_user("data.tr_s"),
+    )
+    for sentence in (runs.in_words, *runs.notes):
+        console.info(sentence)
+    return regions, runs
+
+
+def _size(settings: Settings, source: _Source) -> float:
+    return disk_usage.of_preprocess(settings, source.sizes(), len(source.first.columns))
+
+
+def _table_digest(runs: RunSource) -> dict[str, str]:
+    """Return what a layout's files say of the runs beside their names, as a digest.
+
+    cc2017's say nothing, and a table of the user's own is an input itself.
+    """
+    if runs.table is not None or runs.layout == Cc2017.name:
+        return {}
+    return {"run_table": text_digest([run_table_text(runs.rows, runs.folder)])}
+
+
+def _table_used(source: _Source) -> list[RunRow]:
+    """Return the run table with what was read from films and headers."""
+    rows = []
+    for stretch in source.stretches:
+        duration_s = source.clips[stretch.name] * source.data.clip_s
+        for repetition, row in stretch.rows.items():
+            seen = source.view(stretch, repetition)
+            start_s, tr_s = seen.start_s, seen.tr_s
+            rows.append(replace(row, scan_start_s=start_s, duration_s=duration_s, tr_s=tr_s))
+    return rows
+
+
+def _inputs(runs: RunSource, stretches: Sequence[Stretch], data: DataSettings) -> dict[str, Path]:
+    """Name everything that is read."""
+    inputs: dict[str, Path] = {}
+    for segment in stretches:
+        inputs[segment.name] = segment.film
+        for repetition, row in segment.rows.items():
+            name = f"{segment.name}_{repetition}"
+            inputs[name] = row.files[0]
+            for number, path in enumerate(row.files[1:], start=2):
+                inputs[f"{name}_file{number}"] = path
+            for word, side_file in (("mask", row.mask), ("confounds", row.confounds)):
+                if side_file is not None:
+                    inputs[f"{name}_{word}"] = side_file
+            if row.scan_start_s is not None:
+                for number, path in enumerate(sidecars(row.files[0])):
+                    inputs[f"{name}_sidecar{number or ''}"] = path
+    inputs |= {f"scenes{number or ''}": p for number, p in enumerate(_scenes(stretches))}
+    side = {
+        "subjects": stretches[0].film.with_name(VIEWERS),
+        "captions": _captions(runs),
+    }
+    if runs.table is not None:
+        side["runs"] = runs.table
     masks = region_paths(data.mask) if data.mask else ()
     for number, path in enumerate(masks):
         side["mask" if len(masks) == 1 else f"mask_{number + 1}"] = path
     return inputs | {name: path for name, path in side.items() if path.exists()}
 
 
-def _scenes(layout: Layout) -> Path:
-    """Return the table of film cuts, which lies beside the films."""
-    return layout.train[0].film.parent / "scenes.csv"
+def _scenes(stretches: Sequence[Stretch]) -> list[Path]:
+    """Return the tables of film cuts, which lie beside the films."""
+    folders = dict.fromkeys(stretch.film.parent for stretch in stretches)
+    return [path for folder in folders if (path := folder / "scenes.csv").exists()]
 
 
-def _open_source(layout: Layout, settings: Settings, regions: RegionFile | None) -> _Source:
+def _captions(runs: RunSource) -> Path:
+    """Return the table of captions, which lies in the data set's folder or beside the table."""
+    return runs.folder / "captions.csv"
+
+
+def _open_source(
+    runs: RunSource,
+    stretches: tuple[Stretch, ...],
+    settings: Settings,
+    regions: RegionFile | None,
+) -> _Source:
     """Open all films and every run's header, so that what is wrong is said before the work."""
-    volumetric = layout.volumetric
-    with console.progress("open", layout.run_count, unit="run") as advance:
+    total = len({row.run for row in runs.rows})
+    with console.progress("open", total, unit="run") as advance:
         opened = open_recordings(
-            layout,
+            stretches,
             settings.data,
             regions,
-            volumetric=volumetric,
             tr_stated=settings.chosen_by_user("data.tr_s"),
             advance=advance,
         )
     checked = QualityReport()
     checked.files(opened.warnings)
     checked.films(opened.films.values())
-    return _Source(layout, settings.data, opened, checked)
+    return _Source(runs, stretches, settings.data, opened, checked)
 
 
-def _preprocess(stage: Stage, source: _Source, dataset: Path) -> None:
-    delay = delay_in_volumes(source.data.delay_s, source.data.tr_s, source.data.trailing_volumes)
-    if source.layout.missing:
-        console.warn(f"missing test runs, averaged around: {', '.join(source.layout.missing)}")
-    stage.fact("missing_test_runs", list(source.layout.missing))
-    films = [segment.film for segment in (*source.layout.train, *source.layout.test)]
-    stage.fact("synthetic", shows_synthetic_films(dataset, films))
-    selection, usable = _select(source, delay)
+def _preprocess(stage: Stage, source: _Source) -> None:
+    recordings = source.recordings
+    missing = {array: missing_runs(source.segments(array)) for array in ARRAYS}
+    for array, names in missing.items():
+        if names:
+            word = "training" if array == "train" else array
+            console.warn(f"missing {word} runs, averaged around: {', '.join(names)}")
+    stage.fact("missing_test_runs", missing["test"])
+    stage.fact("missing_training_runs", missing["train"])
+    stage.fact("layout", {"name": source.runs.layout, "reason": source.runs.reason})
+    steps = sorted({viewing.tr_s for viewing in recordings.viewings.values()})
+    stage.fact("tr", {"seconds": steps, "source": recordings.steps})
+    stage.fact("clips_without_response", recordings.dropped)
+    films = list(dict.fromkeys(segment.film for segment in source.stretches))
+    stage.fact("synthetic", shows_synthetic_films(source.runs.folder, films))
+    stage.write_text("runs.tsv", run_table_text(_table_used(source), stage.folder))
+    selection, usable = _select(source)
     _report_selection(stage, source, selection, usable)
+    reproducible = int(selection.selected.sum())
+    selection, usable = _write_test_responses(stage, source, selection, usable)
+    silent = reproducible - int(selection.selected.sum())
+    stage.fact("voxels_without_test_signal", silent)
+    stage.fact("voxels_selected", reproducible - silent)
     _write_selection(stage, source, selection, usable)
-    _write_responses(stage, source, selection.selected, delay)
+    _write_training_responses(stage, source, selection.selected)
+    _report_values(stage, source)
     _write_frames(stage, source)
-    _write_clip_table(stage, source, dataset, delay)
+    _write_clip_table(stage, source)
 
 
-def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
+def _select(source: _Source) -> tuple[Selection, NDArray[np.bool_]]:
     """Test every voxel's reproducibility on the training runs; test runs are not looked at.
 
     Returns the selection and which voxels carry a signal in all training runs.
     """
-    layout = source.layout
+    segments = source.segments("train")
+    tested = [s for s in segments if s.split == "train" and len(s.rows) >= TWICE]
+    if len(tested) < TWICE:
+        raise UserError(
+            f"{len(tested)} training films were seen at least twice, and the reproducibility of "
+            "voxels needs two of them: choose voxels in another way, with data.selection = atlas, "
+            "test-reliability, encoding or intersubject"
+        )
     usable = np.ones(len(source.first.columns), bool)
     lifeless = np.ones(len(usable), bool)
     scores = []
-    runs = sum(len(s.runs) for s in layout.train)
+    runs = sum(len(s.rows) for s in segments)
+    most = max(len(s.rows) for s in segments)
     with console.progress("reproducibility", runs, unit="run") as advance:
-        score = partial(_score, source, delay)
-        for segment, (z, good, found) in zip(
-            layout.train, threads.in_order(score, layout.train), strict=True
-        ):
+        score = partial(_score, source)
+        results = threads.in_order(score, segments, threads=source.threads(most))
+        for segment, (z, good, found) in zip(segments, results, strict=True):
             for repetition, findings in found.items():
-                source.checked.run(source.open(segment, repetition)[0].path, findings, len(usable))
+                source.checked.run(segment.runs[repetition], findings, len(usable))
                 lifeless &= findings.lifeless
                 advance(1)
             usable &= good
-            scores.append(z)
-    source.checked.twins(layout.train, np.array(scores), usable, partial(_film_series, source))
+            if segment in tested:
+                scores.append(z)
+    source.checked.twins(tested, np.array(scores), usable, partial(_film_series, source))
     source.checked.lifeless_everywhere(lifeless)
     region, level = source.recordings.region, source.data.selection_p
     selection = select_voxels(
@@ -202,43 +347,74 @@ def _select(source: _Source, delay: int) -> tuple[Selection, NDArray[np.bool_]]:
 
 
 def _score(
-    source: _Source, delay: int, segment: Segment
+    source: _Source, segment: Stretch
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, RunQuality]]:
     """Read a segment's runs once, side by side and a block of voxels at a time.
 
     Returns the voxels' scores, which of them carry a signal in all repetitions, both while the
     film ran and in the responses to it, and what else is wrong with each repetition.
     """
-    order, clips = source.data.detrend_order, source.clips[segment.name]
-    runs = {r: source.open(segment, r) for r in sorted(segment.runs)}
-    qualities: dict[int, list[BlockQuality]] = {repetition: [] for repetition in runs}
+    data, clips = source.data, source.clips[segment.name]
+    viewings = {r: source.view(segment, r) for r in segment.rows}
+    moments = _film_moments(source, segment)
+    cleaners = {r: viewing.cleaner(data) for r, viewing in viewings.items()}
+    over = {r: viewing.reading(clips, data).over for r, viewing in viewings.items()}
+    qualities: dict[int, list[BlockQuality]] = {repetition: [] for repetition in viewings}
     scores, usable = [], []
-    for blocks in zip(*(opened.blocks(BLOCK) for opened, _ in runs.values()), strict=True):
+    for blocks in zip(*(viewing.run.blocks(BLOCK) for viewing in viewings.values()), strict=True):
         windows, good = [], np.ones(blocks[0][1].shape[1], bool)
-        for (repetition, (_, leading)), (_columns, series) in zip(
-            runs.items(), blocks, strict=True
-        ):
+        for repetition, (_columns, series) in zip(viewings, blocks, strict=True):
             qualities[repetition].append(quality := scan_block(series))
-            windows.append(series[film_window(leading, clips)])
-            response = series[response_window(leading, clips, delay)]
+            clean = cleaners[repetition]
+            cleaned = series if clean is None else clean(series)
+            windows.append(_at_moments(cleaned, moments[repetition], data))
+            response = cleaned[over[repetition]]
             # Where the first and last value differ, nothing is constant: no need to look again.
             doubtful = ~quality.finite | (response[0] == response[-1])
             good[doubtful] &= usable_columns(response[:, doubtful])
             good &= ~quality.saturated
-        z, varying = voxel_reproducibility(windows, order)
+        z = np.zeros(len(good))
+        if len(windows) >= TWICE:
+            z, varying = voxel_reproducibility(windows, data.detrend_order)
+            good &= varying
         scores.append(z)
-        usable.append(good & varying)
+        usable.append(good)
     found = {repetition: combine_blocks(seen) for repetition, seen in qualities.items()}
     return np.concatenate(scores), np.concatenate(usable), found
 
 
+def _film_moments(source: _Source, segment: Stretch) -> dict[int, NDArray[np.float64]]:
+    """Return the same moments of film as positions in every repetition's run."""
+    clips = source.clips[segment.name]
+    viewings = {r: source.view(segment, r) for r in segment.rows}
+    first = next(iter(viewings.values()))
+    found = {
+        repetition: viewing.film_positions(clips, source.data.clip_s, first)
+        for repetition, viewing in viewings.items()
+    }
+    shortest = min(map(len, found.values()))
+    return {repetition: positions[:shortest] for repetition, positions in found.items()}
+
+
+def _at_moments(
+    series: NDArray[np.floating], positions: NDArray[np.float64], data: DataSettings
+) -> NDArray[np.float32]:
+    """Return a run's series at some moments, float32 (moments, voxels)."""
+    inside = span(positions)
+    found = at_positions(series[inside], positions - inside.start, data.interpolation)
+    return np.asarray(found, np.float32)
+
+
 def _film_series(
-    source: _Source, segment: Segment, repetition: int, columns: NDArray[np.int64]
+    source: _Source, segment: Stretch, repetition: int, columns: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Standardized series of some voxels while the film ran, (clips, voxels)."""
-    opened, leading = source.open(segment, repetition)
-    series = opened.read()[film_window(leading, source.clips[segment.name])][:, columns]
-    return standardize(series, source.data.detrend_order)[0]
+    """Standardized series of some voxels while the film ran, (moments, voxels)."""
+    viewing = source.view(segment, repetition)
+    series: NDArray[np.floating] = viewing.run.read()[:, columns]
+    if clean := viewing.cleaner(source.data):
+        series = clean(series)
+    found = _at_moments(series, _film_moments(source, segment)[repetition], source.data)
+    return standardize(found, source.data.detrend_order)[0]
 
 
 def _report_selection(
@@ -257,7 +433,7 @@ def _report_selection(
         raise UserError(
             f"no voxel of {selection.tested}{where} answers reproducibly: the best one has a mean "
             f"correlation of {np.tanh(selection.mean_z[best]):.3f} between repetitions, "
-            f"t = {selection.t[best]:.2f} over {len(source.layout.train)} segments and "
+            f"t = {selection.t[best]:.2f} over {len(source.segments('train'))} segments and "
             f"p = {selection.p[best]:.2g} where p < {selection.p_threshold:.2g} is needed; "
             f"check the order of films and runs, or raise data.selection_p"
         )
@@ -293,94 +469,158 @@ def _write_selection(
 
 
 def _responses(
-    source: _Source, selected: NDArray[np.bool_], delay: int, of: tuple[Segment, int]
+    source: _Source,
+    selected: NDArray[np.bool_],
+    array: NDArray[np.float32],
+    of: tuple[Stretch, int, slice],
 ) -> Responses:
-    """Return the responses of one run to its segment's clips: clip k goes with volume k + delay."""
-    segment, repetition = of
-    opened, leading = source.open(segment, repetition)
-    window = response_window(leading, source.clips[segment.name], delay)
-    training, order = segment.split == "train", source.data.detrend_order
-    return standardized_responses(opened, window, selected, order, training=training, block=BLOCK)
+    """Write the responses of one run to its segment's clips into their rows of the array."""
+    segment, repetition, rows = of
+    viewing = source.view(segment, repetition)
+    reading = viewing.reading(source.clips[segment.name], source.data)
+    return standardized_responses(
+        viewing.run,
+        reading.over,
+        selected,
+        source.data.detrend_order,
+        training=segment.array == "train",
+        block=BLOCK,
+        at=reading.at,
+        method=reading.method,
+        clean=viewing.cleaner(source.data),
+        out=array[rows, repetition - 1],
+    )
 
 
-def _write_responses(
-    stage: Stage, source: _Source, selected: NDArray[np.bool_], delay: int
-) -> None:
+def _write_test_responses(
+    stage: Stage, source: _Source, selection: Selection, usable: NDArray[np.bool_]
+) -> tuple[Selection, NDArray[np.bool_]]:
+    """Write the responses to the test films, which are read here for the first time.
 
-    layout, voxels = source.layout, int(selected.sum())
-    train, test = source.total_clips("train"), source.total_clips("test")
-    runs = sum(len(s.runs) for s in (*layout.train, *layout.test))
-    with (
-        console.progress("responses", runs, unit="run") as advance,
-        stage.open_array(
-            "fmri_train.npy", (train, layout.train_repetitions, voxels), np.float32
-        ) as fmri_train,
-        stage.open_array(
-            "fmri_test_repetitions.npy", (test, layout.test_repetitions, voxels), np.float32
-        ) as fmri_test,
-    ):
-        fmri_test[:] = np.nan
-        lost: dict[str, int] = {}
-        statistics: list[RunStatistics] = []
-        for array, split in ((fmri_train, "train"), (fmri_test, "test")):
-            lost |= _fill_responses(source, split, array, selected, delay, advance, statistics)
-        _write_training_statistics(stage, source, statistics)
-        if lost:
-            names = ", ".join(f"{name} ({n})" for name, n in lost.items())
-            console.warn(f"selected voxels without a signal in single runs: {names}")
-        stage.fact("voxels_without_signal", lost)
+    A voxel that has no signal in any repetition of a test film is left out, as those without a
+    signal in a training run are: returns the selection without it.
+    """
+    shape = source.shape("test", int(selection.selected.sum()))
+    with stage.open_array("fmri_test_repetitions.npy", shape, np.float32) as array:
+        lost, _ = _fill_responses(source, "test", array, selection.selected)
+        silent = np.zeros(shape[-1], bool)
         for segment, rows in _rows(source, "test"):
-            source.checked.repetitions(segment, fmri_test[rows])
-        for sentence in (warnings := source.checked.warnings()):
-            console.warn(sentence)
-        stage.fact("warnings", warnings)
-        stage.write_array("fmri_test.npy", mean_over_repetitions(fmri_test))
+            first = array[rows.start].reshape(shape[1], -1, shape[-1])[:, 0]
+            silent |= ~np.isfinite(first).any(axis=0)
+            middle = (
+                array[rows] if array.ndim == 3 else array[rows, :, (source.data.window - 1) // 2]
+            )
+            source.checked.repetitions(segment, middle)
+        if not silent.any():
+            _write_mean(stage, array)
+    if silent.any():
+        console.warn(
+            f"{int(silent.sum())} selected voxels hold no signal in any run of some test film: "
+            "left out"
+        )
+        gone = np.flatnonzero(selection.selected)[silent]
+        kept, still = selection.selected.copy(), usable.copy()
+        kept[gone] = still[gone] = False
+        if not kept.any():
+            raise UserError(
+                "no selected voxel holds a signal in every test film: check the test runs of "
+                f"{', '.join(s.name for s in source.segments('test'))}"
+            )
+        return _write_test_responses(stage, source, replace(selection, selected=kept), still)
+    _report_lost(stage, "voxels_without_signal", lost)
+    return selection, usable
+
+
+def _write_training_responses(stage: Stage, source: _Source, selected: NDArray[np.bool_]) -> None:
+    shape = source.shape("train", int(selected.sum()))
+    with stage.open_array("fmri_train.npy", shape, np.float32) as array:
+        _, statistics = _fill_responses(source, "train", array, selected)
+    _write_training_statistics(stage, source, statistics)
+
+
+def _write_mean(stage: Stage, repetitions: NDArray[np.float32]) -> None:
+    """Write the mean over the repetitions that there are."""
+    shape = (repetitions.shape[0], *repetitions.shape[2:])
+    with stage.open_array("fmri_test.npy", shape, np.float32) as mean:
+        for start in range(0, len(repetitions), ROWS):
+            part = repetitions[start : start + ROWS]
+            mean[start : start + ROWS] = mean_over_repetitions(part)
+            release_pages(mean)
+
+
+def _report_lost(stage: Stage, fact: str, lost: dict[str, int]) -> None:
+    if lost:
+        names = ", ".join(f"{name} ({n})" for name, n in lost.items())
+        console.warn(f"selected voxels without a signal in single runs: {names}")
+    stage.fact(fact, lost)
+
+
+def _report_values(stage: Stage, source: _Source) -> None:
+    for sentence in (warnings := source.checked.warnings()):
+        console.warn(sentence)
+    stage.fact("warnings", warnings)
 
 
 def _fill_responses(
-    source: _Source,
-    split: str,
-    array: NDArray[np.float32],
-    selected: NDArray[np.bool_],
-    delay: int,
-    advance: Callable[[int], None],
-    statistics: list[RunStatistics],
-) -> dict[str, int]:
-    """Fill one split's array, and append the statistics of training runs.
+    source: _Source, name: str, array: NDArray[np.float32], selected: NDArray[np.bool_]
+) -> tuple[dict[str, int], list[RunStatistics]]:
+    """Fill one array.
 
-    Returns how many selected voxels have no signal in which runs.
+    Returns how many selected voxels have no signal in which runs, and the statistics of training
+    runs.
     """
     lost: dict[str, int] = {}
-    rows = {segment.name: where for segment, where in _rows(source, split)}
-    todo = [(segment, r) for segment in source.segments(split) for r in segment.runs]
-    results = threads.in_order(partial(_responses, source, selected, delay), todo)
-    for (segment, repetition), found in zip(todo, results, strict=True):
-        if found.quality:
-            path = source.open(segment, repetition)[0].path
-            source.checked.run(path, found.quality, len(selected))
-        if found.statistics:
-            statistics.append(found.statistics)
-        array[rows[segment.name], repetition - 1] = found.z
-        if found.without_signal:
-            lost[f"{segment.name}_{repetition}"] = found.without_signal
-        advance(1)
-    return lost
+    statistics: list[RunStatistics] = []
+    todo = [
+        (segment, repetition, rows)
+        for segment, rows in _rows(source, name)
+        for repetition in segment.rows
+    ]
+    word = "responses to training" if name == "train" else f"responses to {name}"
+    with console.progress(word, len(todo), unit="run") as advance:
+        work = partial(_responses, source, selected, array)
+        results = threads.in_order(work, todo, threads=source.threads(1))
+        for (segment, repetition, _), found in zip(todo, results, strict=True):
+            if found.quality:
+                source.checked.run(segment.runs[repetition], found.quality, len(selected))
+            if found.statistics:
+                statistics.append(found.statistics)
+            if found.without_signal:
+                lost[f"{segment.name}_{repetition}"] = found.without_signal
+            release_pages(array)
+            advance(1)
+    _fill_missing(source, name, array)
+    return lost, statistics
+
+
+def _fill_missing(source: _Source, name: str, array: NDArray[np.float32]) -> None:
+    """Fill repetitions that were not recorded: NaN of test films, else the mean of those that were.
+
+    So every training film counts alike whatever its number of repetitions, and the mean over all
+    is that over the recorded ones.
+    """
+    every = set(range(1, array.shape[1] + 1))
+    for segment, rows in _rows(source, name):
+        there = [repetition - 1 for repetition in segment.rows]
+        for missing in every - set(segment.rows):
+            array[rows, missing - 1] = np.nan if name == "test" else array[rows, there].mean(axis=1)
+        release_pages(array)
 
 
 def _write_training_statistics(
     stage: Stage, source: _Source, statistics: list[RunStatistics]
 ) -> None:
     """Write what ``decode`` knows of runs that are not finished yet."""
-    longest = max(source.clips[segment.name] for segment in source.layout.train)
+    longest = max(source.clips[segment.name] for segment in source.segments("train"))
     found = over_runs(statistics, longest)
     with stage.atomic("training_statistics.npz") as path:
         np.savez(path, **asdict(found))
 
 
-def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:
-    """Yield every segment with its rows of the split's arrays."""
+def _rows(source: _Source, array: str) -> Iterator[tuple[Stretch, slice]]:
+    """Yield every segment with its rows of an array."""
     start = 0
-    for segment in source.segments(split):
+    for segment in source.segments(array):
         stop = start + source.clips[segment.name]
         yield segment, slice(start, stop)
         start = stop
@@ -388,34 +628,36 @@ def _rows(source: _Source, split: str) -> Iterator[tuple[Segment, slice]]:
 
 def _write_frames(stage: Stage, source: _Source) -> None:
     data, films = source.data, source.recordings.films
-    total = sum(source.total_clips(split) for split in SPLITS)
+    total = sum(source.total_clips(array) for array in ARRAYS)
     with console.progress("frames", total, unit="clip") as advance:
-        for split in SPLITS:
+        for array in ARRAYS:
             size = data.frame_size
-            shape = (source.total_clips(split), data.frames_per_clip, size, size, 3)
-            with stage.open_array(f"frames_{split}.npy", shape, np.uint8) as frames:
-                _decode_films(source, list(_rows(source, split)), frames, advance)
-    stage.fact("film_decoders", {name: film.decoder for name, film in films.items()})
+            shape = (source.total_clips(array), data.frames_per_clip, size, size, 3)
+            with stage.open_array(f"frames_{array}.npy", shape, np.uint8) as frames:
+                _decode_films(source, list(_rows(source, array)), frames, advance)
+    decoders = {segment.name: films[segment.film].decoder for segment in source.stretches}
+    stage.fact("film_decoders", decoders)
 
 
 def _decode_films(
     source: _Source,
-    films: Sequence[tuple[Segment, slice]],
+    films: Sequence[tuple[Stretch, slice]],
     frames: NDArray[np.uint8],
     advance: Callable[[int], None],
 ) -> None:
-    """Decode every film once and in order into its rows, one film per thread."""
+    """Decode every stretch once and in order into its rows, one per thread."""
     data, stop = source.data, Event()
 
-    def decode(film: tuple[Segment, slice]) -> int:
-        """Decode one film, unless another one failed."""
+    def decode(film: tuple[Stretch, slice]) -> int:
+        """Decode one stretch, unless another one failed."""
         segment, rows = film
         clips = clip_frames(
-            source.recordings.films[segment.name],
+            source.recordings.films[segment.film],
             source.clips[segment.name],
             data.clip_s,
             data.frames_per_clip,
             data.frame_size,
+            start_s=segment.film_start_s,
             stop=stop,
         )
         for row, clip in zip(range(rows.start, rows.stop), clips, strict=True):
@@ -425,16 +667,34 @@ def _decode_films(
         return rows.stop - rows.start
 
     for clips in threads.in_order(decode, films, stop=stop):
+        release_pages(frames)
         advance(clips)
 
 
-def _write_clip_table(stage: Stage, source: _Source, dataset: Path, delay: int) -> None:
-    scenes = clip_table.read_scenes(_scenes(source.layout))
-    captions = clip_table.read_captions(dataset / "captions.csv", source.layout.unseen)
-    counts = {split: source.total_clips(split) for split in SPLITS}
-    clip_table.check_captions(dataset / "captions.csv", captions, counts)
+def _write_clip_table(stage: Stage, source: _Source) -> None:
+    scenes = clip_table.read_scenes(*_scenes(source.stretches))
+    path = _captions(source.runs)
+    number = subject_number(source.runs.rows[0].subject)
+    unseen = unseen_segments(source.stretches[0].film.parent, number)
+    captions = clip_table.read_captions(path, unseen)
+    counts = {array: source.total_clips(array) for array in ARRAYS}
+    clip_table.check_captions(path, captions, counts)
     rows: list[Sequence[str]] = []
-    for split in SPLITS:
-        lengths = [(s.number, s.name, source.clips[s.name]) for s in source.segments(split)]
-        rows += clip_table.clip_rows(split, lengths, source.data.clip_s, delay, scenes, captions)
+    data = source.data
+    for array in ARRAYS:
+        segments = [_clip_segment(source, segment) for segment in source.segments(array)]
+        rows += clip_table.clip_rows(array, segments, data.clip_s, data.delay_s, scenes, captions)
     stage.write_csv("clips.csv", clip_table.COLUMNS, rows)
+
+
+def _clip_segment(source: _Source, segment: Stretch) -> clip_table.ClipSegment:
+    viewing = source.view(segment, min(segment.rows))
+    return clip_table.ClipSegment(
+        number=segment.number,
+        name=film_name(segment.film),
+        clips=source.clips[segment.name],
+        film=segment.film.name,
+        film_start_s=segment.film_start_s,
+        held_out=segment.split == "val",
+        volumes_per_s=1 / viewing.tr_s,
+    )

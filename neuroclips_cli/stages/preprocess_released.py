@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from neuroclips_cli.data.released_tensors import (
     fmri_file,
     frames_file,
 )
+from neuroclips_cli.data.stretches import ARRAYS as SPLITS
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.placeholders import require_content
 from neuroclips_cli.runs.stage import Stage, open_stage, stage_folder
@@ -31,7 +33,6 @@ from neuroclips_cli.signal.reproducibility import (
     mean_over_repetitions,
     select_voxels,
 )
-from neuroclips_cli.stages.preprocess import SPLITS
 
 Splits = dict[str, ReleasedSplit]
 PROJECTOR = "coco_tokens_avg_proj.pth"
@@ -219,11 +220,12 @@ def _write_clip_table(
     stage: Stage, splits: Splits, captions: dict[str, list[str]], clip_s: float
 ) -> None:
     """Write ``clips.csv``; the volume of a clip is left empty, as the release does not tell it."""
-    rows: list[list[str]] = []
-    volume = clip_table.COLUMNS.index("volume")
+    rows: list[Sequence[str]] = []
     for split, released in splits.items():
-        films = [(k, f"{k}", released.per_segment) for k in range(1, SEGMENTS[split] + 1)]
+        films = [
+            clip_table.ClipSegment(number, str(number), released.per_segment)
+            for number in range(1, SEGMENTS[split] + 1)
+        ]
         texts = {(split, n): text for n, text in enumerate(captions.get(split, ()))}
-        known = clip_table.clip_rows(split, films, clip_s, 0, clip_table.Scenes({}), texts)
-        rows += [[*row[:volume], "", *row[volume + 1 :]] for row in known]
+        rows += clip_table.clip_rows(split, films, clip_s, 0.0, clip_table.Scenes({}), texts)
     stage.write_csv("clips.csv", clip_table.COLUMNS, rows)

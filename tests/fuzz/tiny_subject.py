@@ -26,7 +26,12 @@ ORDER = 1
 
 
 def film(path: Path) -> Path:
-    """Write a film of 8 clips of 2 s at 6 pictures per second."""
+    """Write a film of 8 clips of 2 s at 6 pictures per second, and ``other.mp4`` beside it."""
+    _write_film(path.with_name("other.mp4"), 100)
+    return _write_film(path, 0)
+
+
+def _write_film(path: Path, first: int) -> Path:
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +39,7 @@ def film(path: Path) -> Path:
         stream = container.add_stream("mpeg4", rate=6)
         stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
         for number in range(CLIPS * 12):
-            picture = np.full((32, 32, 3), number, np.uint8)
+            picture = np.full((32, 32, 3), first + number, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return path
@@ -132,11 +137,11 @@ class Subject:
         return self.change(name, repetition, data.copy()) if self.change else data
 
     def write(self, root: Path, shared: Path) -> Path:
-        """Write all runs; films are links to a shared one."""
+        """Write all runs; films are links to a shared one, of test films to another."""
         for name, repetitions in RUNS.items():
             path = root / "stimuli" / f"{name}.mp4"
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.link(shared / "film.mp4", path)
+            os.link(shared / ("other.mp4" if name.startswith("test") else "film.mp4"), path)
             for repetition in range(1, repetitions + 1):
                 self._run(root / "subject1", name, repetition)
         return root

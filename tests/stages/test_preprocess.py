@@ -126,6 +126,8 @@ def test_the_clip_table_knows_segments_scenes_and_captions(done):
         "crosses_scene",
         "scene",
         "caption",
+        "film",
+        "held_out",
     ]
     assert [r["split"] for r in rows] == ["train"] * 112 + ["test"] * 16
     assert (rows[15]["segment"], rows[15]["onset_s"], rows[15]["volume"]) == ("2", "2", "3")

@@ -38,7 +38,7 @@ class Cc2017:
                 film_start_s=0.0,
                 scan_start_s=None,
                 duration_s=None,
-                tr_s=options.tr_s,
+                tr_s=None,
                 split=segment.split,
                 repetition=repetition,
             )
