@@ -62,37 +62,37 @@ def main() -> None:
     sys.exit(code)
 
 
-def guarded_run(arguments: list[str] | None = None) -> int:
+def guarded_run(arguments: list[str] | None = None, program: typer.Typer = app) -> int:
     """Run one command, which signals end at a resumable point; return its exit code."""
     try:
         with signals.stoppable():
-            return run(arguments)
+            return run(arguments, program)
     except KeyboardInterrupt:  # the signal came while the command was ending
-        return _stopped(arguments)
+        return _stopped(arguments, program)
 
 
-def run(arguments: list[str] | None = None) -> int:
+def run(arguments: list[str] | None = None, program: typer.Typer = app) -> int:
     """Run one command and return its exit code."""
     try:
-        code = int(app(arguments, standalone_mode=False) or 0)
+        code = int(program(arguments, standalone_mode=False) or 0)
         distributed.destroy_process_group()
-        return _stopped(arguments) if code == STOPPED else code
+        return _stopped(arguments, program) if code == STOPPED else code
     except UserError as problem:
         console.error(str(problem))
         return 2
     except distributed.AbortedByMainProcess:
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        return _stopped(arguments)
+        return _stopped(arguments, program)
     except BrokenPipeError:
         raise
     except Exception as problem:
         return _explain(problem)
 
 
-def _stopped(arguments: list[str] | None) -> int:
+def _stopped(arguments: list[str] | None, program: typer.Typer) -> int:
     """Say how to go on after a signal."""
-    console.error(signals.message(arguments))
+    console.error(signals.message(arguments, str(program.info.name)))
     return signals.exit_code()
 
 

@@ -55,14 +55,14 @@ def exit_code() -> int:
     return 128 + (_state["received"] or int(signal.SIGINT))
 
 
-def message(arguments: Sequence[str] | None) -> str:
+def message(arguments: Sequence[str] | None, program: str = "neuroclips") -> str:
     """Say in one sentence what stopped the command and how to go on."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     number = _state["received"]
     cause = f" by {signal.Signals(number).name}" if number not in (0, signal.SIGINT) else ""
     return (
         f"stopped{cause}; what is finished is kept, run the same command again to go on: "
-        f"`{shlex.join(['neuroclips', *words])}`"
+        f"`{shlex.join([program, *words])}`"
     )
 
 

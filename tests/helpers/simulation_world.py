@@ -61,8 +61,8 @@ def simulated_layout(layout: str, **more: object) -> Path:
     from neuroclips_cli.stages import simulate
 
     root = Path(mkdtemp(prefix="neuroclips-")) / layout
-    chosen = {f"simulate__{key}": value for key, value in more.items()}
-    settings = settings_for(root, root.parent, **SIZES, simulate__layout=layout, **chosen)
+    chosen = SIZES | {f"simulate__{key}": value for key, value in more.items()}
+    settings = settings_for(root, root.parent, **chosen, simulate__layout=layout)
     simulate.run(settings, root)
     return root
 

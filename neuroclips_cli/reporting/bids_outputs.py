@@ -1,0 +1,220 @@
+"""A subject's results under BIDS names: maps, tables and the report, with sidecars."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neuroclips_cli import __version__
+from neuroclips_cli.io.atomic import atomic_path, read_json, write_json, write_text
+
+BIDS_VERSION = "1.10.0"
+IGNORED = ("*_scores.tsv", "*_stimuli.tsv", "*.html", "figures/", "sourcedata/")
+"""What a validator does not know: results that BIDS has no names for yet."""
+
+_CLIP_COLUMNS = {
+    "onset_s": "Beginning of the clip in its stretch of film, s.",
+    "crosses_scene": "Whether a cut falls inside the clip.",
+    "caption": "What the clip shows.",
+}
+_SCORE_COLUMNS = {
+    "metric": "Name of the measure; the reference of metrics explains it.",
+    "mean": "Mean over the test clips.",
+    "std": "Standard deviation over the test clips.",
+    "n": "Number of clips.",
+    "ci95_low": "Lower end of the 95 % interval over clips.",
+    "ci95_high": "Upper end of the 95 % interval over clips.",
+    "shuffled": "Mean of the control whose clips are dealt to other films.",
+}
+_MAPS = {
+    "mean_z": "Fisher z of the correlation between repetitions, mean over films.",
+    "t": "Statistic of the selection test over films.",
+    "p": "P of that test, uncorrected.",
+    "selected": "1 where the vertex or voxel was selected.",
+}
+
+
+@dataclass(frozen=True)
+class Entities:
+    """What the names of a subject's files say beside what they hold.
+
+    Attributes
+    ----------
+    subject : str
+        Label without ``sub-``.
+    space : str
+        Further entities such as ``space-fsLR_den-91k``; empty if unknown.
+    """
+
+    subject: str
+    space: str = ""
+
+    def name(self, ending: str, *, with_space: bool = False) -> str:
+        """Return a file's name."""
+        parts = [f"sub-{self.subject}", self.space if with_space else "", ending]
+        return "_".join(part for part in parts if part)
+
+
+def describe(out: Path, sources: Sequence[Path]) -> None:
+    """Write ``dataset_description.json`` and ``.bidsignore`` of the derivative.
+
+    Parameters
+    ----------
+    out
+        Folder of the derivative.
+    sources
+        Data sets that it was made of.
+    """
+    write_json(
+        out / "dataset_description.json",
+        {
+            "Name": "neuroclips: videos decoded from fMRI",
+            "BIDSVersion": BIDS_VERSION,
+            "DatasetType": "derivative",
+            "GeneratedBy": [
+                {
+                    "Name": "neuroclips",
+                    "Version": __version__,
+                    "Description": "neuroclips-bids, the BIDS-App form of neuroclips",
+                }
+            ],
+            "SourceDatasets": [{"URL": path.resolve().as_uri()} for path in sources],
+        },
+    )
+    write_text(out / ".bidsignore", "".join(f"{pattern}\n" for pattern in IGNORED))
+
+
+def export_subject(run: Path, out: Path, entities: Entities) -> list[Path]:
+    """Copy what a subject's stages made, so far as they are done, under BIDS names.
+
+    Parameters
+    ----------
+    run
+        The subject's run folder, which holds a folder per stage.
+    out
+        Folder of the derivative.
+    entities
+        Of the names.
+
+    Returns
+    -------
+    list of Path
+        What was written, in order.
+    """
+    folder = out / f"sub-{entities.subject}"
+    written = [
+        *_maps(run / "preprocess", folder / "func", entities),
+        *_clips(run / "preprocess" / "clips.csv", folder / "func", entities),
+        *_scores(run / "evaluate" / "metrics.json", folder / "func", entities),
+    ]
+    sheet, page = run / "report" / "contact_sheet.png", run / "report" / "index.html"
+    if sheet.is_file():
+        target = folder / "figures" / entities.name("desc-contactsheet_clips.png")
+        written.append(_copy(sheet, target))
+    if page.is_file():
+        written.append(_copy(page, out / f"sub-{entities.subject}.html"))
+    return written
+
+
+def _maps(stage: Path, folder: Path, entities: Entities) -> list[Path]:
+    """Copy the maps of the selection test, with what each of them is."""
+    for name, ending in (("selection.dscalar.nii", ".dscalar.nii"), ("selection.nii", ".nii")):
+        if not (stage / name).is_file():
+            continue
+        stem = entities.name("desc-reproducibility_stat-z_statmap", with_space=True)
+        path = _copy(stage / name, folder / f"{stem}{ending}")
+        sidecar = folder / f"{stem}.json"
+        write_json(
+            sidecar,
+            {
+                "Description": "Reproducibility of responses between repetitions of training films",
+                "Maps": _MAPS,
+            },
+        )
+        return [path, sidecar]
+    return []
+
+
+def _clips(table: Path, folder: Path, entities: Entities) -> list[Path]:
+    """Write the clips as a tab-separated table, in the order of the arrays."""
+    if not table.is_file():
+        return []
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    header, body = rows[0], [[value or "n/a" for value in row] for row in rows[1:]]
+    return _table(folder, entities.name("desc-clips_stimuli"), header, body, _CLIP_COLUMNS)
+
+
+def _scores(metrics: Path, folder: Path, entities: Entities) -> list[Path]:
+    """Write the metrics, one per line."""
+    if not metrics.is_file():
+        return []
+    rows = score_rows(read_json(metrics))
+    name = entities.name("desc-metrics_scores")
+    return _table(folder, name, list(_SCORE_COLUMNS), rows, _SCORE_COLUMNS)
+
+
+def score_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Return a line per metric of ``metrics.json``: see the sidecar's columns."""
+    shuffled = result.get("controls", {}).get("shuffled_fmri", {})
+    rows = []
+    for name, summary in result.get("metrics", {}).items():
+        low, high = summary.get("ci95") or (None, None)
+        control = shuffled.get(name, {}) if isinstance(shuffled, Mapping) else {}
+        values = [summary.get("mean"), summary.get("std"), summary.get("n"), low, high]
+        values.append(control.get("mean") if isinstance(control, Mapping) else None)
+        rows.append([name, *("n/a" if value is None else f"{value:.6g}" for value in values)])
+    return rows
+
+
+def write_group(out: Path) -> Path | None:
+    """Write the scores of all subjects into one table; None if there are none.
+
+    Returns
+    -------
+    Path or None
+        ``group_desc-metrics_scores.tsv``: a line per subject, a column per metric's mean.
+    """
+    subjects: dict[str, dict[str, str]] = {}
+    for path in sorted(out.glob("sub-*/func/sub-*_desc-metrics_scores.tsv")):
+        with path.open(encoding="utf-8", newline="") as stream:
+            lines = list(csv.DictReader(stream, delimiter="\t"))
+        subjects[path.parts[-3]] = {line["metric"]: line["mean"] for line in lines}
+    if not subjects:
+        return None
+    metrics = list(dict.fromkeys(name for found in subjects.values() for name in found))
+    rows = [
+        [subject, *(found.get(name, "n/a") for name in metrics)]
+        for subject, found in subjects.items()
+    ]
+    described = {"participant_id": "The subject.", **dict.fromkeys(metrics, "Mean over clips.")}
+    header = ["participant_id", *metrics]
+    return _table(out, "group_desc-metrics_scores", header, rows, described)[0]
+
+
+def _table(
+    folder: Path,
+    stem: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    columns: Mapping[str, str],
+) -> list[Path]:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    table = write_text(folder / f"{stem}.tsv", text.getvalue())
+    known = {name: {"Description": columns[name]} for name in header if name in columns}
+    write_json(folder / f"{stem}.json", known)
+    return [table, folder / f"{stem}.json"]
+
+
+def _copy(source: Path, target: Path) -> Path:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return target
