@@ -7,7 +7,7 @@ imported when something is decoded or evaluated.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuroclips_cli import console
 from neuroclips_cli.backbones.captioners import require_captioner
 from neuroclips_cli.data.brain_maps import read_geometry, read_maps, write_maps
+from neuroclips_cli.data.new_scans import FilmTiming
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import atomic_path
 from neuroclips_cli.runs import manifest
@@ -27,6 +28,7 @@ from neuroclips_cli.runs.stage import (
     read_csv,
     read_json,
     require_stage,
+    require_upstream,
     run_folder,
     stage_state,
 )
@@ -34,6 +36,7 @@ from neuroclips_cli.settings.load import Settings, load_settings, replace_settin
 
 if TYPE_CHECKING:
     from neuroclips_cli.generation.decoder import Decoded
+    from neuroclips_cli.stages._follow import LiveClip, LiveVolume
 
 __all__ = ["Run", "evaluate_clips", "open_run"]
 
@@ -296,6 +299,62 @@ class Run:
             advance,
         )
         return decoder.decode(fmri, chosen, without, last)
+
+    def follow(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        volumes: int | None = None,
+        idle_s: float = 60.0,
+        last: Literal["blurry", "tokens", "keyframes", "captions", "clips"] = "clips",
+        on_volume: Callable[[LiveVolume], None] | None = None,
+    ) -> Iterator[LiveClip]:
+        """Decode a run while it is recorded, clip by clip.
+
+        All networks are loaded at the first step and stay in memory. Nothing is written.
+
+        Parameters
+        ----------
+        path : path
+            A folder into which single volumes fall, or a growing 4-D ``.nii`` or ``.npy``.
+        start_s, duration_s : float
+            When the film begins, in s after the first volume, and how long it lasts; without a
+            duration clips are decoded until the end.
+        volumes : int, optional
+            End after so many volumes.
+        idle_s : float
+            End when no volume came for so many seconds. A file ``stop`` in the folder, or
+            ``<name>.stop`` beside the file, ends it too.
+        last : str
+            The last part to make of a clip, as in :meth:`decode`.
+        on_volume : callable, optional
+            Called for every volume that was standardized.
+
+        Yields
+        ------
+        LiveClip
+            ``number``, ``onset_s``, ``volume``, ``scan``, ``decoded`` and ``latency_s``.
+
+        Raises
+        ------
+        UserError
+            If the path cannot be followed, a volume does not fit the run, or none comes.
+        """
+        from neuroclips_cli.generation.decoder import PARTS
+        from neuroclips_cli.stages._follow import FollowOptions, LiveDecoding, LiveVolume
+
+        if last not in PARTS:
+            raise UserError(f"last={last!r} is not known: it takes {', '.join(PARTS)}")
+        folders = require_upstream(self.settings, "decode")
+        timing = FilmTiming(start_s, duration_s)
+        options = FollowOptions(timing, volumes=volumes, idle_s=idle_s, last=last)
+        for event in LiveDecoding(self.settings, folders, Path(path), options):
+            if not isinstance(event, LiveVolume):
+                yield event
+            elif on_volume:
+                on_volume(event)
 
     def _voxels(self, folders: Mapping[str, Path]) -> int:
         """Return how many voxels the reconstructors take."""

@@ -48,6 +48,21 @@ def register(app: typer.Typer) -> None:
         out: Annotated[
             Path | None, typer.Option("--out", help="Folder to copy clips and videos to.")
         ] = None,
+        follow: Annotated[
+            Path | None,
+            typer.Option("--follow", help="Decode volumes as they arrive in a folder or file."),
+        ] = None,
+        volumes: Annotated[
+            int | None, typer.Option("--volumes", help="With --follow: stop after so many.")
+        ] = None,
+        idle: Annotated[
+            float,
+            typer.Option("--idle", help="With --follow: stop when none came for so many seconds."),
+        ] = 60.0,
+        stop_file: Annotated[
+            Path | None,
+            typer.Option("--stop-file", help="With --follow: stop when this file is there."),
+        ] = None,
         steps: Annotated[
             int | None, setting("--steps", help="Denoising steps."), Key("reconstruct.steps")
         ] = None,
@@ -59,17 +74,29 @@ def register(app: typer.Typer) -> None:
         overwrite: bool = False,
     ) -> None:
         from neuroclips_cli.data.new_scans import FilmTiming
+        from neuroclips_cli.errors import UserError
         from neuroclips_cli.stages._copied_results import copy_results
-        from neuroclips_cli.stages._launch import run_stage
 
-        folder = run_stage(
-            settings,
-            "decode",
-            scans=tuple(scans or ()),
-            timing=FilmTiming(start, duration, tr),
-            first_clip=first_clip,
-            label=label,
-            overwrite=overwrite,
-        )
+        timing = FilmTiming(start, duration, tr)
+        if follow is not None:
+            if scans:
+                raise UserError("give scans or --follow, not both: they are decoded differently")
+            from neuroclips_cli.stages import decode as stage
+            from neuroclips_cli.stages._follow import FOLLOWED, FollowOptions
+
+            options = FollowOptions(timing, first_clip, volumes, idle, stop_file)
+            folder = stage.follow(settings, path=follow, options=options, label=label or FOLLOWED)
+        else:
+            from neuroclips_cli.stages._launch import run_stage
+
+            folder = run_stage(
+                settings,
+                "decode",
+                scans=tuple(scans or ()),
+                timing=timing,
+                first_clip=first_clip,
+                label=label,
+                overwrite=overwrite,
+            )
         if out is not None:
             copy_results(folder, out)

@@ -64,6 +64,14 @@ class TrainedVoxels:
         """Number of selected voxels."""
         return int(self.selected.sum())
 
+    @property
+    def grid(self) -> VolumeMask | None:
+        """The voxels of volumetric runs; None for runs on the surface, or of unknown geometry."""
+        geometry = self.geometry
+        if geometry is None or geometry.mask is None or geometry.affine is None:
+            return None
+        return VolumeMask(geometry.mask, geometry.affine)
+
 
 def read_trained_voxels(preprocess: Path) -> TrainedVoxels:
     """Read them from a finished ``preprocess`` stage.
@@ -108,21 +116,18 @@ def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
             f"{path} cannot be decoded: the run was trained on the authors' tensors, which do not "
             "say where in the brain their voxels lie; give a .npy of scans preprocessed as theirs"
         )
-    geometry = voxels.geometry
-    if geometry.models is not None:
-        run = open_run(path)
-        if not _same_vertices(run, voxels):
-            raise UserError(
-                f"{path} holds {len(run.columns)} voxels of another geometry than the "
-                f"{len(voxels.columns)} of the training runs: bring it to their space first"
-            )
-        return run
-    if geometry.mask is None or geometry.affine is None:
-        raise ValueError("a geometry is of a surface or of a grid")
-    return open_run(path, VolumeMask(geometry.mask, geometry.affine))
+    if voxels.grid is not None:
+        return open_run(path, voxels.grid)
+    run = open_run(path)
+    if not has_trained_vertices(run, voxels):
+        raise UserError(
+            f"{path} holds {len(run.columns)} voxels of another geometry than the "
+            f"{len(voxels.columns)} of the training runs: bring it to their space first"
+        )
+    return run
 
 
-def _same_vertices(run: Run, voxels: TrainedVoxels) -> bool:
+def has_trained_vertices(run: Run, voxels: TrainedVoxels) -> bool:
     """Tell whether a surface run has the trained vertices in the same columns."""
     theirs: Any = getattr(run, "models", None)
     ours: Any = voxels.geometry.models if voxels.geometry else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -247,7 +247,7 @@ Advance = Callable[[str, int], None]
 
 
 class Decoder:
-    """All parts of a reconstruction in memory; each loads and frees its networks.
+    """All parts of a reconstruction in memory; each loads its networks, and frees them.
 
     Parameters
     ----------
@@ -261,6 +261,8 @@ class Decoder:
         ``float32`` or ``bfloat16``.
     advance : callable, optional
         Called with the part's name and the number of clips after every batch.
+    keep : bool
+        Keep all networks in memory from one call to the next, for clips that come one by one.
     """
 
     def __init__(
@@ -271,10 +273,13 @@ class Decoder:
         device: str,
         precision: str,
         advance: Advance | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.settings, self.device, self.precision = settings, device, precision
         self.perception, self.semantics = perception, semantics
         self.advance = advance or (lambda _part, _clips: None)
+        self._kept: dict[str, Any] | None = {} if keep else None
 
     def decode(
         self, fmri: np.ndarray, numbers: Sequence[int], without: str | None, last: str
@@ -311,6 +316,15 @@ class Decoder:
             made = replace(made, clips=self._clips(made))
         return made
 
+    def _loaded(self, part: str, load: Callable[[], Result]) -> Result:
+        """Return the networks of a part: newly loaded ones, or those that are kept."""
+        if self._kept is None:
+            return load()
+        if part not in self._kept:
+            self._kept[part] = load()
+        networks: Result = self._kept[part]
+        return networks
+
     def _pieces(
         self, part: str, count: int, compute: Callable[[slice], Result]
     ) -> Iterator[Result]:
@@ -322,14 +336,20 @@ class Decoder:
     def _blurry(self, fmri: np.ndarray) -> np.ndarray:
         if self.perception is None:
             raise ValueError("blurry clips need the Perception Reconstructor")
-        decoder = BlurryDecoder(self.settings, self.perception, self.device, self.precision)
+        folder = self.perception
+        decoder = self._loaded(
+            "blurry", lambda: BlurryDecoder(self.settings, folder, self.device, self.precision)
+        )
         rows = self._pieces("blurry", len(fmri), lambda piece: decoder(fmri[piece]))
         return np.concatenate(list(rows))
 
     def _tokens(self, fmri: np.ndarray, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         if self.semantics is None:
             raise ValueError("tokens need the Semantics Reconstructor")
-        decoder = TokenDecoder(self.settings, self.semantics, self.device, self.precision)
+        folder = self.semantics
+        decoder = self._loaded(
+            "tokens", lambda: TokenDecoder(self.settings, folder, self.device, self.precision)
+        )
         brain = self._pieces("tokens", len(fmri), lambda piece: decoder.contrastive(fmri[piece]))
         tokens_brain = np.concatenate(list(brain)).astype(np.float16)
         prior = self._pieces(
@@ -339,7 +359,9 @@ class Decoder:
 
     def _keyframes(self, made: Decoded) -> np.ndarray:
         tokens, blurry = _present(made.tokens_prior), made.blurry
-        generate = KeyframeGenerator(self.settings, self.device, self.precision)
+        generate = self._loaded(
+            "keyframes", lambda: KeyframeGenerator(self.settings, self.device, self.precision)
+        )
 
         def compute(piece: slice) -> np.ndarray:
             start = None if blurry is None else blurry[piece]
@@ -349,7 +371,7 @@ class Decoder:
 
     def _captions(self, made: Decoded) -> tuple[str, ...]:
         keyframes, tokens = _present(made.keyframes), _present(made.tokens_prior)
-        describe = load_captioner_fn(self.settings, self.device)
+        describe = self._loaded("captions", lambda: load_captioner_fn(self.settings, self.device))
         texts = self._pieces(
             "captions",
             len(keyframes),
@@ -358,7 +380,7 @@ class Decoder:
         return tuple(text for piece in texts for text in piece)
 
     def _clips(self, made: Decoded) -> np.ndarray:
-        video = VideoGenerator(self.settings, self.device)
+        video = self._loaded("clips", lambda: VideoGenerator(self.settings, self.device))
 
         def compute(piece: slice) -> np.ndarray:
             return video.clips(

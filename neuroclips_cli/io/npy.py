@@ -131,3 +131,53 @@ def release_pages(array: np.ndarray) -> None:
     mapped = getattr(array, "_mmap", None)
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
+
+
+class AppendedArray:
+    """A ``.npy`` file to which rows are added one by one; it gets its name when it is complete.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file that it becomes.
+
+    Notes
+    -----
+    numpy leaves room in a header for the number of rows to grow.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.part = path.with_name(f".{path.name}.part")
+        self.rows = 0
+        self._row: tuple[tuple[int, ...], np.dtype[Any]] | None = None
+        self.part.unlink(missing_ok=True)
+
+    def append(self, row: np.ndarray) -> None:
+        """Add a row of the shape and type of the first one."""
+        if self._row is None:
+            self._row = (row.shape, row.dtype)
+            self.part.write_bytes(self._header())
+        if self._row != (row.shape, row.dtype):
+            raise ValueError(f"{self.path} has rows of {self._row}, not {(row.shape, row.dtype)}")
+        with open(self.part, "ab") as stream:
+            stream.write(row.tobytes())
+        self.rows += 1
+
+    def complete(self) -> None:
+        """Give the array its name; where no row was added there is no file."""
+        if self._row is None:
+            return
+        with open(self.part, "r+b") as stream:
+            stream.write(self._header())
+        self.part.replace(self.path)
+        atomic.flush_folder(self.path.parent)
+
+    def _header(self) -> bytes:
+        import numpy as np
+
+        shape, dtype = self._row or ((), np.dtype(np.uint8))
+        header = io.BytesIO()
+        description = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
+        np.lib.format.write_array_header_2_0(header, {**description, "shape": (self.rows, *shape)})
+        return header.getvalue()

@@ -40,7 +40,8 @@ class TrainingStatistics:
     mean : numpy.ndarray
         float64 (voxels,), mean over the runs, in the units of the series.
     between_runs : numpy.ndarray
-        float64 (voxels,), standard deviation (ddof 1) of the runs' means; 0 of a single run.
+        float64 (voxels,), standard deviation (ddof 1) of the runs' means, after every run was
+        divided by its :func:`gain`; 0 of a single run.
     drift : numpy.ndarray
         float64 (order, voxels), root mean square over the runs of the Legendre coefficients of
         degree 1 and above.
@@ -120,6 +121,43 @@ def run_statistics(series: NDArray[np.floating], order: int) -> RunStatistics:
     )
 
 
+BRIGHT = 10.0
+"""Least typical mean of a voxel, in deviations, at which images have a scale: what was centered
+before has none."""
+
+
+def gain(
+    image: NDArray[np.floating], mean: NDArray[np.floating], deviation: NDArray[np.floating]
+) -> float:
+    """Return the factor by which an image is brighter than the mean image.
+
+    Parameters
+    ----------
+    image, mean : numpy.ndarray
+        float (voxels,); voxels of the image that are not finite do not count.
+    deviation : numpy.ndarray
+        float (voxels,), of the noise.
+
+    Returns
+    -------
+    float
+        Least squares, ``sum(x m) / sum(m^2)``; 1 where the mean image is not far above the noise,
+        or the factor is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.signal.training_statistics import gain
+    >>> gain(np.array([110.0, 220.0]), np.array([100.0, 200.0]), np.ones(2))
+    1.1
+    """
+    used = np.isfinite(image)
+    if not used.any() or np.median(np.abs(mean) / deviation) < BRIGHT:
+        return 1.0
+    found = float(np.dot(image[used], mean[used]) / np.square(mean[used]).sum())
+    return found if found > 0 else 1.0
+
+
 def over_runs(runs: Sequence[RunStatistics], volumes: int) -> TrainingStatistics:
     """Combine the training runs.
 
@@ -141,12 +179,15 @@ def over_runs(runs: Sequence[RunStatistics], volumes: int) -> TrainingStatistics
     count = np.maximum(used.sum(axis=0), 1)
     trend = np.where(used[:, None], trend, 0.0)
     mean = trend[:, 0].sum(axis=0) / count
-    apart = np.where(used, trend[:, 0] - mean, 0.0)
     squares = np.square(np.where(used, deviation, 0.0)).sum(axis=0) / count
+    spread = np.where(used.any(axis=0), np.sqrt(squares), 1.0)
+    images = np.where(used, trend[:, 0], np.nan)
+    gains = np.array([gain(image, mean, spread) for image in images])
+    apart = np.where(used, trend[:, 0] / gains[:, None] - mean, 0.0)
     return TrainingStatistics(
         mean=mean,
         between_runs=np.sqrt(np.square(apart).sum(axis=0) / np.maximum(count - 1, 1)),
         drift=np.sqrt(np.square(trend[:, 1:]).sum(axis=0) / count),
-        deviation=np.where(used.any(axis=0), np.sqrt(squares), 1.0),
+        deviation=spread,
         volumes=volumes,
     )

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from neuroclips_cli.runs.stage import (
 from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.stages import _control_names
 from neuroclips_cli.stages._adaptation import Adaptation
+
+if TYPE_CHECKING:
+    from neuroclips_cli.stages._follow import FollowOptions
 
 FUSED = "fuse"
 """The run whose clips are parts of fused chains (paper 3.4)."""
@@ -205,28 +208,62 @@ def decode(
     UserError
         If there are no scans, a file is missing, the name is none, or a needed stage is not there.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*|", label):
-        raise UserError(f"--name '{label}' should be letters, digits and hyphens: correct it")
+    _check_label(label)
     if not scans:
         raise UserError("there is nothing to decode: name a run, or a .npy of scans")
     for path in scans:
         require_content(path)
         if not path.is_file():
             raise UserError(f"the scans {path} do not exist or are no file: correct the path")
+    inputs = _decoding_inputs(settings, first_clip)
+    inputs |= {f"scans_{number}": path for number, path in enumerate(scans, start=1)}
+    extra = {**asdict(timing), "first_clip": first_clip, **_decoded_with(settings)}
+    return StageRequest(f"decode-{label}" if label else "decode", inputs, extra)
+
+
+def follow(settings: Settings, *, path: Path, options: FollowOptions, label: str) -> StageRequest:
+    """Return what decides the clips of a run that is being recorded.
+
+    Raises
+    ------
+    UserError
+        If the name or an option is none, or a needed stage is not there.
+    """
+    _check_label(label)
+    if options.idle_s <= 0 or (options.volumes is not None and options.volumes < 1):
+        raise UserError("--idle should be above 0, and --volumes at least 1")
+    inputs = _decoding_inputs(settings, options.first_clip)
+    extra = {
+        "follow": str(path),
+        **asdict(options.timing),
+        "first_clip": options.first_clip,
+        "last": options.last,
+        **_decoded_with(settings),
+    }
+    return StageRequest(f"decode-{label}" if label else "decode", inputs, extra)
+
+
+def _check_label(label: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*|", label):
+        raise UserError(f"--name '{label}' should be letters, digits and hyphens: correct it")
+
+
+def _decoding_inputs(settings: Settings, first_clip: int) -> dict[str, Path | str]:
+    """Return the stages that new scans are decoded with, or say what is missing."""
     if first_clip < 0:
         raise UserError(f"--first-clip {first_clip} should be at least 0")
     require_captioner(settings)
     contrast_for(settings.semantics.token_space, settings.reconstruct.keyframe_contrast)
-    inputs: dict[str, Path | str] = {**require_upstream(settings, "decode")}
-    inputs |= {f"scans_{number}": path for number, path in enumerate(scans, start=1)}
-    extra = {
-        **asdict(timing),
-        "first_clip": first_clip,
+    return {**require_upstream(settings, "decode")}
+
+
+def _decoded_with(settings: Settings) -> dict[str, Any]:
+    """Return what decides decoded clips beside scans and setting sections."""
+    return {
         "token_space": settings.semantics.token_space,
         "revisions": revisions(settings.backbones),
         "precision": settings.run.precision,
     }
-    return StageRequest(f"decode-{label}" if label else "decode", inputs, extra)
 
 
 def fuse(settings: Settings, *, clips: str | None = None) -> StageRequest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ from neuroclips_cli.data.new_scans import (
 from neuroclips_cli.data.responses import standardized_responses
 from neuroclips_cli.data.runs import Run, require_valid_run
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.generation.video_generator import write_videos
+from neuroclips_cli.io.npy import AppendedArray
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.stage import Stage
 from neuroclips_cli.settings.load import Settings
@@ -34,6 +37,15 @@ from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.signal.training_statistics import TrainingStatistics
 from neuroclips_cli.signal.windows import response_window
 from neuroclips_cli.stages import _requests
+from neuroclips_cli.stages._follow import (
+    FOLLOWED,
+    UNTIL_IDLE,
+    FollowOptions,
+    LiveClip,
+    LiveDecoding,
+    LiveVolume,
+    default_stop_file,
+)
 from neuroclips_cli.stages.reconstruct import Reconstruction
 
 
@@ -88,6 +100,107 @@ def run(
             stage.fact("warnings", reader.warnings)
             Reconstruction(settings, stage, inputs, fmri, numbers).run(None)
         return stage.folder
+
+
+def follow(
+    settings: Settings,
+    *,
+    path: Path,
+    options: FollowOptions = UNTIL_IDLE,
+    label: str = FOLLOWED,
+) -> Path:
+    """Decode volumes as they arrive, and print how long each volume and clip took.
+
+    Parameters
+    ----------
+    settings : Settings
+        As of a reconstruction.
+    path : pathlib.Path
+        A folder into which volumes fall, or a growing file.
+    options : FollowOptions
+        When the film begins, and when to stop.
+    label : str
+        Name of the result, whose folder is ``decode-<label>``; it is made anew.
+
+    Returns
+    -------
+    pathlib.Path
+        The stage folder.
+
+    Raises
+    ------
+    UserError
+        If the path cannot be followed, a volume does not fit the run, or none comes.
+    """
+    request = _requests.follow(settings, path=path, options=options, label=label)
+    folders = {name: Path(folder) for name, folder in request.inputs.items()}
+    with request.open(settings, overwrite=True) as stage:
+        live = LiveDecoding(settings, folders, path, options)
+        console.info(f"following {path}; {default_stop_file(path)} ends it")
+        _LiveResults(stage, settings).write(live)
+        return stage.folder
+
+
+class _LiveResults:
+    """Writes what is decoded while it comes."""
+
+    def __init__(self, stage: Stage, settings: Settings) -> None:
+        self.stage, self.fps = stage, settings.reconstruct.fps
+        self.arrays: dict[str, AppendedArray] = {}
+        self.volumes: list[tuple[int, str]] = []
+        self.clips: list[tuple[int, str, int, str]] = []
+        self.captions: list[tuple[int, str]] = []
+
+    def write(self, live: LiveDecoding) -> None:
+        """Write every volume and clip that comes, then the tables."""
+        for event in live:
+            if isinstance(event, LiveVolume):
+                self.volumes.append((event.volume, f"{event.latency_s:.4f}"))
+                console.info(f"volume {event.volume}: {1000 * event.latency_s:.0f} ms")
+            else:
+                self._clip(event)
+        for array in self.arrays.values():
+            array.complete()
+        stage = self.stage
+        stage.write_csv("volumes.csv", ("volume", "latency_s"), self.volumes)
+        stage.write_csv("clips.csv", ("clip", "onset_s", "volume", "latency_s"), self.clips)
+        if self.captions:
+            stage.write_csv("captions.csv", ("clip", "caption"), self.captions)
+        stage.fact("warnings", live.warnings)
+        for name, column, rows in (("volume", 1, self.volumes), ("clip", 3, self.clips)):
+            latencies = [float(row[column]) for row in rows]
+            if latencies:
+                found = {"median": float(np.median(latencies)), "longest": max(latencies)}
+                stage.fact(f"{name}_latency_s", found)
+                console.info(
+                    f"{len(rows)} {name}s: {found['median']:.3f} s each (median), "
+                    f"{found['longest']:.3f} s at most"
+                )
+
+    def _clip(self, clip: LiveClip) -> None:
+        decoded = clip.decoded
+        self._append("index.npy", np.int64(clip.number))
+        self._append("scans.npy", clip.scan)
+        for name in ("blurry", "tokens_brain", "tokens_prior", "keyframes", "clips"):
+            rows = getattr(decoded, name)
+            if rows is not None:
+                self._append(f"{name}.npy", rows[0])
+        if decoded.captions:
+            self.captions.append((clip.number, decoded.captions[0]))
+        if decoded.clips is not None:
+            names = [f"clip-{clip.number:04d}.mp4"]
+            write_videos(self.stage.folder / "videos", decoded.clips, self.fps, names)
+        latency = f"{clip.latency_s:.4f}"
+        self.clips.append((clip.number, f"{clip.onset_s:g}", clip.volume, latency))
+        console.info(
+            f"clip {clip.number}, shown at {clip.onset_s:g} s: {clip.latency_s:.2f} s after volume "
+            f"{clip.volume}"
+        )
+
+    def _append(self, name: str, row: NDArray[Any] | np.int64) -> None:
+        if name not in self.arrays:
+            self.arrays[name] = AppendedArray(self.stage.folder / name)
+        self.arrays[name].append(np.asarray(row))
 
 
 class ScanReader:
