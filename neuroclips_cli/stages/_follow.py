@@ -198,7 +198,6 @@ class LiveDecoding:
                 delay_s=data.delay_s,
                 tr_s=self.tr_s,
                 window=data.window,
-                spacing_s=data.tr_s,
             )[0]
             last = math.ceil(positions[-1])
             if last >= self._standardizer.volumes:
