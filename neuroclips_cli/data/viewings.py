@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.runs import Run
+from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal import clip_times, confounds
 
@@ -87,10 +88,15 @@ class Viewing:
         Raises
         ------
         UserError
-            If the table of confounds cannot be used.
+            If the table of confounds is missing or cannot be used.
         """
-        if not data.confounds or self.row.confounds is None:
+        if not data.confounds:
             return None
+        if self.row.confounds is None:
+            raise UserError(
+                f"{self.row.run_name} has no table of confounds, which data.confounds = "
+                f"{data.confounds} needs: name it in a run table, or leave data.confounds empty"
+            )
         taken = confounds.regressors(self.row.confounds, data.confounds, self.run.volumes)
         return partial(confounds.regress, confounds=taken, tr_s=self.tr_s)
 

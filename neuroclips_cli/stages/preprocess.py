@@ -287,7 +287,8 @@ def _preprocess(stage: Stage, source: _Source) -> None:
             console.warn(f"missing {word} runs, averaged around: {', '.join(names)}")
     stage.fact("missing_test_runs", missing["test"])
     stage.fact("missing_training_runs", missing["train"])
-    stage.fact("layout", {"name": source.runs.layout, "reason": source.runs.reason})
+    layout = {"name": source.runs.layout, "reason": source.runs.reason}
+    stage.fact("layout", {**layout, "decisions": list(source.runs.notes)})
     steps = sorted({viewing.tr_s for viewing in recordings.viewings.values()})
     stage.fact("tr", {"seconds": steps, "source": recordings.steps})
     stage.fact("clips_without_response", recordings.dropped)
@@ -461,6 +462,7 @@ def _write_selection(
         "t": selection.t,
         "p": selection.p,
         "selected": selection.selected,
+        "excluded": ~usable,
     }
     mask = source.recordings.mask
     suffix = ".dscalar.nii" if mask is None else ".nii"

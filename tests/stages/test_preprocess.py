@@ -149,8 +149,8 @@ def test_the_selection_map_opens_as_cifti(done):
     import nibabel as nib
 
     image = nib.load(done / "selection.dscalar.nii")
-    assert list(image.header.get_axis(0).name) == ["mean_z", "t", "p", "selected"]
-    assert image.shape == (4, CORTEX)
+    assert list(image.header.get_axis(0).name) == ["mean_z", "t", "p", "selected", "excluded"]
+    assert image.shape == (5, CORTEX)
 
 
 def test_unchanged_inputs_return_at_once_and_changed_ones_do_not(dataset, tmp_path):

@@ -1,0 +1,299 @@
+"""From fMRIPrep's files, written by nibabel and json, to arrays: answers by numpy and scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest import mock
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers.bids_tree import (
+    BidsTree,
+    film_rows,
+    write_cifti,
+    write_hemisphere,
+    write_volumes,
+)
+from helpers.movie_runs import RATE, VOXELS, facts, film_signal, write_film
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.interpolate import CubicSpline
+
+from neuroclips_cli.errors import UserError
+from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.stages import preprocess as stage
+
+FILMS = {1: "train", 2: "train", 3: "train", 4: "train", 5: "test"}
+REPETITIONS, FILM_S, ONSET_S, AFTER_S = 2, 36.0, 6.0, 12.0
+DELAY_S, CLIP_S = 4.0, 2.0
+SILENT = 12
+"""Voxels that answer to nothing, the last ones."""
+DEAD = 3
+"""Voxels of all zeros in every run (fMRIPrep #2364), the first ones; one more in a single run."""
+ONCE_DEAD = DEAD
+Array = NDArray[np.float64]
+
+
+@dataclass
+class Study:
+    """A raw tree, its derivative, and what every run measured.
+
+    `series` is (film, repetition) -> (volumes, voxels) as stored, `confounds` the regressors.
+    """
+
+    tree: BidsTree
+    tr_s: float
+    series: dict[tuple[int, int], Array] = field(default_factory=dict)
+    confounds: dict[tuple[int, int], Array] = field(default_factory=dict)
+
+    def stem(self, film: int, repetition: int) -> str:
+        task = FILMS[film]
+        return f"sub-01_ses-{repetition}_task-{task}_run-{film:02d}"
+
+
+def made(folder: Path, tr_s: float, *, moving: bool = False) -> Study:
+    """Write films, events and sidecars, and make the series of all runs."""
+    study = Study(BidsTree(folder), tr_s)
+    volumes = int((ONSET_S + FILM_S + AFTER_S) / tr_s)
+    times_s = np.arange(volumes) * tr_s
+    for film in FILMS:
+        write_film(folder / "stimuli" / f"film{film}.mp4", film, FILM_S)
+        for repetition in range(1, REPETITIONS + 1):
+            rng = np.random.default_rng([film, repetition])
+            moment = times_s - DELAY_S - ONSET_S
+            answer = film_signal(film, moment) * ((moment >= -4) & (moment <= FILM_S))[:, None]
+            answer[:, -SILENT:] = 0
+            drift = np.linspace(0, 1, volumes)[:, None] * rng.normal(0, 3, VOXELS)
+            series = 1000 + 10 * (answer + drift + rng.normal(0, 0.2, answer.shape))
+            if moving:
+                table = rng.normal(0, 1, (volumes, 6))
+                series += 100 * table @ rng.normal(0, 1, (6, VOXELS))
+                study.confounds[film, repetition] = write_confounds(study, film, repetition, table)
+            series[:, :DEAD] = 0
+            if (film, repetition) == (2, 2):
+                series[:, ONCE_DEAD] = 0
+            study.series[film, repetition] = series.astype(np.float32).astype(np.float64)
+            study.tree.events(
+                f"{study.stem(film, repetition)}_events.tsv",
+                film_rows((ONSET_S, FILM_S, f"film{film}.mp4")),
+            )
+    for task in ("train", "test"):
+        study.tree.sidecar(study.tree.raw / f"task-{task}_bold.json", RepetitionTime=tr_s)
+    return study
+
+
+def write_confounds(study: Study, film: int, repetition: int, table: Array) -> Array:
+    """Write six motion parameters as fMRIPrep does; return what the strategy motion makes of it."""
+    names = ["trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"]
+    columns = {}
+    for name, values in zip(names, table.T, strict=True):
+        step = np.r_[np.nan, np.diff(values)]
+        columns |= {
+            name: values,
+            f"{name}_derivative1": step,
+            f"{name}_power2": values**2,
+            f"{name}_derivative1_power2": step**2,
+        }
+    rows = [list(columns), *np.stack(list(columns.values()), axis=1).tolist()]
+    stem = study.stem(film, repetition)
+    text = "\n".join("\t".join("n/a" if v != v else str(v) for v in row) for row in rows)
+    (study.tree.func(stem) / f"{stem}_desc-confounds_timeseries.tsv").write_text(text, "utf-8")
+    taken = np.stack(list(columns.values()), axis=1)
+    taken[0] = np.where(np.isnan(taken[0]), taken[1], taken[0])
+    return taken
+
+
+def as_cifti(study: Study, name: str, series: Array) -> None:
+    path = study.tree.func(name) / f"{name}_space-fsLR_den-91k_bold.dtseries.nii"
+    write_cifti(path, series, step_s=1.0)  # a wrong step, as #3216 and #3270 report of headers
+
+
+def as_hemispheres(single: bool) -> Callable[[Study, str, Array], None]:
+    def write(study: Study, name: str, series: Array) -> None:
+        for side, half in zip("LR", np.split(series, 2, axis=1), strict=True):
+            path = study.tree.func(name) / f"{name}_hemi-{side}_space-fsaverage5_bold.func.gii"
+            write_hemisphere(path, half, single=single)
+
+    return write
+
+
+def as_volumes(study: Study, name: str, series: Array) -> None:
+    inside = np.zeros((6, 5, 4), bool)
+    inside.ravel()[:: inside.size // VOXELS][:VOXELS] = True
+    stem = f"{name}_space-MNI152NLin2009cAsym"
+    folder = study.tree.func(name)
+    write_volumes(folder / f"{stem}_desc-preproc_bold.nii.gz", series, inside, 0.0)
+    mask = inside[None].reshape(1, -1).astype(float)
+    write_volumes(folder / f"{stem}_desc-brain_mask.nii.gz", mask[:, mask[0] > 0], inside, 1.0)
+
+
+FORMATS: dict[str, Callable[[Study, str, Array], None]] = {
+    "cifti": as_cifti,
+    "hemispheres": as_hemispheres(False),
+    "hemispheres in one array": as_hemispheres(True),
+    "volumes": as_volumes,
+}
+
+
+def preprocess(study: Study, workdir: Path, **data: object) -> Path:
+    flags: dict[str, object] = {
+        "run.profile": "tiny",
+        "run.workdir": str(workdir),
+        "run.dataset": str(study.tree.raw),
+        "data.frame_size": 32,
+        "data.selection_p": 1.0,
+        "data.test_films": ["film5"],
+    }
+    flags |= {f"data.{name}": value for name, value in data.items()}
+    with mock.patch("os.fsync"):
+        return stage.run(load_settings(flags, folder=workdir, environ={}))
+
+
+def standardized(series: Array) -> Array:
+    """Remove a line and bring to unit deviation."""
+    time = np.arange(len(series))
+    design = np.stack([np.ones(len(series)), time], axis=1)
+    left = series - design @ np.linalg.lstsq(design, series, rcond=None)[0]
+    deviation = left.std(axis=0, ddof=1)
+    return left / np.where(deviation > 0, deviation, 1)
+
+
+def cleaned(study: Study, film: int, repetition: int) -> Array:
+    series = study.series[film, repetition]
+    if not study.confounds:
+        return series
+    design = np.c_[np.ones(len(series)), study.confounds[film, repetition]]
+    return series - design @ np.linalg.lstsq(design, series, rcond=None)[0]
+
+
+def responses(study: Study, film: int, repetition: int) -> Array:
+    """Return (clips, voxels): cubic between the volumes that the film's responses span."""
+    times_s = ONSET_S + CLIP_S * np.arange(int(FILM_S / CLIP_S)) + DELAY_S
+    places = times_s / study.tr_s
+    places = np.where(np.abs(places - places.round()) < 1e-6, places.round(), places)
+    first, last = int(np.floor(places.min())), int(np.ceil(places.max()))
+    z = standardized(cleaned(study, film, repetition)[first : last + 1])
+    return np.asarray(CubicSpline(np.arange(len(z)), z, bc_type="not-a-knot")(places - first))
+
+
+def selection(study: Study) -> tuple[NDArray[np.bool_], Array]:
+    """Return which voxels are selected and their t, from volumes while the films ran."""
+    times_s = np.arange(len(study.series[1, 1])) * study.tr_s
+    end_s = ONSET_S + FILM_S - study.tr_s
+    during = (times_s >= ONSET_S - 1e-6) & (times_s <= end_s + 1e-6)
+    z = []
+    for film in (1, 2, 3, 4):
+        first, second = (standardized(cleaned(study, film, r)[during]) for r in (1, 2))
+        product = (first * second).sum(axis=0)
+        norm = np.sqrt((first**2).sum(axis=0) * (second**2).sum(axis=0))
+        z.append(np.arctanh(product / np.where(norm > 0, norm, 1)))
+    usable = np.ones(VOXELS, bool)
+    usable[: ONCE_DEAD + 1] = False
+    with np.errstate(invalid="ignore", divide="ignore"):
+        t, p = stats.ttest_1samp(np.array(z), 0.0)
+    return usable & (t > 0) & (p < 1.0 / (VOXELS - DEAD)), t
+
+
+def excluded_map(done: Path) -> list[int]:
+    """Return where the map of excluded voxels is set: the last one of ``selection``."""
+    image = nib.load(next(done.glob("selection.*nii")))
+    values = np.asarray(image.dataobj)
+    if values.ndim == 4:
+        values = values.reshape(-1, values.shape[3]).T
+        return np.flatnonzero(values[-1][:: values.shape[1] // VOXELS][:VOXELS]).tolist()
+    assert image.header.get_axis(0).name[-1] == "excluded"
+    return np.flatnonzero(values[-1]).tolist()
+
+
+def pictures(study: Study, film: int, clips: int) -> NDArray[np.int64]:
+    """Return the pictures on screen every third of a second, as PyAV decodes them."""
+    import av
+
+    with av.open(str(study.tree.raw / "stimuli" / f"film{film}.mp4")) as container:
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.array(shown, np.int64)[: clips * 2 * RATE : RATE // 3]
+
+
+@pytest.mark.parametrize(
+    ("name", "tr_s", "confounds"),
+    [
+        ("cifti", 1.5, ""),
+        ("cifti", 0.8, "motion"),
+        ("hemispheres", 1.49, ""),
+        ("hemispheres in one array", 2.0, ""),
+        ("volumes", 0.8, ""),
+    ],
+)
+def test_arrays_equal_what_numpy_makes_of_the_files(
+    tmp_path: Path, name: str, tr_s: float, confounds: str
+) -> None:
+    study = made(tmp_path / "study", tr_s, moving=bool(confounds))
+    for (film, repetition), series in study.series.items():
+        FORMATS[name](study, study.stem(film, repetition), series)
+    done = preprocess(study, tmp_path, confounds=confounds)
+    wanted, t = selection(study)
+    with np.load(done / "selection.npz", allow_pickle=False) as found:
+        assert np.array_equal(found["selected"], wanted)
+        assert np.flatnonzero(found["excluded"]).tolist() == list(range(ONCE_DEAD + 1))
+        assert np.allclose(found["t"][wanted], t[wanted], rtol=1e-3)
+    assert 0.5 * VOXELS < wanted.sum() < VOXELS - DEAD
+    train = np.load(done / "fmri_train.npy")
+    tests = np.load(done / "fmri_test_repetitions.npy")
+    clips = int(FILM_S / CLIP_S)
+    for film in FILMS:
+        for repetition in range(1, REPETITIONS + 1):
+            array = tests if FILMS[film] == "test" else train
+            rows = slice(0, clips) if film == 5 else slice((film - 1) * clips, film * clips)
+            expected = responses(study, film, repetition)[:, wanted]
+            assert np.abs(array[rows, repetition - 1] - expected).max() < 1e-4
+    known = facts(done)
+    assert known["layout"]["name"] == "fmriprep"
+    decisions = " ".join(known["layout"]["decisions"])
+    assert f"10 runs have a TR of {tr_s:g} s by sidecars such as" in decisions
+    assert "data.test_films names them (film5)" in decisions
+    assert known["tr"]["seconds"] == [tr_s]
+    assert known["voxels_tested"] == VOXELS - DEAD
+    assert known["voxels_excluded"] == DEAD + 1
+    frames = np.load(done / "frames_test.npy").astype(int)
+    assert excluded_map(done) == list(range(ONCE_DEAD + 1))
+    assert np.abs(frames.reshape(-1, 32, 32, 3) - pictures(study, 5, clips)).max() <= 1
+
+
+def test_a_wrong_header_is_a_warning_that_says_which_won(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """fMRIPrep #3216: 1 s in the header, the truth in the sidecar."""
+    study = made(tmp_path / "study", 1.5)
+    for (film, repetition), series in study.series.items():
+        as_cifti(study, study.stem(film, repetition), series)
+    done = preprocess(study, tmp_path)
+    assert facts(done)["tr"]["seconds"] == [1.5]
+    said = "".join(capsys.readouterr()).replace("\n", " ")
+    assert "states 1.5 s between volumes, its series step 1 s" in " ".join(said.split())
+
+
+def test_confounds_that_a_run_table_does_not_name_are_asked_for(tmp_path: Path) -> None:
+    study = made(tmp_path / "study", 2.0)
+    for (film, repetition), series in study.series.items():
+        as_cifti(study, study.stem(film, repetition), series)
+    done = preprocess(study, tmp_path)
+    with pytest.raises(UserError, match="has no table of confounds, which data.confounds = simple"):
+        preprocess(study, tmp_path / "again", runs=str(done / "runs.tsv"), confounds="simple")
+
+
+def test_events_past_the_end_of_the_run_and_of_the_film_are_refused(tmp_path: Path) -> None:
+    study = made(tmp_path / "study", 2.0)
+    for (film, repetition), series in study.series.items():
+        as_cifti(study, study.stem(film, repetition), series)
+    name = f"{study.stem(3, 1)}_events.tsv"
+    study.tree.events(name, film_rows((40.0, FILM_S, "film3.mp4")))
+    with pytest.raises(UserError, match=r"run-03_space.* ends after 54 s \(27 volumes"):
+        preprocess(study, tmp_path)
+    study.tree.events(name, film_rows((ONSET_S, FILM_S + 10, "film3.mp4")))
+    other = f"{study.stem(3, 2)}_events.tsv"
+    study.tree.events(other, film_rows((ONSET_S, FILM_S + 10, "film3.mp4")))
+    with pytest.raises(UserError, match=r"film3.mp4 lasts 36 s, but"):
+        preprocess(study, tmp_path)
