@@ -99,7 +99,7 @@ def settings_for(
         settings = load_settings(flags, folder=folder, environ=environ)
         settings = replace_settings(settings, inherited, origin=f"run folder ({first['stage']})")
     for name, record in records.items():
-        settings = _take_over(settings, name, record)
+        settings = take_over(settings, name, record)
     return settings
 
 
@@ -113,8 +113,23 @@ def _contradiction(settings: Settings, run: Path, made_with: str, stage: str) ->
     )
 
 
-def _take_over(settings: Settings, stage: str, record: Mapping[str, Any]) -> Settings:
-    """Take the settings that decided a stage's result, where nothing stronger set them."""
+def take_over(settings: Settings, stage: str, record: Mapping[str, Any]) -> Settings:
+    """Take the settings that decided a stage's result, where nothing stronger set them.
+
+    Parameters
+    ----------
+    settings : Settings
+        Those in force.
+    stage : str
+        Where they are from, for :attr:`Settings.origins`.
+    record : mapping
+        The manifest of the result.
+
+    Returns
+    -------
+    Settings
+        What the user chose stands, and what an earlier stage of the run folder gave.
+    """
     taken = {
         f"{section}.{name}": value
         for section, table in record["determined_by"]["sections"].items()

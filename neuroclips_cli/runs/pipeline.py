@@ -102,6 +102,14 @@ PIPELINE = (
         demo="from scans to image tokens",
     ),
     StageSpec(
+        "adapt",
+        "Fit a decoder of other subjects to a new one, from minutes of its films.",
+        needs=("preprocess",),
+        settings=("perception", "train_pr", "semantics", "train_sr"),
+        folder=False,
+        distributed=True,
+    ),
+    StageSpec(
         "reconstruct",
         "Reconstruct the test clips from scans.",
         needs=("preprocess", "train-pr", "train-sr"),

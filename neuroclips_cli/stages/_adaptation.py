@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import sha256
 from neuroclips_cli.runs import manifest, model_card
+from neuroclips_cli.runs.locations import workdir_folder
 from neuroclips_cli.runs.model_card import ModelCard, Parent
-from neuroclips_cli.runs.stage import decoder_name, sha256, workdir_folder
 from neuroclips_cli.settings.load import Settings
 
 RIDGE, EMBEDDER, FULL, SCRATCH = "ridge", "embedder", "full", "scratch"
@@ -158,8 +159,3 @@ def parent_entry(path: Path, card: ModelCard | None) -> Parent:
     if card is None:
         return Parent(name, digest)
     return Parent(name, digest, card.protocol, card.numbers)
-
-
-def with_decoder(settings: Settings, adaptation: Adaptation) -> str:
-    """Return the decoder's folder: the user's ``--decoder``, or one that says what it is."""
-    return decoder_name(settings) or adaptation.decoder(settings.run.subject)

@@ -44,6 +44,7 @@ class Start:
 
     def begin(self, model: nn.Module, settings: Settings) -> Parent | None:
         """Put the first weights into the network; return what the card says of them."""
+        self._say(model)
         if self.checkpoint is not None:
             load_pretrained_weights(model, self.checkpoint, settings)
             return parent_entry(self.checkpoint, None)
@@ -57,14 +58,16 @@ class Start:
         return parent_entry(path, model_card.read(path))
 
     def freeze(self, model: nn.Module) -> None:
-        """Freeze what the adaptation's mode does not train, and say so."""
+        """Freeze what the adaptation's mode does not train."""
+        if self.adaptation is not None:
+            freeze(model, self.adaptation.mode)
+
+    def _say(self, model: nn.Module) -> None:
         if self.adaptation is None:
             return
-        freeze(model, self.adaptation.mode)
         trained, frozen = parts(model, self.adaptation.mode)
-        console.info(
-            f"{self.stage}: {', '.join(trained)} learn; frozen: {', '.join(frozen) or 'nothing'}"
-        )
+        left = ", ".join(frozen) or "nothing"
+        console.info(f"{self.stage} trains {', '.join(trained)}; frozen: {left}")
 
 
 def load_shared(model: nn.Module, folder: Path) -> None:

@@ -15,6 +15,7 @@ from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.subject_scans import OneSubject
 from neuroclips_cli.runs import manifest, model_card
+from neuroclips_cli.runs.locations import decoder_name
 from neuroclips_cli.runs.model_card import ModelCard, Parent, TrainedOn
 from neuroclips_cli.runs.stage import read_array, read_json
 from neuroclips_cli.settings.load import Settings
@@ -45,12 +46,15 @@ class TrainingScans:
         In the order of the first layers.
     average : bool
         Whether the subjects share a space and an average subject's first layers learn, too.
+    named : bool
+        Whether the manifest names the only subject: its decoder's folder is not the subject's.
     longer : float
         Factor on the epochs: a part of a subject's films is seen for as many steps as all.
     """
 
     clips: tuple[TrainingClips, ...]
     average: bool = False
+    named: bool = False
     longer: float = 1.0
 
     @property
@@ -80,8 +84,10 @@ class TrainingScans:
         found: dict[str, Any] = {"voxels": self.voxels}
         if self.window > 1:
             found["window"] = self.window
+        if self.pooled or self.named:
+            found["subjects"] = [clips.subject for clips in self.clips]
         if self.pooled:
-            found |= {"subjects": [c.subject for c in self.clips], "average": self.average}
+            found["average"] = self.average
         return found
 
     @property
@@ -230,11 +236,12 @@ def training_scans(
         training_clips(folder, validation_segments, subject) for subject, folder in folders.items()
     ]
     if len(clips) == 1:
+        named = bool(decoder_name(settings))
         if adaptation is None or not adaptation.minutes:
-            return TrainingScans((clips[0],))
+            return TrainingScans((clips[0],), named=named)
         some = _first_minutes(clips[0], adaptation.minutes, settings.data.clip_s)
         longer = len(clips[0].segments) / (len(some.train) + len(some.validation))
-        return TrainingScans((some,), longer=longer)
+        return TrainingScans((some,), named=named, longer=longer)
     _refuse_other_protocols(clips)
     refuse_shown_tests(folders, folders)
     clips = _without_held_out_films(clips)

@@ -43,6 +43,7 @@ from neuroclips_cli.training.cross_fitted_ridge import (
     joint_targets,
     load_into_ridge,
     padded,
+    stretches,
 )
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
@@ -220,7 +221,7 @@ class _Training:
         counts = np.cumsum([len(own) for own in tokens])[:-1]
         targets = joint_targets(np.concatenate(tokens), np.concatenate(text))
         parts = [
-            (_flat(clips.fmri[clips.train]), clips.segments[clips.train], own)
+            (_flat(clips.fmri[clips.train]), stretches(clips.segments[clips.train]), own)
             for clips, own in zip(self.clips, np.split(targets, counts), strict=True)
         ]
         fits = cross_fit_pool(parts, hidden)

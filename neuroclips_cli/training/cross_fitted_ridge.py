@@ -19,7 +19,7 @@ from torch import nn
 from neuroclips_cli.models.backbone import RidgeRegression, WindowLinear
 from neuroclips_cli.models.head import init_from_linear
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, SemanticsBackbone
-from neuroclips_cli.signal.ridge import dual_weights, predict_left_out, segment_folds
+from neuroclips_cli.signal.ridge import FOLDS, dual_weights, predict_left_out, segment_folds
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Tried penalties, as multiples of a scan's mean squared norm."""
@@ -158,6 +158,21 @@ def cross_fit(
     (1, True)
     """
     return cross_fit_pool([(fmri, segments, targets)], widest, penalties)[0]
+
+
+def stretches(segments: np.ndarray) -> np.ndarray:
+    """Return the segments, or six stretches of clips where there is only one segment to leave out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neuroclips_cli.training.cross_fitted_ridge import stretches
+    >>> stretches(np.full(12, 4)).tolist()
+    [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    """
+    if len(np.unique(segments)) > 1:
+        return segments
+    return np.arange(len(segments)) * FOLDS // len(segments)
 
 
 Part = tuple[np.ndarray, np.ndarray, np.ndarray]
