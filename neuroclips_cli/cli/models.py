@@ -88,6 +88,21 @@ def register(app: typer.Typer) -> None:
 
         _released_weights.export_run(settings, stage.value, file, overwrite=overwrite)
 
+    @command(models, "show")
+    def show(
+        settings: Settings,
+        path: Annotated[
+            Path,
+            typer.Argument(
+                help="A decoder's folder such as runs/pool-01-02-03, a training's, or a file in it."
+            ),
+        ],
+    ) -> None:
+        """Show the card of trained weights: whose scans, which films, minutes, parent, settings."""
+        from neuroclips_cli.cli import models_show
+
+        models_show.run(path)
+
     @command(models, "convert")
     def convert(
         settings: Settings,

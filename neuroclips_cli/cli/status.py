@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -75,6 +75,7 @@ def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> l
         for subject in _subjects(settings)
         for line in _subject(replace_settings(settings, {"run.subject": subject}), verify)
     ]
+    lines += [line for name in _decoders(settings) for line in _decoder(settings, name, verify)]
     shared = [
         name for name in pipeline.shared_stages() if manifest.read(workdir_folder(settings) / name)
     ]
@@ -108,6 +109,36 @@ def _subject(settings: Settings, verify: bool) -> list[StageStatus]:
     more = [name for name in there if name not in stages and not name.startswith(".")]
     digests: dict[Path, str] = {}
     return [_stage(settings, name, verify, digests) for name in (*stages, *more)]
+
+
+def _decoders(settings: Settings) -> list[str]:
+    """Return the decoders of the work folder that are not a subject's own, or the chosen one."""
+    if settings.run.decoder:
+        return []
+    trained = [path.parts[-3] for path in workdir_folder(settings).glob(f"*/*/{manifest.NAME}")]
+    return sorted({name for name in trained if not name.startswith(("sub-", "."))})
+
+
+def _decoder(settings: Settings, name: str, verify: bool) -> list[StageStatus]:
+    """Return the state of a decoder's trainings, and of its results on every subject."""
+    home = workdir_folder(settings) / name
+    digests: dict[Path, str] = {}
+    lines = []
+    for stage in (spec.name for spec in pipeline.PIPELINE if spec.owner == "decoder"):
+        record = manifest.read(home / stage)
+        if record is None:
+            continue
+        whose = {"run.decoder": name, "run.subject": record["settings"]["run"]["subject"]}
+        subjects = record["determined_by"]["extra"].get("subjects", [])
+        own = replace_settings(settings, {**whose, "run.subjects": tuple(subjects)})
+        lines.append(replace(_stage(own, stage, verify, digests), subject=name))
+    for path in sorted(home.glob(f"sub-*/*/{manifest.NAME}")):
+        subject = path.parts[-3].removeprefix("sub-")
+        if subject.isdecimal() and not path.parts[-2].startswith("."):
+            chosen = {"run.decoder": name, "run.subject": int(subject)}
+            line = _stage(replace_settings(settings, chosen), path.parts[-2], verify, digests)
+            lines.append(replace(line, subject=f"{name}/{path.parts[-3]}"))
+    return lines
 
 
 def _stage(settings: Settings, stage: str, verify: bool, digests: dict[Path, str]) -> StageStatus:

@@ -105,9 +105,11 @@ def control_name(result: Mapping[str, Any]) -> str:
 
 
 def measured_how(result: Mapping[str, Any]) -> str:
-    """Return how many clips were measured by which protocol and whose evaluators."""
+    """Return how many clips were measured how, and of what decoder if not the subject's own."""
     protocol = result["protocol"]
     said = [f"{protocol['n']} clips", f"protocol {protocol['protocol']}"]
+    if result.get("training_protocol", "within") != "within":
+        said.append(f"decoder {result['training_protocol']}")
     if protocol.get("evaluators") == SYNTHETIC_EVALUATORS:
         said.append(SYNTHETIC_EVALUATORS)
     return ", ".join(said)

@@ -13,6 +13,7 @@ from typing import Any
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
+from neuroclips_cli.runs import manifest
 
 NAME = "model_card.json"
 FORMAT = 1
@@ -202,13 +203,13 @@ def refuse_contradiction(card: ModelCard, sizes: Mapping[str, Any], folder: Path
             )
 
 
-def of_results(cards: Sequence[ModelCard | None], subject: int) -> str:
+def protocol_of(folders: Sequence[Path], subject: int) -> str:
     """Return the protocol of a result that several trained networks take part in.
 
     Parameters
     ----------
-    cards : sequence of ModelCard or None
-        Of the networks; None of one that was trained before cards were written, by its subject.
+    folders : sequence of Path
+        Of their trainings; one without a card was trained before there were cards, by its subject.
     subject : int
         Whose scans are decoded.
 
@@ -216,6 +217,19 @@ def of_results(cards: Sequence[ModelCard | None], subject: int) -> str:
     -------
     str
         One protocol, or all different ones in order, joined by ``+``.
+
+    Raises
+    ------
+    UserError
+        If a card contradicts the weights beside it.
     """
-    found = [WITHIN if card is None else card.protocol_for(subject) for card in cards]
+    found = []
+    for folder in folders:
+        card = read(folder)
+        if card is None:
+            found.append(WITHIN)
+            continue
+        record = manifest.read(folder) or {"facts": {}}
+        refuse_contradiction(card, record["facts"].get("model", {}), folder)
+        found.append(card.protocol_for(subject))
     return "+".join(dict.fromkeys(found))

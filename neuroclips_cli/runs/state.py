@@ -22,6 +22,8 @@ from neuroclips_cli.settings.load import Settings
 def command_for(stage: str, settings: Settings) -> str:
     """Return the command line that makes a stage, for messages."""
     spec = pipeline.spec_of(stage)
+    if spec and spec.owner == "decoder" and (adapting := _adapt_words(stage, settings)):
+        return " ".join(adapting)
     name = spec.name if spec else stage
     variant = stage.removeprefix(name)
     words = ["neuroclips", name]
@@ -46,6 +48,23 @@ def command_for(stage: str, settings: Settings) -> str:
     if settings.run.workdir != "runs":
         words += ["--workdir", settings.run.workdir]
     return " ".join(words)
+
+
+def _adapt_words(stage: str, settings: Settings) -> list[str]:
+    """Return the command of an adaptation, as its manifest has it; nothing for other trainings."""
+    record = manifest.read(stage_folder(settings, stage))
+    made = record["determined_by"]["extra"] if record else {}
+    if record is None or "mode" not in made:
+        return []
+    words = ["neuroclips", "adapt", "--subject", str(record["settings"]["run"]["subject"])]
+    if "parent" in record["inputs"]:
+        parent = Path(record["inputs"]["parent"]["path"])
+        words += ["--from", str(parent) if parent.suffix else parent.parent.name]
+    words += ["--minutes", f"{made['minutes']:g}"] if made["minutes"] else []
+    words += ["--mode", made["mode"], "--only", stage, "--decoder", decoder_name(settings)]
+    if settings.run.workdir != "runs":
+        words += ["--workdir", settings.run.workdir]
+    return words
 
 
 def stage_state(

@@ -14,6 +14,7 @@ from neuroclips_cli.backbones.conversion.files import find_weights
 from neuroclips_cli.backbones.conversion.unwrap import Found, from_common_prefix
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.atomic import sha256
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.released.checkpoints import (
@@ -25,6 +26,8 @@ from neuroclips_cli.models.released.checkpoints import (
     write_last_pth,
 )
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.runs import model_card
+from neuroclips_cli.runs.model_card import ModelCard, Parent
 from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require_stage
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.checkpoints import cpu_state_dict
@@ -116,6 +119,10 @@ def import_run(
             folder.fact("model", sizes)
             folder.fact("imported", path.name)
             folder.write_safetensors("model.safetensors", cpu_state_dict(model))
+            parent = Parent(path.name, sha256(path))
+            card = ModelCard(stage, model_card.IMPORTED, (), parent=parent)
+            folder.write_json(model_card.NAME, card.as_json())
+            folder.fact("protocol", card.protocol)
             console.info(f"{stage} of subject {settings.run.subject} is taken from {path.name}")
         return folder.folder
 

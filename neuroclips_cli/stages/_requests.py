@@ -21,6 +21,7 @@ from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.placeholders import require_content
+from neuroclips_cli.models.subject_place import recorded_place
 from neuroclips_cli.protocols import evaluators
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.runs.stage import (
@@ -182,6 +183,9 @@ def reconstruct(
         name += f"-control-{variant}"
     unread = ("train-pr",) if without == "blurry" else ()
     inputs = require_upstream(settings, "reconstruct", leave_out=unread)
+    for trained in ("train-pr", "train-sr"):
+        if trained in inputs:
+            recorded_place(inputs[trained], settings.run.subject)
     parse_clips(clips, len(read_array(inputs["preprocess"] / "fmri_test.npy")))
     extra = {
         "without": without or "",

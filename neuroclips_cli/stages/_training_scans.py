@@ -32,8 +32,15 @@ from neuroclips_cli.training.samples import (
 )
 from neuroclips_cli.training.target_cache import clip_digests
 
-OWN = ("data.mask", "data.regions")
-"""Settings of preprocess in which subjects of one pool may differ."""
+OWN = tuple(
+    f"data.{name}"
+    for name in (
+        *("mask", "regions", "space", "layout", "runs", "raw", "films", "task", "session"),
+        *("test_films", "trailing_volumes"),
+    )
+)
+"""Settings of preprocess in which subjects of one pool may differ: where their data lies, which
+films are whose. What a scan and a clip are has to be the same."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +304,9 @@ def _one_space(clips: Sequence[TrainingClips]) -> bool:
         if not path.is_file():
             return False
         with np.load(path, allow_pickle=False) as selection:
-            found.append(selection["columns"][selection["selected"]])
+            if "index" not in selection:  # made from tensors that do not say whose voxels they are
+                return False
+            found.append(selection["index"])
     return all(np.array_equal(found[0], other) for other in found[1:])
 
 

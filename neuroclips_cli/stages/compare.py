@@ -16,6 +16,8 @@ from neuroclips_cli.metrics.statistics import paired_differences, shared_clips, 
 from neuroclips_cli.reporting import comparison, formats, minutes, paper_tables, results
 from neuroclips_cli.reporting import subjects as subject_rows
 from neuroclips_cli.reporting.subjects import Figure, SubjectRun
+from neuroclips_cli.runs.locations import run_folder
+from neuroclips_cli.runs.model_card import WITHIN
 from neuroclips_cli.runs.stage import read_csv, read_json, require_stage
 from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.settings.parse import parse_subject
@@ -61,12 +63,15 @@ class Comparison:
         ``scenes`` or ``clips``: what was permuted.
     left_out : list of str
         What to say of runs that have more clips.
+    unlike : list of str
+        What to say of decoders that were not trained on the same data.
     """
 
     runs: list[comparison.ComparedRun]
     clips: int
     units: str
     left_out: list[str]
+    unlike: list[str]
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def run(
     """
     chosen = _format(kind, out, overwrite)
     found = paired(settings, runs)
-    _write(found.runs, found.clips, found.units, chosen, out)
+    _write(found, chosen, out)
     for said in found.left_out:
         console.info(said)
     return found.runs
@@ -175,7 +180,11 @@ def over_subjects(
     _check(read)
     _emit(
         [subject_rows.subjects_table(groups)],
-        ["CLIP-pcc measures smoothness, not decoding.", paper_tables.NOTE],
+        [
+            *_unlike_protocols(read),
+            "CLIP-pcc measures smoothness, not decoding.",
+            paper_tables.NOTE,
+        ],
         results.as_csv(subject_rows.HEADER, subject_rows.csv_rows(groups)),
         chosen,
         out,
@@ -241,10 +250,12 @@ def _subjects(settings: Settings, words: str, run_: str) -> list[int]:
     """Return the numbers of subjects that were asked for."""
     if words == "all":
         name = _evaluation(run_)
-        found = sorted(Path(settings.run.workdir).glob(f"sub-*/{name}/metrics.json"))
+        found = sorted(run_folder(settings).parent.glob(f"sub-*/{name}/metrics.json"))
         numbers = [path.parts[-3].removeprefix("sub-") for path in found]
         if not numbers:
-            raise UserError(f"no subject in {settings.run.workdir} has {name}: evaluate one first")
+            raise UserError(
+                f"no subject in {run_folder(settings).parent} has {name}: evaluate one first"
+            )
         return [parse_subject(number) for number in numbers]
     numbers = [word for word in words.replace(" ", ",").split(",") if word]
     if not numbers or len(set(map(parse_subject, numbers))) < len(numbers):
@@ -301,6 +312,7 @@ def paired(settings: Settings, runs: Sequence[str]) -> Comparison:
         len(clips),
         "clips" if scenes is None else "scenes",
         left_out,
+        _unlike_protocols(read),
     )
 
 
@@ -448,15 +460,22 @@ def _role(item: _Run) -> str:
     return item.folder.resolve().name if in_run_folder and not item.prefix else ""
 
 
-def _write(
-    compared: Sequence[comparison.ComparedRun], clips: int, units: str, kind: str, out: Path | None
-) -> None:
+def _write(found: Comparison, kind: str, out: Path | None) -> None:
     tables = [
-        comparison.comparison_table(compared, clips, units),
-        comparison.published_table(compared),
+        comparison.comparison_table(found.runs, found.clips, found.units),
+        comparison.published_table(found.runs),
     ]
-    text = results.as_csv(comparison.HEADER, comparison.csv_rows(compared))
-    _emit(tables, comparison.notes(units), text, kind, out)
+    text = results.as_csv(comparison.HEADER, comparison.csv_rows(found.runs))
+    _emit(tables, [*found.unlike, *comparison.notes(found.units)], text, kind, out)
+
+
+def _unlike_protocols(runs: Sequence[_Run]) -> list[str]:
+    """Say what decoders were trained on where not all were trained on the same."""
+    protocols = {str(one.folder): one.result.get("training_protocol", WITHIN) for one in runs}
+    if len(set(protocols.values())) < 2:
+        return []
+    named = ", ".join(f"{name} {protocol}" for name, protocol in protocols.items())
+    return [f"Unlike protocols: decoders were not trained on the same data ({named})."]
 
 
 def _emit(

@@ -29,6 +29,7 @@ from neuroclips_cli.metrics.retrieval import KeyframeTokens, NotFinite, Retrieva
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.protocols.evaluators import EvaluatorsAtHand, find_evaluators
 from neuroclips_cli.reporting import results
+from neuroclips_cli.runs import model_card
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
@@ -78,6 +79,7 @@ def run(
             stage.write_csv("per_clip.csv", header, rows)
             stage.write_json("metrics.json", result)
             stage.fact("clips", result["protocol"]["n"])
+            stage.fact("protocol", result["training_protocol"])
         folder = stage.folder
     show_run(folder, run)
     return folder
@@ -197,7 +199,8 @@ def _measure_run(
     data: Path,
 ) -> tuple[dict[str, Any], list[str], list[list[Any]]]:
     frames = read_array(data / "frames_test.npy")
-    record = read_json(reconstruction.folder / "manifest.json")["settings"]["reconstruct"]
+    manifest = read_json(reconstruction.folder / "manifest.json")
+    record = manifest["settings"]["reconstruct"]
     truth_fps = frames.shape[1] / config.clip_s
     config = config.at_rate_of(record["fps"], truth_fps)
     table = [row for row in read_csv(data / "clips.csv") if row["split"] == "test"]
@@ -220,6 +223,7 @@ def _measure_run(
     )
     result = results.build_result(config, scores, retrieved, scenes, found.left_out, pairs.unequal)
     result["subject"] = settings.run.subject
+    result["training_protocol"] = manifest["facts"].get("protocol", model_card.WITHIN)
     result["controls"]["noise_ceiling"] = noise_ceiling(data)
     result["cuts"] = results.by_cuts(scores, [row["crosses_scene"] for row in chosen])
     result["protocol"]["blur_init"] = record["blur_init"]

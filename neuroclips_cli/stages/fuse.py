@@ -17,12 +17,13 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.fusion import build_chains, neighbors
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
 from neuroclips_cli.models.matcher import Matcher, draw_pairs, fit_matcher
-from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs import disk_usage, model_card
 from neuroclips_cli.runs.resumable import map_rows
 from neuroclips_cli.runs.stage import (
     Stage,
     read_array,
     read_csv,
+    read_json,
 )
 from neuroclips_cli.runtime.offload import ModelOffloader
 from neuroclips_cli.runtime.precision import choose_precision
@@ -144,6 +145,8 @@ class _Fusion:
             seed=self.settings.run.seed,
         )
         self.stage.fact("matcher", facts)
+        made = read_json(self.inputs["reconstruct"] / "manifest.json")["facts"]
+        self.stage.fact("protocol", made.get("protocol", model_card.WITHIN))
         self.stage.write_safetensors("matcher.safetensors", matcher.state_dict())
         return matcher
 

@@ -19,7 +19,7 @@ from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.generation.decoder import BlurryDecoder, KeyframeGenerator, TokenDecoder
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
-from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs import disk_usage, model_card
 from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.runs.stage import Stage, read_array
 from neuroclips_cli.runtime.precision import choose_precision
@@ -116,6 +116,8 @@ class Reconstruction:
         self.device = choose_device(settings.run.device)
         self.precision = choose_precision(settings.run.precision, self.device)
         stage.fact("precision", self.precision)
+        trained = [folder for name, folder in inputs.items() if name in ("train-pr", "train-sr")]
+        stage.fact("protocol", model_card.protocol_of(trained, settings.run.subject))
         if self.device.startswith("cuda"):
             require_generation_memory(settings, self.device, fmri.shape[1])
         self.batch = settings.reconstruct.batch_size

@@ -30,6 +30,7 @@ COMMANDS = (
     "train-pr",
     "train-projector",
     "train-sr",
+    "adapt",
     "reconstruct",
     "decode",
     "fuse",
