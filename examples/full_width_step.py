@@ -22,12 +22,7 @@ from torch import Tensor
 
 from neuroclips_cli.io.atomic import human_size
 from neuroclips_cli.memory_estimate.needs import MemoryEstimate
-from neuroclips_cli.memory_estimate.training import (
-    contrastive_objective,
-    prior_objective,
-    train_perception,
-    train_semantics,
-)
+from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
@@ -35,6 +30,7 @@ from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer
+from neuroclips_cli.training.phases import contrastive_objective, prior_objective
 
 VOXELS = 13447
 PHASES = ("perception", "contrastive", "prior")

@@ -130,6 +130,12 @@ class ClipBackbone:
         return functional.normalize(torch.cat(parts), dim=-1).numpy()
 
 
+def compute_clip_in(precision: str, model: Any) -> Any:
+    """Let both towers of a CLIP model compute in ``precision``; see `precision.compute_in`."""
+    compute_in(precision, model.visual, store=False)
+    return compute_in(precision, model, ("encode_text",), store=False)
+
+
 def load_clip(ref: str, device: str = "cpu", precision: str = "float32") -> ClipBackbone:
     """Load an OpenCLIP model through its own factory.
 
@@ -170,8 +176,7 @@ def load_clip(ref: str, device: str = "cpu", precision: str = "float32") -> Clip
         )
     model.visual.output_tokens = True
     freeze(model, device)
-    compute_in(precision, model.visual, store=False)
-    compute_in(precision, model, ("encode_text",), store=False)
+    compute_clip_in(precision, model)
     return ClipBackbone(
         model=model,
         tokenizer=tokenizer,

@@ -74,10 +74,16 @@ def encode_frames(
     def encode(piece: slice) -> np.ndarray:
         pixels = unit_pixels(frames[piece], device)
         pixels = pixels * 2 - 1 if signed else pixels
-        mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
-        return (mean.float() * vae.config.scaling_factor).contiguous().cpu().numpy()
+        return encode_pixels(vae, pixels).cpu().numpy()
 
     return np.concatenate(_pieces(vae, len(frames), batch_size, encode, advance))
+
+
+@torch.inference_mode()
+def encode_pixels(vae: AutoencoderKL, pixels: torch.Tensor) -> torch.Tensor:
+    """Encode the VAE's own input (N, 3, H, W), -1..1, to scaled latents (N, C, h, w)."""
+    mean = vae.encode(pixels.contiguous(memory_format=torch.channels_last)).latent_dist.mean
+    return (mean.float() * vae.config.scaling_factor).contiguous()
 
 
 @torch.inference_mode()

@@ -83,10 +83,10 @@ def run(settings: Settings, *, dry_run: bool | None = None) -> int:
 def _dry_run(settings: Settings) -> bool:
     """Walk through the profile, unless there is no torch to do it; return whether it connects."""
     try:
-        from neuroclips_cli.stages import dry_run
+        from neuroclips_cli.cli import doctor_memory
     except ImportError:  # the check of the packages has said so
         return False
-    return dry_run.run(settings)
+    return doctor_memory.run(settings)
 
 
 def examine(settings: Settings) -> Iterator[Check]:

@@ -13,13 +13,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
+from torch import nn
 
 from neuroclips_cli.backbones.captioners import load_captioner_fn
-from neuroclips_cli.backbones.pixels import resize_frames
+from neuroclips_cli.backbones.pixels import resize_frames, to_uint8
 from neuroclips_cli.backbones.schedulers import halve_steps, load_scheduler
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.backbones.unclip import load_unclip
-from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
+from neuroclips_cli.backbones.vae import decode_pixels, encode_frames, load_vae
 from neuroclips_cli.generation.keyframe import (
     KeyframeOptions,
     keyframe_images,
@@ -29,6 +31,7 @@ from neuroclips_cli.generation.keyframe import (
 from neuroclips_cli.generation.tokens import sample_tokens, sample_without_scans
 from neuroclips_cli.generation.video_generator import VideoGenerator
 from neuroclips_cli.models import checkpoint
+from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runtime.auto_batch import AutoBatcher
 from neuroclips_cli.runtime.precision import compute_in
 from neuroclips_cli.runtime.seeding import clip_generators
@@ -42,6 +45,18 @@ PARTS = ("blurry", "tokens", "keyframes", "captions", "clips")
 
 def _to_device(fmri: np.ndarray, device: str) -> torch.Tensor:
     return torch.from_numpy(np.array(fmri, dtype=np.float32)).to(device)
+
+
+def decode_blurry(perception: nn.Module, vae: AutoencoderKL, fmri: torch.Tensor) -> torch.Tensor:
+    """Decode scans (clips, voxels) to blurry frames (clips * Nf, 3, H, W), about -1..1."""
+    return decode_pixels(vae, perception(fmri).flatten(0, 1).float())
+
+
+def compute_semantics_in(precision: str, semantics: Semantics) -> Semantics:
+    """Let the Semantics Reconstructor compute in ``precision``; see `precision.compute_in`."""
+    compute_in(precision, semantics.diffusion_prior.net, store=False)
+    compute_in(precision, semantics, store=False)
+    return semantics
 
 
 class BlurryDecoder:
@@ -75,8 +90,8 @@ class BlurryDecoder:
     @torch.inference_mode()
     def __call__(self, fmri: np.ndarray) -> np.ndarray:
         """Decode float32 (clips, voxels) to uint8 (clips, *shape)."""
-        latents = self.perception(_to_device(fmri, self.device)).flatten(0, 1)
-        pixels = resize_frames(decode_latents(self.vae, latents), self.shape[1])
+        decoded = decode_blurry(self.perception, self.vae, _to_device(fmri, self.device))
+        pixels = resize_frames(to_uint8(decoded / 2 + 0.5), self.shape[1])
         return pixels.reshape(-1, *self.shape)
 
 
@@ -103,9 +118,8 @@ class TokenDecoder:
     def __init__(self, settings: Settings, folder: Path, device: str, precision: str) -> None:
         self.device, self.seed = device, settings.run.seed
         self.shape = (settings.backbones.tokens, settings.backbones.token_dim)
-        self.semantics = checkpoint.load_semantics(folder, settings.run.subject).to(device).eval()
-        compute_in(precision, self.semantics.diffusion_prior.net, store=False)
-        compute_in(precision, self.semantics, store=False)
+        semantics = checkpoint.load_semantics(folder, settings.run.subject).to(device).eval()
+        self.semantics = compute_semantics_in(precision, semantics)
 
     @torch.inference_mode()
     def contrastive(self, fmri: np.ndarray) -> np.ndarray:
@@ -325,10 +339,14 @@ class Decoder:
         networks: Result = self._kept[part]
         return networks
 
-    def _pieces(
+    def _rows(self, part: str, count: int, compute: Callable[[slice], np.ndarray]) -> np.ndarray:
+        """Compute a part in the batches that ``reconstruct`` takes."""
+        return np.concatenate(list(self._batches(part, count, compute)))
+
+    def _batches(
         self, part: str, count: int, compute: Callable[[slice], Result]
     ) -> Iterator[Result]:
-        """Compute a part in the batches that ``reconstruct`` takes."""
+        """Yield the batches of a part."""
         for piece, made in AutoBatcher(self.settings.reconstruct.batch_size).map(0, count, compute):
             self.advance(part, piece.stop - piece.start)
             yield made
@@ -340,8 +358,7 @@ class Decoder:
         decoder = self._loaded(
             "blurry", lambda: BlurryDecoder(self.settings, folder, self.device, self.precision)
         )
-        rows = self._pieces("blurry", len(fmri), lambda piece: decoder(fmri[piece]))
-        return np.concatenate(list(rows))
+        return self._rows("blurry", len(fmri), lambda piece: decoder(fmri[piece]))
 
     def _tokens(self, fmri: np.ndarray, numbers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         if self.semantics is None:
@@ -350,12 +367,13 @@ class Decoder:
         decoder = self._loaded(
             "tokens", lambda: TokenDecoder(self.settings, folder, self.device, self.precision)
         )
-        brain = self._pieces("tokens", len(fmri), lambda piece: decoder.contrastive(fmri[piece]))
-        tokens_brain = np.concatenate(list(brain)).astype(np.float16)
-        prior = self._pieces(
-            "tokens", len(fmri), lambda piece: decoder.prior(fmri[piece], numbers[piece])
-        )
-        return tokens_brain, np.concatenate(list(prior)).astype(np.float16)
+
+        def prior(piece: slice) -> np.ndarray:
+            return decoder.prior(fmri[piece], numbers[piece])
+
+        brain = self._rows("tokens", len(fmri), lambda piece: decoder.contrastive(fmri[piece]))
+        drawn = self._rows("tokens", len(fmri), prior)
+        return brain.astype(np.float16), drawn.astype(np.float16)
 
     def _keyframes(self, made: Decoded) -> np.ndarray:
         tokens, blurry = _present(made.tokens_prior), made.blurry
@@ -367,12 +385,12 @@ class Decoder:
             start = None if blurry is None else blurry[piece]
             return generate(tokens[piece], made.numbers[piece], start)
 
-        return np.concatenate(list(self._pieces("keyframes", len(tokens), compute)))
+        return self._rows("keyframes", len(tokens), compute)
 
     def _captions(self, made: Decoded) -> tuple[str, ...]:
         keyframes, tokens = _present(made.keyframes), _present(made.tokens_prior)
         describe = self._loaded("captions", lambda: load_captioner_fn(self.settings, self.device))
-        texts = self._pieces(
+        texts = self._batches(
             "captions",
             len(keyframes),
             lambda piece: describe(keyframes[piece], lambda: tokens[piece]),
@@ -390,7 +408,7 @@ class Decoder:
                 captions=None if made.captions is None else made.captions[piece],
             )
 
-        return np.concatenate(list(self._pieces("clips", len(made.numbers), compute)))
+        return self._rows("clips", len(made.numbers), compute)
 
 
 def _present(array: np.ndarray | None) -> np.ndarray:

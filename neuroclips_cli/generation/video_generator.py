@@ -5,17 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from neuroclips_cli import console
+from neuroclips_cli.backbones.schedulers import fast_scheduler, halve_steps
+from neuroclips_cli.backbones.vae import encode_frames
+from neuroclips_cli.backbones.video import load_video_models
+from neuroclips_cli.generation.files import write_video
+from neuroclips_cli.generation.interpolation import interpolate_frames
+from neuroclips_cli.generation.video import (
+    VideoOptions,
+    decode_clips,
+    encode_clips,
+    sample_clip_latents,
+)
 from neuroclips_cli.io import atomic
 from neuroclips_cli.runtime import distributed
+from neuroclips_cli.runtime.offload import ModelOffloader
+from neuroclips_cli.runtime.precision import choose_precision
+from neuroclips_cli.runtime.seeding import clip_generators
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.schema import ReconstructSettings
 
-if TYPE_CHECKING:
-    from neuroclips_cli.runtime.offload import ModelOffloader
+
+def video_options(chosen: ReconstructSettings) -> VideoOptions:
+    """Return how clips are sampled, as the settings ask for it."""
+    return VideoOptions(
+        steps=halve_steps(chosen.steps) if chosen.fast else chosen.steps,
+        guidance_scale=chosen.guidance_scale,
+        control_scale=chosen.control_scale,
+        guide_keyframe=chosen.guide_keyframe,
+        frames=chosen.frames,
+        blur_init=chosen.blur_init,
+        theta=chosen.theta,
+    )
 
 
 class VideoGenerator:
@@ -30,12 +55,6 @@ class VideoGenerator:
     def __init__(
         self, settings: Settings, device: str, offloader: ModelOffloader | None = None
     ) -> None:
-        from neuroclips_cli.backbones.schedulers import fast_scheduler, halve_steps
-        from neuroclips_cli.backbones.video import load_video_models
-        from neuroclips_cli.generation.video import VideoOptions
-        from neuroclips_cli.runtime.offload import ModelOffloader
-        from neuroclips_cli.runtime.precision import choose_precision
-
         self.settings = settings
         self.chosen = settings.reconstruct
         size = settings.data.frame_size
@@ -50,15 +69,7 @@ class VideoGenerator:
             self.models = replace(self.models, scheduler=fast_scheduler(self.models.scheduler))
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)
         self.latent_size = (size // reduction, size // reduction)
-        self.options = VideoOptions(
-            steps=halve_steps(self.chosen.steps) if self.chosen.fast else self.chosen.steps,
-            guidance_scale=self.chosen.guidance_scale,
-            control_scale=self.chosen.control_scale,
-            guide_keyframe=self.chosen.guide_keyframe,
-            frames=self.chosen.frames,
-            blur_init=self.chosen.blur_init,
-            theta=self.chosen.theta,
-        )
+        self.options = video_options(self.chosen)
 
     def clips(
         self,
@@ -89,17 +100,6 @@ class VideoGenerator:
         numpy.ndarray
             uint8 ``(clips, *shape)``.
         """
-        import torch
-
-        from neuroclips_cli.backbones.vae import encode_frames
-        from neuroclips_cli.generation.interpolation import interpolate_frames
-        from neuroclips_cli.generation.video import (
-            decode_clips,
-            encode_clips,
-            sample_clip_latents,
-        )
-        from neuroclips_cli.runtime.seeding import clip_generators
-
         models = self.models
         self.offloader.load(models.vae)
         start = first = None
@@ -144,8 +144,6 @@ def write_videos(folder: Path, clips: Iterable[np.ndarray], fps: int, names: Seq
     names : sequence of str
         One per clip, ending in ``.mp4``.
     """
-    from neuroclips_cli.generation.files import write_video
-
     folder.mkdir(exist_ok=True)
     with console.progress("Video files", total=len(names)) as advance:
         for number, (clip, name) in enumerate(zip(clips, names, strict=True)):

@@ -1,11 +1,11 @@
-"""The frozen networks at true size: from a scan to a evaluated clip, one call of each network.
+"""The frozen networks at true size: the generation's own functions on the meta device.
 
 Every method checks that what the one before gives fits its networks, and yields what it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,8 +13,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neuroclips_cli.backbones.clip import compute_clip_in
 from neuroclips_cli.backbones.meta_models import build
-from neuroclips_cli.backbones.video import combine, normalize_per_frame
+from neuroclips_cli.backbones.vae import decode_pixels, encode_pixels
+from neuroclips_cli.backbones.video import (
+    VideoModels,
+    animatediff_scheduler,
+    combine,
+    normalize_per_frame,
+)
+from neuroclips_cli.generation.decoder import compute_semantics_in, decode_blurry
+from neuroclips_cli.generation.keyframe import (
+    denoise_images,
+    keyframe_scheduler,
+    keyframe_timesteps,
+)
+from neuroclips_cli.generation.tokens import sample_tokens
+from neuroclips_cli.generation.video import denoise_clips
+from neuroclips_cli.generation.video_generator import video_options
 from neuroclips_cli.memory_estimate.needs import (
     MemoryEstimate,
     inference,
@@ -27,7 +43,10 @@ from neuroclips_cli.memory_estimate.training import build_perception, build_sema
 from neuroclips_cli.models.matcher import Matcher
 from neuroclips_cli.protocols import EvaluatorReferences
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
+from neuroclips_cli.runtime.precision import autocast, compute_in
+from neuroclips_cli.runtime.seeding import clip_generators
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.schema import BackboneSettings
 from neuroclips_cli.simulation.provenance import is_synthetic
 
 FRAMES_AT_ONCE = 64
@@ -46,10 +65,12 @@ class Generation:
         Sizes, batches and backbones.
     voxels : int
         Length of a scan.
+    precision : str
+        In which the networks compute, ``float32`` or ``bfloat16``; the VAE is float32 always.
     """
 
-    def __init__(self, settings: Settings, voxels: int) -> None:
-        self.settings, self.voxels = settings, voxels
+    def __init__(self, settings: Settings, voxels: int, precision: str) -> None:
+        self.settings, self.voxels, self.precision = settings, voxels, precision
         self.batch = (
             settings.reconstruct.batch_size or 1
         )  # automatic: what the smallest batch takes
@@ -63,18 +84,31 @@ class Generation:
     @cached_property
     def clip(self) -> Any:
         """The CLIP model."""
-        return build("clip", self.settings.backbones)
+        return self._clip(self.settings.backbones)
 
     @cached_property
     def captioner(self) -> Any:
-        """BLIP-2."""
-        return build("captioner", self.settings.backbones)
+        """BLIP-2; its parts are called by themselves, see `_describe`."""
+        return self._network("captioner", self.settings.backbones, methods=("generate",))
 
     @cached_property
     def evaluator_references(self) -> EvaluatorReferences:
         """Where the evaluators of ``evaluate`` are."""
         synthetic = is_synthetic(self.settings.run.dataset)
         return evaluation_config(self.settings, synthetic=synthetic, scans=True).evaluators
+
+    def _network(
+        self,
+        name: str,
+        references: BackboneSettings | EvaluatorReferences,
+        methods: Sequence[str] = ("forward",),
+    ) -> Any:
+        """Build a network that computes in the stage's precision."""
+        return compute_in(self.precision, build(name, references), methods)
+
+    def _clip(self, references: BackboneSettings | EvaluatorReferences) -> Any:
+        clip: Any = build("clip", references)
+        return compute_clip_in(self.precision, clip)
 
     def targets(self) -> Iterator[MemoryEstimate]:
         """Encode films: VAE latents, CLIP tokens, captions and their embeddings."""
@@ -106,7 +140,7 @@ class Generation:
         return self.settings.perception.frame_size or self.size
 
     def _encode(self, frames: int, size: int) -> Tensor:
-        return self.vae.encode(meta_tensor(frames, 3, size, size)).latent_dist.mean
+        return encode_pixels(self.vae, meta_tensor(frames, 3, size, size))
 
     def _clip_targets(self) -> tuple[Tensor, Tensor]:
         side = self.clip.visual.image_size
@@ -130,17 +164,17 @@ class Generation:
             )
             model.language_model(inputs_embeds=torch.cat([known, words], dim=1))
 
-        with named_stage(stage, "the captioner"):
+        with named_stage(stage, "the captioner"), autocast("cpu", self.precision):
             return inference([model, *beside], run)[0]
 
     def blurry(self) -> Iterator[MemoryEstimate]:
         """Decode blurry clips: scans to latents to frames."""
         frames = self.settings.data.frames_per_clip
         model = build_perception(self.settings, self.voxels, self.latent_shape).eval()
+        compute_in(self.precision, model, store=False)
 
         def run() -> Tensor:
-            latents = model(meta_tensor(self.batch, self.voxels)).flatten(0, 1)
-            return self.vae.decode(latents).sample
+            return decode_blurry(model, self.vae, meta_tensor(self.batch, self.voxels))
 
         with named_stage("reconstruct", "the blurry clip"):
             need, pixels = inference([model, self.vae], run)
@@ -152,14 +186,11 @@ class Generation:
     def tokens(self) -> Iterator[MemoryEstimate]:
         """Decode image tokens through the prior."""
         model = build_semantics(self.settings, self.voxels).eval()
-        draws = self.settings.semantics.prior_samples
+        compute_semantics_in(self.precision, model)
+        generators = clip_generators(0, range(self.batch), "tokens")
 
         def run() -> Tensor:
-            brain, _ = model(meta_tensor(self.batch, self.voxels))
-            many = brain.repeat_interleave(draws, dim=0)
-            times = meta_tensor(len(many), dtype=torch.int64)
-            drawn = model.diffusion_prior.predict(torch.empty_like(many), times, many)
-            return model.token_subspace(drawn.unflatten(0, (-1, draws)).mean(dim=1))
+            return sample_tokens(model, meta_tensor(self.batch, self.voxels), generators)
 
         with named_stage("reconstruct", "the diffusion prior"):
             need, tokens = inference([model], run)
@@ -173,7 +204,7 @@ class Generation:
     def keyframes(self) -> Iterator[MemoryEstimate]:
         """Generate keyframes: tokens and the first blurry frame to an image."""
         backbones, stage = self.settings.backbones, "reconstruct"
-        unet: Any = build("unclip", backbones)
+        unet: Any = self._network("unclip", backbones)
         vae: Any = build("keyframe_vae", backbones)
         require_shape(
             stage,
@@ -185,21 +216,15 @@ class Generation:
         latent = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
         inner = latent[1] * 2 ** (len(vae.config.block_out_channels) - 1)
 
+        scheduler = keyframe_scheduler()
+        scheduler.set_timesteps(timesteps=keyframe_timesteps(1))
+        guidance = self.settings.reconstruct.keyframe_guidance_scale
+
         def run() -> tuple[Tensor, Tensor]:
-            first = vae.encode(meta_tensor(self.batch, 3, inner, inner)).latent_dist.mean
-            labels = None
-            if unet.config.class_embed_type == "projection":
-                width = unet.config.projection_class_embeddings_input_dim
-                labels = meta_tensor(2 * self.batch, width)
-            noise = unet(
-                torch.cat([first, first]),
-                meta_tensor(2 * self.batch, dtype=torch.int64),
-                encoder_hidden_states=meta_tensor(
-                    2 * self.batch, backbones.tokens, backbones.token_dim
-                ),
-                class_labels=labels,
-            ).sample
-            return first, vae.decode(noise[: self.batch]).sample
+            first = encode_pixels(vae, meta_tensor(self.batch, 3, inner, inner))
+            condition = meta_tensor(2 * self.batch, backbones.tokens, backbones.token_dim)
+            latents = denoise_images(unet, first, condition, scheduler, guidance)
+            return first, decode_pixels(vae, latents)
 
         with named_stage(stage, "the keyframe"):
             need, (first, image) = inference([unet, vae], run)
@@ -214,25 +239,36 @@ class Generation:
             yield replace(self._describe("reconstruct"), stage="reconstruct: captions (BLIP-2)")
 
     @cached_property
-    def video(self) -> tuple[Any, Any, Any]:
-        """Text encoder, video denoiser and SparseCtrl."""
+    def video(self) -> VideoModels:
+        """The text-to-video networks; there is no tokenizer on the meta device."""
         backbones = self.settings.backbones
         scene: Any = build("scene_unet", backbones)
         adapter: Any = build("motion_adapter", backbones)
         with named_stage("reconstruct", "scene model and motion adapter"), torch.device("meta"):
             unet = combine(scene, adapter).eval().requires_grad_(False)
-        control = normalize_per_frame(build("sparsectrl", backbones))
-        return build("text_encoder", backbones), unet, control
+        control: Any = normalize_per_frame(self._network("sparsectrl", backbones))
+        return VideoModels(
+            unet=compute_in(self.precision, unet),
+            sparsectrl=control,
+            vae=self.vae,
+            text_encoder=self._network("text_encoder", backbones),
+            tokenizer=None,  # type: ignore[arg-type]
+            scheduler=animatediff_scheduler(),
+        )
+
+    @property
+    def _denoisers(self) -> tuple[Any, Any, Any]:
+        return self.video.text_encoder, self.video.unet, self.video.sparsectrl
 
     def clips(self) -> Iterator[MemoryEstimate]:
         """Generate clips: prompt, blurry clip and keyframe to frames; then fuse's chains."""
-        networks = self.video
+        networks = self._denoisers
         offload = self.settings.reconstruct.offload
         with named_stage("reconstruct", "the video networks"):
             encode, _ = inference([self.vae], lambda: self._encode(self._frames, self.size))
             need, latents = inference([*networks, *([] if offload else [self.vae])], self._denoised)
             decode, pixels = inference(
-                [self.vae], lambda: self.vae.decode(latents.transpose(1, 2).flatten(0, 1)).sample
+                [self.vae], lambda: decode_pixels(self.vae, latents.transpose(1, 2).flatten(0, 1))
             )
         wanted = (self._frames, 3, self.size, self.size)
         hint = "the scene model's latents are not those of backbones.vae"
@@ -248,36 +284,22 @@ class Generation:
         return self.batch * self.settings.reconstruct.frames
 
     def _denoised(self) -> Tensor:
-        """Take one step of guided sampling, as ``generation.video`` takes it."""
-        text, unet, control = self.video
-        chosen = self.settings.reconstruct
-        halves = 2 if chosen.guidance_scale > 1 else 1
+        """Take one step of guided sampling."""
+        models, options = self.video, video_options(self.settings.reconstruct)
+        halves = 2 if options.guidance_scale > 1 else 1
         _, channels, height, width = self._encode(1, self.size).shape
-        words = min(PROMPT_WORDS, text.config.max_position_embeddings)
-        states = text(meta_tensor(halves * self.batch, words, dtype=torch.int64)).last_hidden_state
-        states = states.repeat_interleave(chosen.frames, dim=0)
-        noisy = meta_tensor(halves * self.batch, channels, chosen.frames, height, width)
-        step = meta_tensor(dtype=torch.int64)
-        rows = self.batch * (1 if chosen.guide_keyframe else halves)
-        down, middle = control(
-            noisy[-rows:],
-            step,
-            encoder_hidden_states=states[-rows * chosen.frames :],
-            controlnet_cond=meta_tensor(rows, channels, chosen.frames, height, width),
-            conditioning_mask=meta_tensor(rows, 1, chosen.frames, height, width),
-            return_dict=False,
+        words = min(PROMPT_WORDS, models.text_encoder.config.max_position_embeddings)
+        ids = meta_tensor(halves * self.batch, words, dtype=torch.int64)
+        latents = meta_tensor(self.batch, channels, options.frames, height, width)
+        models.scheduler.set_timesteps(1)
+        return denoise_clips(
+            models,
+            latents,
+            models.scheduler.timesteps,
+            models.text_encoder(ids).last_hidden_state,
+            options,
+            meta_tensor(self.batch, channels, height, width),
         )
-        if rows < len(noisy):
-            down = [torch.cat([torch.zeros_like(d), d]) for d in down]
-            middle = torch.cat([torch.zeros_like(middle), middle])
-        made: Tensor = unet(
-            noisy,
-            step,
-            encoder_hidden_states=states,
-            down_block_additional_residuals=down,
-            mid_block_additional_residual=middle,
-        ).sample
-        return made[-self.batch :]
 
     def _fuse(self, video: MemoryEstimate) -> MemoryEstimate:
         """Count what fuse holds at once: video networks, captioner, CLIP and the matcher.
@@ -289,7 +311,7 @@ class Generation:
         describe = self._describe("fuse")
         if self.settings.reconstruct.offload:
             return replace(max(video, describe, key=_peak), stage="fuse")
-        networks = [*self.video, self.vae, self.clip, self.captioner, matcher]
+        networks = [*self._denoisers, self.vae, self.clip, self.captioner, matcher]
         parameters, weights = network_size(networks)
         largest = max(describe.activations, video.activations)
         return MemoryEstimate("fuse", parameters, weights, activations=largest)
@@ -297,9 +319,9 @@ class Generation:
     def evaluators(self) -> Iterator[MemoryEstimate]:
         """Evaluate clips: frames, clips and CLIP embeddings."""
         references = self.evaluator_references
-        image: Any = build("image_classifier", references)
-        evaluator: Any = build("video_classifier", references)
-        clip: Any = build("clip", references)
+        image: Any = self._network("image_classifier", references)
+        evaluator: Any = self._network("video_classifier", references)
+        clip = self._clip(references)
         side = clip.visual.image_size
         height, width = (side, side) if isinstance(side, int) else side
 

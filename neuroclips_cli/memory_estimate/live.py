@@ -101,6 +101,7 @@ _HALF = (
     torch.bmm,
     torch.einsum,
     torch.baddbmm,
+    F.multi_head_attention_forward,
 )
 _FULL = (F.layer_norm, F.group_norm, F.softmax, F.log_softmax, F.mse_loss, F.normalize)
 _FULL_METHODS = (Tensor.softmax, Tensor.log_softmax, Tensor.sum, Tensor.norm)

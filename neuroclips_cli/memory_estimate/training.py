@@ -26,14 +26,13 @@ from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.grad_cache import num_micro_batches
-from neuroclips_cli.training.objectives import (
-    AuxiliaryObjective,
-    ContrastiveObjective,
-    Objective,
-    PerceptionObjective,
-    PriorObjective,
-)
+from neuroclips_cli.training.objectives import Objective, PriorObjective
 from neuroclips_cli.training.optimizer import make_optimizer
+from neuroclips_cli.training.phases import (
+    contrastive_objective,
+    perception_objective,
+    prior_objective,
+)
 
 UNMIXED = 0.75
 """Share of the rows that learns from the prior: MixCo leaves half of a batch unmixed, and more than
@@ -89,16 +88,14 @@ def train_perception(
         model = build_perception(settings, voxels, latent_shape)
         if options.activation_checkpointing:
             apply_activation_checkpointing(model, context_fn=checkpoint_contexts(mixed))
-        released = options.contrast == "convnext"
-        kind = AuxiliaryObjective if released else PerceptionObjective
-        objective = kind(model, options.temperature, options.contrast_weight)
+        objective = perception_objective(settings, model)
 
         def given() -> dict[str, Tensor]:
             made = {
                 "fmri": meta_tensor(batch, voxels),
                 "latents": meta_tensor(batch, frames, *latent_shape),
             }
-            if released:
+            if options.contrast == "convnext":
                 positions = settings.perception.start_size**2
                 made["maps"] = meta_tensor(batch, frames, 2, positions, AUXILIARY_CHANNELS)
             return made
@@ -138,15 +135,18 @@ def train_semantics(
             "text": meta_tensor(batch, backbones.embed_dim),
         }
 
-    for stage, build, batch in (
+    phases: tuple[tuple[str, Callable[..., Objective], int], ...] = (
         ("train-sr, contrastive phase", contrastive_objective, options.contrastive_batch_size),
         ("train-sr, prior phase", prior_objective, options.prior_batch_size),
-    ):
+    )
+    for stage, build, batch in phases:
         with named_stage(stage, "the Semantics Reconstructor"):
             model = build_semantics(settings, voxels)
             if options.activation_checkpointing:
                 apply_activation_checkpointing(model, context_fn=checkpoint_contexts(mixed))
             objective = build(settings, model, projector)
+            if isinstance(objective, PriorObjective):
+                objective.draw_mix = _largest_mix
             yield training_step(
                 stage,
                 objective,
@@ -155,47 +155,6 @@ def train_semantics(
                 mixed=mixed,
                 pieces=num_micro_batches(batch, options.micro_batch_size),
             )
-
-
-def contrastive_objective(
-    settings: Settings, model: Semantics, projector: TokenProjector
-) -> Objective:
-    """Phase 1 as train-sr sets it up; what it does not train is frozen."""
-    options = settings.train_sr
-    model.diffusion_prior.requires_grad_(False)
-    return ContrastiveObjective(
-        model,
-        model.decode if options.ridge_closed_form else model,
-        options.temperature,
-        options.mixco_beta,
-        projector=projector if options.contrastive_reftm_weight else None,
-        reftm_weight=options.contrastive_reftm_weight,
-        reftm_temperature=options.reftm_temperature,
-    )
-
-
-def prior_objective(settings: Settings, model: Semantics, projector: TokenProjector) -> Objective:
-    """Phase 2 as train-sr sets it up; what it does not train is frozen."""
-    options = settings.train_sr
-    everything = options.prior_trains == "all"
-    model.requires_grad_(everything)
-    model.ridge.requires_grad_(everything and not options.ridge_closed_form)
-    model.diffusion_prior.requires_grad_(True)
-    model.diffusion_prior.freeze_rotary()
-    objective = PriorObjective(
-        model,
-        model.decode if options.ridge_closed_form else model,
-        projector,
-        temperature=options.temperature,
-        mixco_beta=options.mixco_beta,
-        prior_weight=options.prior_weight,
-        reftm_weight=options.reftm_weight,
-        reftm_temperature=options.reftm_temperature,
-        softclip_epochs=options.prior_epochs if options.prior_contrast == "softclip" else 0,
-    )
-    if projector.weight.device.type == "meta":
-        objective.draw_mix = _largest_mix
-    return objective
 
 
 def _largest_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.5) -> Mix:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from neuroclips_cli.generation.decoder import PARTS
 from neuroclips_cli.memory_estimate.generation import Generation
 from neuroclips_cli.memory_estimate.needs import MemoryEstimate
 from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
+from neuroclips_cli.runtime.precision import BFLOAT16, FLOAT32
 from neuroclips_cli.settings.load import Settings
 
-PARTS = ("blurry", "tokens", "keyframes", "captions", "clips", "evaluators")
 
-
-def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterator[MemoryEstimate]:
+def walk(
+    settings: Settings, voxels: int, *, device: str, mixed: bool, training: bool = True
+) -> Iterator[MemoryEstimate]:
     """Build every network at true size on the meta device and push shapes through all of them.
 
     Parameters
@@ -24,7 +26,10 @@ def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterat
     device : str
         On which training runs.
     mixed : bool
-        Whether training computes in bfloat16 under autocast there; frozen networks are float32.
+        Whether the device computes in bfloat16 under autocast; then frozen networks keep the
+        weights of their products in bfloat16, as they do when they are loaded.
+    training : bool
+        Whether the trainings are among the stages.
 
     Yields
     ------
@@ -36,18 +41,16 @@ def walk(settings: Settings, voxels: int, *, device: str, mixed: bool) -> Iterat
     UserError
         Where the first shape does not fit what comes next.
     """
-    generation = Generation(settings, voxels)
+    generation = Generation(settings, voxels, BFLOAT16 if mixed else FLOAT32)
     yield from generation.targets()
-    shape = generation.latent_shape
-    yield train_perception(settings, voxels, shape, device=device, mixed=mixed)
-    yield from train_semantics(settings, voxels, device=device, mixed=mixed)
-    for part in PARTS:
+    if training:
+        shape = generation.latent_shape
+        yield train_perception(settings, voxels, shape, device=device, mixed=mixed)
+        yield from train_semantics(settings, voxels, device=device, mixed=mixed)
+    for part in (*PARTS, "evaluators"):
         yield from getattr(generation, part)()
 
 
-def generate(settings: Settings, voxels: int) -> Iterator[MemoryEstimate]:
-    """Do the same without training: what :func:`walk` yields, all but the trainings."""
-    generation = Generation(settings, voxels)
-    yield from generation.targets()
-    for part in PARTS:
-        yield from getattr(generation, part)()
+def stage_count(settings: Settings) -> int:
+    """Return how many stages :func:`walk` yields; GIT is small and not counted."""
+    return 13 if settings.reconstruct.captioner == "blip2" else 12

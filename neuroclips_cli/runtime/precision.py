@@ -59,6 +59,11 @@ def choose_precision(word: str, device: str) -> str:
     return BFLOAT16 if half else FLOAT32
 
 
+def computes_in_bfloat16(word: str, device: str) -> bool:
+    """Tell whether a device computes products in bfloat16; see :func:`choose_precision`."""
+    return choose_precision(word, device) == BFLOAT16
+
+
 def autocast(device: str, precision: str) -> torch.autocast:
     """Return the context in which networks compute in ``precision`` on a device."""
     kind = torch.device(device).type
@@ -149,7 +154,8 @@ def _under_autocast(network: nn.Module, method: Callable[..., Any]) -> Callable[
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:
         kind = next(network.parameters()).device.type
-        with torch.autocast(kind, torch.bfloat16):
+        # The meta device has no autocast; its stand-in follows that of the CPU.
+        with torch.autocast("cpu" if kind == "meta" else kind, torch.bfloat16):
             result = method(*args, **kwargs)
         return tree_map_only(Tensor, _widen, result)
 

@@ -19,13 +19,13 @@ from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.generation.decoder import BlurryDecoder, KeyframeGenerator, TokenDecoder
 from neuroclips_cli.generation.video_generator import VideoGenerator, write_videos
+from neuroclips_cli.memory_estimate.checks import require_generation_memory
 from neuroclips_cli.runs import disk_usage, model_card
 from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.runs.stage import Stage, read_array
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _requests
-from neuroclips_cli.stages.dry_run import require_generation_memory
 
 Compute = Callable[[slice], np.ndarray]
 """From a slice of clips to the rows of an array."""

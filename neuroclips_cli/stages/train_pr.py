@@ -8,6 +8,7 @@ from pathlib import Path
 from neuroclips_cli import console
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.memory_estimate.checks import require_training_memory
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.runs import disk_usage, model_card
 from neuroclips_cli.runs.stage import Stage
@@ -24,13 +25,12 @@ from neuroclips_cli.stages._training_data import (
     phase_facts,
 )
 from neuroclips_cli.stages._training_scans import TrainingScans, as_tensor, training_scans
-from neuroclips_cli.stages.dry_run import require_training_memory
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
-from neuroclips_cli.training.objectives import AuxiliaryObjective, PerceptionObjective
+from neuroclips_cli.training.phases import perception_objective
 from neuroclips_cli.training.samples import derived_seed
 from neuroclips_cli.training.validation import perception_figures
 
@@ -129,15 +129,13 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
     stage.need_space(disk_usage.of_training(model))
     parent = start.begin(model, settings)
     targets = [{"latents": values} for values in latents]
-    kind = PerceptionObjective
     if released_contrast:
-        kind = AuxiliaryObjective
         size = settings.perception.start_size
         maps = of_all_films(
             scans.clips, lambda clips, known: map_targets(settings, clips, size, device, known)
         )
         targets = [own | {"maps": values} for own, values in zip(targets, maps, strict=True)]
-    objective = kind(model, options.temperature, options.contrast_weight)
+    objective = perception_objective(settings, model)
     start.freeze(model)
 
     samples = scans.samples(

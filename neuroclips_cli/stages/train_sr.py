@@ -13,6 +13,7 @@ from neuroclips_cli import console
 from neuroclips_cli.backbones.clip import load_projector
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.memory_estimate.checks import require_training_memory
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.models.token_subspace import TokenSubspace
@@ -28,7 +29,6 @@ from neuroclips_cli.stages._requests import PHASES, projector_reference
 from neuroclips_cli.stages._start import Start
 from neuroclips_cli.stages._training_data import TrainingClips, phase_facts
 from neuroclips_cli.stages._training_scans import as_tensor, training_scans
-from neuroclips_cli.stages.dry_run import require_training_memory
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import (
     CheckpointManager,
@@ -48,7 +48,7 @@ from neuroclips_cli.training.cross_fitted_ridge import (
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
-from neuroclips_cli.training.objectives import ContrastiveObjective, Decode, PriorObjective
+from neuroclips_cli.training.phases import contrastive_objective, prior_objective
 from neuroclips_cli.training.samples import derived_seed
 from neuroclips_cli.training.validation import contrastive_figures, prior_figures
 
@@ -141,7 +141,6 @@ class _Training:
             apply_activation_checkpointing(self.model)
         stage.need_space(disk_usage.of_training(self.model))
         self.parent = start.begin(self.model, settings)
-        self.decode: Decode = self.model
         # What goes into the network where it is not the scans themselves.
         self.features: list[np.ndarray] | None = None
         if self.closed_form:
@@ -229,7 +228,6 @@ class _Training:
             load_into_ridge(fit, self.model.ridge, place)
         average_ridge(self.model.ridge)
         init_from_ridge(fits[0], self.model.backbone)
-        self.decode = self.model.decode
         features = []
         for clips, fit in zip(self.clips, fits, strict=True):
             own = np.zeros((*clips.fmri.shape[:2], hidden), np.float32)
@@ -281,17 +279,9 @@ class _Training:
     def contrastive(self, checkpoints: Any) -> TrainingState:
         """Phase 1: BiMixCo on the contrastive tokens (Eq. 8)."""
         options = self.options
-        objective = ContrastiveObjective(
-            self.model,
-            self.decode,
-            options.temperature,
-            options.mixco_beta,
-            projector=self.projector if options.contrastive_reftm_weight else None,
-            reftm_weight=options.contrastive_reftm_weight,
-            reftm_temperature=options.reftm_temperature,
+        objective = contrastive_objective(
+            self.settings, self.model, self.projector, ridge_solved=self.closed_form
         )
-        self.model.diffusion_prior.requires_grad_(False)
-
         self.start.freeze(self.model)
 
         def validate() -> dict[str, float]:
@@ -310,25 +300,9 @@ class _Training:
     def prior(self, checkpoints: Any) -> TrainingState:
         """Phase 2: BiMixCo + delta prior + mu Reftm (Eq. 4)."""
         options = self.options
-        weights = {
-            "temperature": options.temperature,
-            "prior_weight": options.prior_weight,
-            "reftm_weight": options.reftm_weight,
-            "reftm_temperature": options.reftm_temperature,
-        }
-        objective = PriorObjective(
-            self.model,
-            self.decode,
-            self.projector,
-            mixco_beta=options.mixco_beta,
-            softclip_epochs=options.prior_epochs if options.prior_contrast == "softclip" else 0,
-            **weights,
+        objective = prior_objective(
+            self.settings, self.model, self.projector, ridge_solved=self.closed_form
         )
-        everything = options.prior_trains == "all"
-        self.model.requires_grad_(everything)
-        self.model.ridge.requires_grad_(everything and not self.closed_form)
-        self.model.diffusion_prior.requires_grad_(True)
-        self.model.diffusion_prior.freeze_rotary()
         self.start.freeze(self.model)
 
         def validate() -> dict[str, float]:
@@ -339,7 +313,10 @@ class _Training:
                     self.held_fmri[place],
                     self.held_tokens[place],
                     self.held_text[place],
-                    **weights,
+                    temperature=options.temperature,
+                    prior_weight=options.prior_weight,
+                    reftm_weight=options.reftm_weight,
+                    reftm_temperature=options.reftm_temperature,
                 )
             )
 

@@ -24,18 +24,14 @@ from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from neuroclips_cli.memory_estimate import live, training
 from neuroclips_cli.memory_estimate.needs import meta_tensor
-from neuroclips_cli.memory_estimate.training import (
-    build_perception,
-    build_semantics,
-    contrastive_objective,
-    prior_objective,
-)
+from neuroclips_cli.memory_estimate.training import build_perception, build_semantics
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings, load_settings
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer
+from neuroclips_cli.training.phases import contrastive_objective, prior_objective
 from neuroclips_cli.training.samples import ClipSamples
 
 VOXELS, CLIPS, STEPS = 13447, 120, 5

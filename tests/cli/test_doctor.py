@@ -9,13 +9,12 @@ import torch
 
 from neuroclips_cli.backbones.catalog import REPOSITORIES
 from neuroclips_cli.backbones.meta_models import build
-from neuroclips_cli.cli import doctor
+from neuroclips_cli.cli import doctor, doctor_memory
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, nbytes
 from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
 from neuroclips_cli.settings.load import load_settings
-from neuroclips_cli.stages import dry_run
 
 
 def needs(**flags):
@@ -26,7 +25,7 @@ def needs(**flags):
 def test_every_stage_of_the_paper_connects_at_its_published_size():
     settings = load_settings({"run.profile": "paper"}, environ={})
     found = {need.stage: need for need in walk(settings, 13447, device="cuda", mixed=True)}
-    assert len(found) == dry_run.STAGES
+    assert len(found) == 13
     prior = found["train-sr, prior phase"]
     assert 2.19e9 < prior.parameters < 2.21e9  # 2.2 G (fixtures/models/paper_size.json)
     assert prior.gradients == pytest.approx(4 * prior.parameters, rel=1e-3)
@@ -35,13 +34,20 @@ def test_every_stage_of_the_paper_connects_at_its_published_size():
     contrastive = found["train-sr, contrastive phase"]
     assert contrastive.gradients < 0.9 * prior.gradients  # the prior is not trained there
     assert found["fuse"].weights > found["reconstruct: clips (video)"].weights
+    # frozen networks keep the weights of their products in 16 bits; CLIP and what was trained not
+    for stage in ("captions of the films (BLIP-2)", "reconstruct: captions (BLIP-2)"):
+        assert found[stage].weights == pytest.approx(2 * found[stage].parameters, rel=0.01)
+    unclip = found["reconstruct: keyframes (unCLIP)"]
+    assert 2 * unclip.parameters < unclip.weights < 2.1 * unclip.parameters
+    for stage in ("targets of train-sr (CLIP)", "reconstruct: tokens"):
+        assert found[stage].weights == pytest.approx(4 * found[stage].parameters, rel=0.01)
 
 
 def test_doctor_runs_the_dry_run_and_says_that_tiny_connects(settings, capsys):
-    assert dry_run.run(settings)
+    assert doctor_memory.run(settings)
     out, err = capsys.readouterr()
     assert "every stage connects" in err
-    assert out.count("yes") == dry_run.STAGES and "train-sr, prior phase" in out
+    assert out.count("yes") == 13 and "train-sr, prior phase" in out
 
 
 def test_doctor_leaves_the_dry_run_out_for_tiny_and_when_told(settings, monkeypatch):

@@ -39,7 +39,7 @@ def test_weights_that_do_not_fit_are_refused_with_a_width_that_would(free, figur
 
 @pytest.mark.parametrize("stage", ["train-pr", "train-sr"])
 def test_a_peak_that_does_not_fit_is_refused_before_anything_is_allocated(free, stage, device):
-    from neuroclips_cli.stages.dry_run import require_training_memory
+    from neuroclips_cli.memory_estimate.checks import require_training_memory
 
     settings = load_settings({"run.profile": "tiny"}, environ={})
     latents = (4, 8, 8) if stage == "train-pr" else None
@@ -53,7 +53,7 @@ def test_a_peak_that_does_not_fit_is_refused_before_anything_is_allocated(free, 
 
 
 def test_generation_that_does_not_fit_is_refused(free):
-    from neuroclips_cli.stages.dry_run import require_generation_memory
+    from neuroclips_cli.memory_estimate.checks import require_generation_memory
 
     settings = load_settings({"run.profile": "tiny"}, environ={})
     require_generation_memory(settings, "cuda", 1000)

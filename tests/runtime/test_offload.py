@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from neuroclips_cli.generation.video_generator import VideoGenerator
-from neuroclips_cli.memory_estimate.walk import generate
+from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.runtime.offload import ModelOffloader
 from neuroclips_cli.settings.load import load_settings
 
@@ -58,7 +58,10 @@ def test_clips_are_the_same_with_offload_and_the_vae_makes_room():
 
 def test_the_dry_run_counts_what_offload_saves():
     kept, waiting = (
-        {need.stage: need for need in generate(settings, 300)}
+        {
+            need.stage: need
+            for need in walk(settings, 300, device="cpu", mixed=False, training=False)
+        }
         for settings in (
             load_settings({"reconstruct.offload": offload}, environ={})
             for offload in ("false", "true")

@@ -9,16 +9,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from neuroclips_cli.losses import Mix, draw_mix
-from neuroclips_cli.memory_estimate.training import (
-    build_semantics,
-    contrastive_objective,
-    prior_objective,
-)
+from neuroclips_cli.memory_estimate.training import build_semantics
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.training import loop
 from neuroclips_cli.training.batches import BatchLoader
 from neuroclips_cli.training.optimizer import make_optimizer
+from neuroclips_cli.training.phases import contrastive_objective, prior_objective
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder
 
 

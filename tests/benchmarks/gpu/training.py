@@ -16,7 +16,6 @@ from transformers import ConvNextConfig
 
 from neuroclips_cli.backbones.convnext import ConvNextMaps
 from neuroclips_cli.backbones.meta_models import build
-from neuroclips_cli.memory_estimate.training import contrastive_objective, prior_objective
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
@@ -24,6 +23,7 @@ from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.training import loop
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
+from neuroclips_cli.training.phases import contrastive_objective, prior_objective
 from neuroclips_cli.training.samples import ClipSamples, SeededOrder
 from tests.benchmarks.gpu.modes import Mode, autocast
 from tests.benchmarks.gpu.timing import on_gpu

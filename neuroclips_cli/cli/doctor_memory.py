@@ -7,16 +7,13 @@ from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
 from neuroclips_cli.memory_estimate.needs import MemoryEstimate
-from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
-from neuroclips_cli.memory_estimate.walk import generate, walk
+from neuroclips_cli.memory_estimate.walk import stage_count, walk
 from neuroclips_cli.models.released.checkpoints import VOXELS
 from neuroclips_cli.runs.stage import read_array, stage_folder
-from neuroclips_cli.runtime import distributed
-from neuroclips_cli.runtime.precision import BFLOAT16, choose_precision
+from neuroclips_cli.runtime.precision import computes_in_bfloat16
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.training.memory import device_memory, require_peak
+from neuroclips_cli.training.memory import device_memory
 
-STAGES = 13
 HEADER = ("stage", "parameters", "weights", "gradients", "optimizer", "activations", "peak", "fits")
 
 
@@ -38,11 +35,12 @@ def run(settings: Settings) -> bool:
     except UserError:  # the check of the device has said so
         device = "cpu"
     voxels, source = voxels_of(settings)
-    memory, mixed = device_memory(device), _mixed(settings, device)
+    memory = device_memory(device)
+    mixed = computes_in_bfloat16(settings.run.precision, device)
     found: list[MemoryEstimate] = []
     stopped = ""
     try:
-        with console.progress("Dry run", STAGES, unit="stage") as advance:
+        with console.progress("Dry run", stage_count(settings), unit="stage") as advance:
             for need in walk(settings, voxels, device=device, mixed=mixed):
                 found.append(need)
                 advance(1)
@@ -50,7 +48,7 @@ def run(settings: Settings) -> bool:
         stopped = str(problem)
     precision = "bfloat16 under autocast" if mixed else "float32"
     where = f"{device} with {human_size(memory)}" if memory else device
-    title = f"Computed memory on {where}; {voxels} voxels ({source}); training in {precision}"
+    title = f"Computed memory on {where}; {voxels} voxels ({source}); computed in {precision}"
     console.table(title, HEADER, [_row(need, memory) for need in found])
     if stopped:
         console.error(stopped)
@@ -62,68 +60,6 @@ def run(settings: Settings) -> bool:
             f"too large for {where}: {', '.join(large)}; docs/how-to/low-memory.md says what to do"
         )
     return True
-
-
-def require_training_memory(
-    settings: Settings,
-    stage: str,
-    device: str,
-    voxels: int,
-    latent_shape: tuple[int, int, int] | None = None,
-) -> None:
-    """Refuse a training whose peak, activations and all, does not fit the GPU.
-
-    Parameters
-    ----------
-    settings : Settings
-        Sizes, batches, savings.
-    stage : str
-        ``train-sr``, or ``train-pr`` with the ``latent_shape`` of one frame.
-    device : str
-        Only CUDA is asked.
-    voxels : int
-        Length of a scan.
-    latent_shape : tuple of int, optional
-        ``(channels, height, width)``.
-
-    Raises
-    ------
-    UserError
-        Naming the peak, what is free, and the settings that make it smaller.
-    """
-    if not device.startswith("cuda"):
-        return
-    mixed = _mixed(settings, device)
-    section = stage.replace("-", "_")
-    advice = (
-        f"set {section}.activation_checkpointing=true, a smaller batch or "
-        f"{section}.optimizer=adafactor"
-    )
-    if latent_shape is not None:
-        need = train_perception(settings, voxels, latent_shape, device=device, mixed=mixed)
-        return require_peak(device, need.peak + _exchanged(need), stage, advice)
-    for need in train_semantics(settings, voxels, device=device, mixed=mixed):
-        require_peak(device, need.peak + _exchanged(need), need.stage, advice)
-    return None
-
-
-def _exchanged(need: MemoryEstimate) -> int:
-    """Return the bytes of the copy of all gradients that several processes exchange."""
-    return need.gradients if distributed.world_size() > 1 else 0
-
-
-def require_generation_memory(settings: Settings, device: str, voxels: int) -> None:
-    """Refuse a reconstruction that does not fit the GPU; as :func:`require_training_memory`."""
-    if not device.startswith("cuda"):
-        return
-    advice = "set reconstruct.offload=true or a smaller reconstruct.batch_size"
-    for need in generate(settings, voxels):
-        if need.stage.startswith("reconstruct"):
-            require_peak(device, need.peak, need.stage, advice)
-
-
-def _mixed(settings: Settings, device: str) -> bool:
-    return choose_precision(settings.run.precision, device) == BFLOAT16
 
 
 def voxels_of(settings: Settings) -> tuple[int, str]:
