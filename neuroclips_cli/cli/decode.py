@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import FolderKey, Key, command, setting
+from neuroclips_cli.cli.options import FolderKey, SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -64,12 +64,12 @@ def register(app: typer.Typer) -> None:
             typer.Option("--stop-file", help="With --follow: stop when this file is there."),
         ] = None,
         steps: Annotated[
-            int | None, setting("--steps", help="Denoising steps."), Key("reconstruct.steps")
+            int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
         ] = None,
         batch_size: Annotated[
             int | None,
             setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
-            Key("reconstruct.batch_size"),
+            SettingKey("reconstruct.batch_size"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

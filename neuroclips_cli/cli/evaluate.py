@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings
 
@@ -44,12 +44,12 @@ def register(app: typer.Typer) -> None:
                 "--protocol",
                 help="standard (default), neuroclips, mindvideo, mind-animator or neurons.",
             ),
-            Key("evaluate.protocol"),
+            SettingKey("evaluate.protocol"),
         ] = None,
         monte_carlo: Annotated[
             int | None,
             setting("--monte-carlo", help="N-way also from this many random draws per frame."),
-            Key("evaluate.monte_carlo"),
+            SettingKey("evaluate.monte_carlo"),
         ] = None,
         extra_metrics: Annotated[
             str | None,
@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
                 "--extra-metrics",
                 help="Further metrics: epe (needs OpenCV), lpips (needs weights).",
             ),
-            Key("evaluate.extra_metrics"),
+            SettingKey("evaluate.extra_metrics"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

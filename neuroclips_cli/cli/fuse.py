@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
             str | None, typer.Option("--clips", help="Test clips, as 0:50; all by default.")
         ] = None,
         max_scans: Annotated[
-            int | None, setting("--max-scans", help="Longest chain."), Key("fuse.max_scans")
+            int | None, setting("--max-scans", help="Longest chain."), SettingKey("fuse.max_scans")
         ] = None,
         overwrite: bool = False,
     ) -> None:

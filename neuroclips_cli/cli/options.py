@@ -18,11 +18,11 @@ from neuroclips_cli.runtime import distributed
 from neuroclips_cli.settings.load import Settings
 
 
-class Key(str):
-    """Marks an option as a setting: ``Annotated[float | None, setting(...), Key("data.tr_s")]``."""
+class SettingKey(str):
+    """Marks an option as key: ``Annotated[int | None, setting(...), SettingKey("run.seed")]``."""
 
 
-class FolderKey(Key):
+class FolderKey(SettingKey):
     """Marks an option that names a subject's folder of results: where to work, for whom."""
 
 
@@ -38,7 +38,7 @@ def _signature(
     subject: Annotated[
         str | None,
         _shared("--subject", "--participant-label", help="Subject: 1, 01 or sub-01; default 1."),
-        Key("run.subject"),
+        SettingKey("run.subject"),
     ] = None,
     decoder: Annotated[
         str | None,
@@ -47,38 +47,38 @@ def _signature(
             help="Folder in the work folder whose decoder is taken, such as pool-01-02-03; default "
             "the subject's own.",
         ),
-        Key("run.decoder"),
+        SettingKey("run.decoder"),
     ] = None,
     workdir: Annotated[
         str | None,
         _shared("--workdir", help="Folder of all results; default runs."),
-        Key("run.workdir"),
+        SettingKey("run.workdir"),
     ] = None,
     dataset: Annotated[
-        str | None, _shared("--dataset", help="Folder of the data set."), Key("run.dataset")
+        str | None, _shared("--dataset", help="Folder of the data set."), SettingKey("run.dataset")
     ] = None,
     profile: Annotated[
-        str | None, _shared("--profile", help="tiny, paper or compact."), Key("run.profile")
+        str | None, _shared("--profile", help="tiny, paper or compact."), SettingKey("run.profile")
     ] = None,
     variant: Annotated[
         str | None,
         _shared("--variant", help="paper, or released: as the authors' code; default paper."),
-        Key("run.variant"),
+        SettingKey("run.variant"),
     ] = None,
     device: Annotated[
         str | None,
         _shared("--device", help="auto, cpu, cuda or mps; default auto."),
-        Key("run.device"),
+        SettingKey("run.device"),
     ] = None,
     precision: Annotated[
         str | None,
         _shared("--precision", help="auto, bfloat16, float32 or highest; default auto."),
-        Key("run.precision"),
+        SettingKey("run.precision"),
     ] = None,
     seed: Annotated[
         int | None,
         _shared("--seed", help="Seed of all random numbers; default 0."),
-        Key("run.seed"),
+        SettingKey("run.seed"),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -106,7 +106,8 @@ def command(
 
     Its help stands in ``commands.COMMANDS``; a sub-command's is its docstring.
     The decorated function takes ``settings``, then its own parameters, and ``overwrite`` if it
-    asks for it. A parameter annotated with :class:`Key` sets that setting and is not handed on.
+    asks for it. A parameter annotated with :class:`SettingKey` sets that setting and is not
+    handed on.
 
     The table of stages says what settings a stage takes over from the run folder, and whether
     several processes may work on it together.
@@ -177,7 +178,7 @@ def _flags(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) ->
 def _key(parameter: inspect.Parameter) -> str:
     """Return the setting that a parameter sets, if any."""
     marks = getattr(parameter.annotation, "__metadata__", ())
-    return next((mark for mark in marks if isinstance(mark, Key)), "")
+    return next((mark for mark in marks if isinstance(mark, SettingKey)), "")
 
 
 def _unmarked(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
@@ -185,7 +186,7 @@ def _unmarked(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter
     plain = []
     for parameter in parameters:
         kind, marks = parameter.annotation.__origin__, parameter.annotation.__metadata__
-        option = next(mark for mark in marks if not isinstance(mark, Key))
+        option = next(mark for mark in marks if not isinstance(mark, SettingKey))
         plain.append(parameter.replace(annotation=Annotated[kind, option]))
     return plain
 

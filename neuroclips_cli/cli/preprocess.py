@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -22,17 +22,17 @@ def register(app: typer.Typer) -> None:
             setting(
                 "--mask", help="CIFTI, GIFTI (LEFT,RIGHT) or volume that limits the selection."
             ),
-            Key("data.mask"),
+            SettingKey("data.mask"),
         ] = None,
         regions: Annotated[
             str | None,
             setting("--regions", help="Labels kept of the mask, separated by commas."),
-            Key("data.regions"),
+            SettingKey("data.regions"),
         ] = None,
         delay: Annotated[
             float | None,
             setting("--delay", help="Hemodynamic delay in seconds."),
-            Key("data.delay_s"),
+            SettingKey("data.delay_s"),
         ] = None,
         layout: Annotated[
             str | None,

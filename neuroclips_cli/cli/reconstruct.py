@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -34,25 +34,25 @@ def register(app: typer.Typer) -> None:
         blur_init: Annotated[
             str | None,
             setting("--blur-init", help="eq5, released or strength:<x>."),
-            Key("reconstruct.blur_init"),
+            SettingKey("reconstruct.blur_init"),
         ] = None,
         captioner: Annotated[
             str | None,
             setting("--captioner", help="blip2, or git on the decoded tokens."),
-            Key("reconstruct.captioner"),
+            SettingKey("reconstruct.captioner"),
         ] = None,
         steps: Annotated[
-            int | None, setting("--steps", help="Denoising steps."), Key("reconstruct.steps")
+            int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
         ] = None,
         batch_size: Annotated[
             int | None,
             setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
-            Key("reconstruct.batch_size"),
+            SettingKey("reconstruct.batch_size"),
         ] = None,
         fast: Annotated[
             bool | None,
             setting("--fast/--no-fast", help="Half the steps, with another solver."),
-            Key("reconstruct.fast"),
+            SettingKey("reconstruct.fast"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

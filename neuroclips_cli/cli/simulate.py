@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 Whole = int | None
@@ -27,79 +27,85 @@ def register(app: typer.Typer) -> None:
         layout: Annotated[
             str | None,
             setting("--layout", help="Whose folders and names: cc2017, fmriprep, hcp7t ..."),
-            Key("simulate.layout"),
+            SettingKey("simulate.layout"),
         ] = None,
         tr: Annotated[
             Number,
             setting("--tr", help="Seconds between volumes; default: the layout's own."),
-            Key("simulate.tr_s"),
+            SettingKey("simulate.tr_s"),
         ] = None,
         files: Annotated[
             str | None,
             setting("--files", help="Of fMRIPrep's layouts: cifti, gifti (pairs) or volume."),
-            Key("simulate.files"),
+            SettingKey("simulate.files"),
         ] = None,
         subjects: Annotated[
-            Whole, setting("--subjects", help="Subjects."), Key("simulate.subjects")
+            Whole, setting("--subjects", help="Subjects."), SettingKey("simulate.subjects")
         ] = None,
         segments: Annotated[
-            Whole, setting("--segments", help="Training films."), Key("simulate.train_segments")
+            Whole,
+            setting("--segments", help="Training films."),
+            SettingKey("simulate.train_segments"),
         ] = None,
         test_segments: Annotated[
-            Whole, setting("--test-segments", help="Test films."), Key("simulate.test_segments")
+            Whole,
+            setting("--test-segments", help="Test films."),
+            SettingKey("simulate.test_segments"),
         ] = None,
         clips: Annotated[
             Whole,
             setting("--clips-per-segment", help="2 s clips of a training film."),
-            Key("simulate.clips_per_segment"),
+            SettingKey("simulate.clips_per_segment"),
         ] = None,
         test_clips: Annotated[
             Whole,
             setting("--test-clips-per-segment", help="2 s clips of a test film."),
-            Key("simulate.test_clips_per_segment"),
+            SettingKey("simulate.test_clips_per_segment"),
         ] = None,
         repetitions: Annotated[
             Whole,
             setting("--repetitions", help="Runs of each training film."),
-            Key("simulate.train_repetitions"),
+            SettingKey("simulate.train_repetitions"),
         ] = None,
         test_repetitions: Annotated[
             Whole,
             setting("--test-repetitions", help="Runs of each test film."),
-            Key("simulate.test_repetitions"),
+            SettingKey("simulate.test_repetitions"),
         ] = None,
         grayordinates: Annotated[
             str | None,
             setting("--grayordinates", help="small, or 91k for HCP's 91282."),
-            Key("simulate.grayordinates"),
+            SettingKey("simulate.grayordinates"),
         ] = None,
         reliability: Annotated[
             Number,
             setting("--reliability", help="Median correlation of two runs, responding vertices."),
-            Key("simulate.reliability"),
+            SettingKey("simulate.reliability"),
         ] = None,
         noise: Annotated[
-            Number, setting("--noise", help="Factor on the noise."), Key("simulate.noise_scale")
+            Number,
+            setting("--noise", help="Factor on the noise."),
+            SettingKey("simulate.noise_scale"),
         ] = None,
         signal: Annotated[
             Number,
             setting("--signal", help="Factor on the response; 0 sees nothing."),
-            Key("simulate.signal_scale"),
+            SettingKey("simulate.signal_scale"),
         ] = None,
         shared: Annotated[
             Number,
             setting("--shared-topography", help="Share of vertices alike in all subjects."),
-            Key("simulate.shared_topography"),
+            SettingKey("simulate.shared_topography"),
         ] = None,
         seen_by_all: Annotated[
             Number,
             setting("--seen-by-all", help="Share of training films that every subject sees."),
-            Key("simulate.seen_by_all"),
+            SettingKey("simulate.seen_by_all"),
         ] = None,
         seen_by_some: Annotated[
             Number,
             setting("--seen-by-some", help="Share that half of them see; the rest: one each."),
-            Key("simulate.seen_by_some"),
+            SettingKey("simulate.seen_by_some"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -20,12 +20,12 @@ def register(app: typer.Typer) -> None:
         epochs: Annotated[
             int | None,
             setting("--epochs", help="Passes over the training clips."),
-            Key("train_pr.epochs"),
+            SettingKey("train_pr.epochs"),
         ] = None,
         batch_size: Annotated[
             int | None,
             setting("--batch-size", help="Clips in one step."),
-            Key("train_pr.batch_size"),
+            SettingKey("train_pr.batch_size"),
         ] = None,
         from_checkpoint: Annotated[
             Path | None,
@@ -36,12 +36,12 @@ def register(app: typer.Typer) -> None:
         subjects: Annotated[
             str | None,
             setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
-            Key("run.subjects"),
+            SettingKey("run.subjects"),
         ] = None,
         learning_rate: Annotated[
             float | None,
             setting("--learning-rate", help="Peak of OneCycle."),
-            Key("train_pr.learning_rate"),
+            SettingKey("train_pr.learning_rate"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -21,17 +21,17 @@ def register(app: typer.Typer) -> None:
             Path, typer.Argument(help="Images and captions in COCO's layout.", metavar="DIR")
         ],
         epochs: Annotated[
-            int | None, setting("--epochs", help="Epochs."), Key("train_projector.epochs")
+            int | None, setting("--epochs", help="Epochs."), SettingKey("train_projector.epochs")
         ] = None,
         batch_size: Annotated[
             int | None,
             setting("--batch-size", help="Images in one step."),
-            Key("train_projector.batch_size"),
+            SettingKey("train_projector.batch_size"),
         ] = None,
         learning_rate: Annotated[
             float | None,
             setting("--learning-rate", help="Peak of OneCycle."),
-            Key("train_projector.learning_rate"),
+            SettingKey("train_projector.learning_rate"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import Key, command, setting
+from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -31,22 +31,22 @@ def register(app: typer.Typer) -> None:
         contrastive_epochs: Annotated[
             int | None,
             setting("--contrastive-epochs", help="Epochs of phase 1."),
-            Key("train_sr.contrastive_epochs"),
+            SettingKey("train_sr.contrastive_epochs"),
         ] = None,
         prior_epochs: Annotated[
             int | None,
             setting("--prior-epochs", help="Epochs of phase 2."),
-            Key("train_sr.prior_epochs"),
+            SettingKey("train_sr.prior_epochs"),
         ] = None,
         contrastive_batch_size: Annotated[
             int | None,
             setting("--contrastive-batch-size", help="Clips in one step of phase 1."),
-            Key("train_sr.contrastive_batch_size"),
+            SettingKey("train_sr.contrastive_batch_size"),
         ] = None,
         prior_batch_size: Annotated[
             int | None,
             setting("--prior-batch-size", help="Clips in one step of phase 2."),
-            Key("train_sr.prior_batch_size"),
+            SettingKey("train_sr.prior_batch_size"),
         ] = None,
         from_checkpoint: Annotated[
             Path | None,
@@ -57,12 +57,12 @@ def register(app: typer.Typer) -> None:
         subjects: Annotated[
             str | None,
             setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
-            Key("run.subjects"),
+            SettingKey("run.subjects"),
         ] = None,
         learning_rate: Annotated[
             float | None,
             setting("--learning-rate", help="Peak of OneCycle."),
-            Key("train_sr.learning_rate"),
+            SettingKey("train_sr.learning_rate"),
         ] = None,
         overwrite: bool = False,
     ) -> None:

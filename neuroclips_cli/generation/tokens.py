@@ -21,7 +21,7 @@ def sample_tokens(
 
     Where the settings ask for several samples, their average tends to the expected tokens, which
     a single sample of a prior trained on few clips misses by its noise; where they set a
-    ``token_pca_rank``, components that no training movie has in its tokens are removed.
+    ``token_pca_rank``, components that no training film has in its tokens are removed.
 
     Parameters
     ----------

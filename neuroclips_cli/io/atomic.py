@@ -211,11 +211,9 @@ def full_disk_message(path: Path | str | None, size: int = 0) -> str:
 
 def human_size(size: float) -> str:
     """Return a size in bytes as people write it, for example ``"1.5 GB"``."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+    from rich.filesize import decimal
+
+    return decimal(int(size))
 
 
 def _mount_point(path: Path) -> Path:

@@ -403,27 +403,45 @@ def _grey(frame: np.ndarray) -> np.ndarray:
     return grey
 
 
-def _gaussian(x: np.ndarray, y: np.ndarray, axes: tuple[int, ...], data_range: float) -> float:
-    """Return SSIM with a Gaussian window over some axes, mean over whole windows."""
-    from scipy.ndimage import gaussian_filter
+def _gaussian(x: np.ndarray, y: np.ndarray, data_range: float, channel_axis: int | None) -> float:
+    """Return SSIM with a Gaussian window, mean over whole windows."""
+    from skimage.metrics import structural_similarity
+
+    return float(
+        structural_similarity(
+            x,
+            y,
+            channel_axis=channel_axis,
+            data_range=data_range,
+            gaussian_weights=True,
+            sigma=SIGMA,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def _columns(x: np.ndarray, y: np.ndarray) -> float:
+    """Return SSIM of grey frames whose columns are channels, in 0..1.
+
+    scikit-image gives the same to the last digit, one column at a time and 40 times as slowly.
+    """
+    from scipy.ndimage import gaussian_filter1d
 
     def smooth(values: np.ndarray) -> np.ndarray:
-        result: np.ndarray = gaussian_filter(values, SIGMA, truncate=TRUNCATE, axes=axes)
+        result: np.ndarray = gaussian_filter1d(values, SIGMA, axis=0, truncate=TRUNCATE)
         return result
 
-    x, y = x.astype(np.float64), y.astype(np.float64)
     mean_x, mean_y = smooth(x), smooth(y)
     variances = smooth(x * x) + smooth(y * y) - mean_x**2 - mean_y**2
     covariance = smooth(x * y) - mean_x * mean_y
-    mean_c, spread_c = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mean_c, spread_c = 0.01**2, 0.03**2
     similar = (2 * mean_x * mean_y + mean_c) * (2 * covariance + spread_c)
     similar /= (mean_x**2 + mean_y**2 + mean_c) * (variances + spread_c)
-    inside = tuple(slice(EDGE, -EDGE) if axis in axes else slice(None) for axis in range(x.ndim))
-    return float(similar[inside].mean())
+    return float(similar[EDGE:-EDGE].mean())
 
 
 _FRAME: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "grey-columns": lambda a, b: _gaussian(_grey(a), _grey(b), (0,), 1.0),
-    "rgb-gaussian": lambda a, b: _gaussian(a, b, (0, 1), 255.0),
-    "grey-gaussian": lambda a, b: _gaussian(_grey(a), _grey(b), (0, 1), 1.0),
+    "grey-columns": lambda a, b: _columns(_grey(a), _grey(b)),
+    "rgb-gaussian": lambda a, b: _gaussian(a, b, 255.0, channel_axis=-1),
+    "grey-gaussian": lambda a, b: _gaussian(_grey(a), _grey(b), 1.0, channel_axis=None),
 }

@@ -79,20 +79,26 @@ def bootstrap_interval(
     >>> low, high
     (0.0, 1.0)
     """
-    rng = np.random.default_rng(seed)
+    from scipy import stats
+
     if groups is None:
         sums, counts = values.astype(float), np.ones(len(values))
     else:
         _, member = np.unique(groups, return_inverse=True)
         sums, counts = np.bincount(member, weights=values), np.bincount(member).astype(float)
-    means = np.empty(samples)
-    step = max(1, 2_000_000 // len(sums))
-    for start in range(0, samples, step):
-        stop = min(start + step, samples)
-        drawn = rng.integers(0, len(sums), size=(stop - start, len(sums)))
-        means[start:stop] = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    if len(sums) == 1:
+        return float(values.mean()), float(values.mean())
+    interval = stats.bootstrap(
+        (sums, counts),
+        lambda sums, counts, axis=-1: sums.sum(axis=axis) / counts.sum(axis=axis),
+        n_resamples=samples,
+        batch=max(1, 2_000_000 // len(sums)),
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        rng=seed,
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def summarize(

@@ -92,7 +92,7 @@ class Pairs:
 def draw_pairs(groups: Sequence[str], count: int, rng: np.random.Generator) -> Pairs:
     """Draw as many matching as different pairs of keyframes.
 
-    Half of the different pairs are neighbors in the movie where there are any, since those
+    Half of the different pairs are neighbors in the film where there are any, since those
     are what chains are decided on.
 
     Parameters
@@ -167,7 +167,7 @@ def fit_matcher(
     pairs : Pairs
         Rows of ``embeddings``.
     held_out : tuple
-        Embeddings and pairs of movies kept out of training.
+        Embeddings and pairs of films kept out of training.
     hidden : int
         Width of the hidden layer.
     epochs : int

@@ -1,4 +1,4 @@
-"""The subspace of image tokens that the training movies span."""
+"""The subspace of image tokens that the training films span."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class TokenSubspace(nn.Module):
-    """Projects tokens onto the principal components of the training movies' tokens.
+    """Projects tokens onto the principal components of the training films' tokens.
 
-    Most of what tells movies apart lies along few axes, and only along these do scans predict
+    Most of what tells films apart lies along few axes, and only along these do scans predict
     anything. What a decoder adds across them is its own error: small beside the tokens, but
     unlike any picture's, and an unCLIP model follows it.
 

@@ -183,7 +183,7 @@ def _make(
     """Complete results in one process, or, where they are not shared, in all of a launcher's."""
     if work.shared:
         if not results.path.exists():
-            # Two subjects who saw the same movies share their targets: the second one waits.
+            # Two subjects who saw the same films share their targets: the second one waits.
             with file_lock(results.path):
                 if not results.path.exists():
                     _fill(results, load, work, first=results.resume())

@@ -68,16 +68,16 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Conventions of the fMRI data and the movies (paper 4.1)."""
+    """Conventions of the fMRI data and the films (paper 4.1)."""
 
     tr_s: Annotated[Seconds, Doc("Repetition time (TR): time between two volumes.")]
     delay_s: Annotated[
-        NonNegative, Unit("s"), Doc("Hemodynamic delay between a movie and the response to it.")
+        NonNegative, Unit("s"), Doc("Hemodynamic delay between a film and the response to it.")
     ]
-    clip_s: Annotated[Seconds, Doc("Length of the movie clip that belongs to one scan.")]
+    clip_s: Annotated[Seconds, Doc("Length of the film clip that belongs to one scan.")]
     frames_per_clip: Annotated[Count, Doc("Frames kept of one clip.")]
     frame_size: Annotated[Pixels, Doc("Width and height of the frames.")]
-    trailing_volumes: Annotated[CountOrZero, Doc("Volumes recorded after the movie ended.")]
+    trailing_volumes: Annotated[CountOrZero, Doc("Volumes recorded after the film ended.")]
     detrend_order: Annotated[
         int, Range(0, 10), Doc("Order of the polynomial removed from every run.")
     ]
@@ -164,7 +164,7 @@ class SimulateSettings:
     signal_scale: Annotated[
         NonNegative, Doc("Factor on the response; 0.0 is a brain that does not respond.")
     ]
-    stimulus_size: Annotated[Pixels, Doc("Width and height of the movies written.")]
+    stimulus_size: Annotated[Pixels, Doc("Width and height of the films written.")]
     shared_topography: Annotated[
         Fraction,
         Doc("Share of the responding vertices that all subjects have in common with subject 1."),
@@ -179,7 +179,7 @@ class SimulateSettings:
     noise_spread: Annotated[
         NonNegative, Doc("Spread of the subjects' noise, a deviation of its logarithm.")
     ]
-    seen_by_all: Annotated[Fraction, Doc("Share of the training movies that every subject saw.")]
+    seen_by_all: Annotated[Fraction, Doc("Share of the training films that every subject saw.")]
     seen_by_some: Annotated[
         Fraction,
         Doc("Share that half of the subjects saw, at least two; the rest is seen by one each."),
@@ -547,7 +547,7 @@ class EvaluateSettings:
         ],
         Doc(
             "Evaluation protocol (docs/reference/protocols.md); auto: standard, or synthetic "
-            "on movies of simulate."
+            "on films of simulate."
         ),
     ]
     image_classifier: Annotated[str, Doc("Classifier of frames; empty: the protocol's.")]

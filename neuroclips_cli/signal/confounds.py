@@ -184,10 +184,10 @@ def regress(
     data = np.array(series, np.float64)
     if not confounds.shape[1]:
         return data
-    lively = usable_columns(data)
-    if not lively.any():
+    varying = usable_columns(data)
+    if not varying.any():
         return data
-    part = data[:, lively]
+    part = data[:, varying]
     mean = part.mean(axis=0)
     size = np.abs(part).max(axis=0)
     left = clean(
@@ -200,7 +200,7 @@ def regress(
         t_r=tr_s,
     )
     left = np.where(np.abs(left).max(axis=0) > _ROUNDING * size, left, 0.0)
-    data[:, lively] = left + mean
+    data[:, varying] = left + mean
     return data
 
 

@@ -1,4 +1,4 @@
-"""Reproducibility of voxels across repetitions of a movie (paper 4.1; Wen et al. 2017).
+"""Reproducibility of voxels across repetitions of a film (paper 4.1; Wen et al. 2017).
 
 Order of operations (paper 4.1):
 

@@ -1,4 +1,4 @@
-"""Windows of volumes: those acquired during the movie and those that answer to it (paper 4.1)."""
+"""Windows of volumes: those acquired during the film and those that answer to it (paper 4.1)."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def leading_volumes(volumes: int, clips: int, trailing: int, *, run: str, film: 
 
 
 def film_window(leading: int, clips: int) -> slice:
-    """Return the volumes acquired while the movie ran, one per clip (no shift).
+    """Return the volumes acquired while the film ran, one per clip (no shift).
 
     Parameters
     ----------
     leading : int
-        Volumes before the movie starts.
+        Volumes before the film starts.
     clips : int
         Whole clips in the movie.
 
@@ -84,7 +84,7 @@ def film_window(leading: int, clips: int) -> slice:
 
 
 def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
-    """Return the volumes that answer to the clips: the movie's window plus the hemodynamic delay.
+    """Return the volumes that answer to the clips: the film's window plus the hemodynamic delay.
 
     Clip ``k`` goes with volume ``k + delay_volumes`` of the trimmed run; the window reaches into
     the trailing volumes, so that no clip loses its response.
@@ -92,7 +92,7 @@ def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
     Parameters
     ----------
     leading : int
-        Volumes before the movie starts.
+        Volumes before the film starts.
     clips : int
         Whole clips in the movie.
     delay_volumes : int

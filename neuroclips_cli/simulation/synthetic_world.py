@@ -192,11 +192,6 @@ def object_path(scene: Scene, times_s: NDArray[np.floating]) -> NDArray[np.float
     return _path(scene, _look(scene), np.asarray(times_s, dtype=np.float32))
 
 
-def object_radius(scene: Scene) -> float:
-    """Return the object's radius in units of half the picture's width."""
-    return _look(scene).radius
-
-
 def render_scene(scene: Scene, times_s: NDArray[np.floating], size: int = 64) -> NDArray[np.uint8]:
     """Draw a scene.
 

@@ -53,7 +53,7 @@ class Request:
 
 
 def filter_settings(path: Path) -> dict[str, str]:
-    """Read a BIDS filter file as settings: ``{"bold": {"task": "movie", "session": ["01"]}}``.
+    """Read a BIDS filter file as settings: ``{"bold": {"task": "film", "session": ["01"]}}``.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def filter_settings(path: Path) -> dict[str, str]:
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise UserError(
             f"{path} is no filter file: write "
-            '{"bold": {"task": "movie", "session": ["01", "02"]}}'
+            '{"bold": {"task": "film", "session": ["01", "02"]}}'
         )
     settings = {}
     for entity, value in content.get("bold", {}).items():

@@ -2,7 +2,7 @@
 
 A ridge regression overfits its training scans: a decoder trained on its predictions for these
 scans relies on them too much. Here each segment's scans are decoded by a regression fitted
-without them, so that the layers above meet in training what they will meet on new movies
+without them, so that the layers above meet in training what they will meet on new films
 (stacking, Wolpert 1992).
 """
 
