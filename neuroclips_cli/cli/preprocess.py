@@ -37,37 +37,37 @@ def register(app: typer.Typer) -> None:
         layout: Annotated[
             str | None,
             setting("--layout", help="Layout of the data set; recognized by its names if absent."),
-            Key("data.layout"),
+            SettingKey("data.layout"),
         ] = None,
         runs: Annotated[
             str | None,
             setting("--runs", help="Run table (runs.tsv) instead of what the data set holds."),
-            Key("data.runs"),
+            SettingKey("data.runs"),
         ] = None,
         raw: Annotated[
             str | None,
             setting("--raw", help="Raw BIDS tree with the events, where it lies elsewhere."),
-            Key("data.raw"),
+            SettingKey("data.raw"),
         ] = None,
         films: Annotated[
             str | None,
             setting("--films", help="Folder of the films, where they lie elsewhere."),
-            Key("data.films"),
+            SettingKey("data.films"),
         ] = None,
         tr: Annotated[
             float | None,
             setting("--tr", help="Time between volumes in seconds, where no file states it."),
-            Key("data.tr_s"),
+            SettingKey("data.tr_s"),
         ] = None,
         window: Annotated[
             int | None,
             setting("--window", help="Volumes per clip, centered on the delayed onset."),
-            Key("data.window"),
+            SettingKey("data.window"),
         ] = None,
         confounds: Annotated[
             str | None,
             setting("--confounds", help="Strategy by which confounds are regressed out."),
-            Key("data.confounds"),
+            SettingKey("data.confounds"),
         ] = None,
         dry_run: Annotated[
             bool,
