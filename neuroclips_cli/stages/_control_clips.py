@@ -105,7 +105,7 @@ def _nearest_training_clip(
     train = mean_over_repetitions(read_array(data / "fmri_train.npy"))
     test = np.asarray(read_array(data / "fmri_test.npy"))[index]
     films = read_array(data / "frames_train.npy")
-    found = baselines.nearest_scans(test, train)
+    found = baselines.nearest_scans(test.reshape(len(test), -1), train.reshape(len(train), -1))
     return lambda rows: np.stack([films[int(row)] for row in found[rows]])
 
 

@@ -412,8 +412,11 @@ def token_clip(
 
 
 def noise_ceiling(data: Path) -> dict[str, Any]:
-    """Return how well the test scans repeat."""
-    facts = split_half_reliability(read_array(data / "fmri_test_repetitions.npy"))
+    """Return how well the test scans repeat; of several volumes per clip, the middle one."""
+    repetitions = read_array(data / "fmri_test_repetitions.npy")
+    if repetitions.ndim > 3:
+        repetitions = repetitions[:, :, (repetitions.shape[2] - 1) // 2]
+    facts = split_half_reliability(repetitions)
     return {
         "split_half_r": None if isnan(facts["split_half_r"]) else facts["split_half_r"],
         "spearman_brown_r": None if isnan(facts["spearman_brown_r"]) else facts["spearman_brown_r"],

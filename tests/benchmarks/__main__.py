@@ -11,7 +11,16 @@ import time
 from pathlib import Path
 
 SUBJECTS = (
-    *("startup", "signal_part", "video", "metrics", "train", "adaptation", "growth"),
+    *(
+        "startup",
+        "signal_part",
+        "preprocess_memory",
+        "video",
+        "metrics",
+        "train",
+        "adaptation",
+        "growth",
+    ),
     "layouts",
 )
 """Modules beside this one; each has ``main(folder) -> [(what, number, ratio)]``."""

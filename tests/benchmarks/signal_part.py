@@ -14,7 +14,9 @@ import numpy as np
 
 def main(folder: Path) -> list[tuple[str, float, str]]:
     """Measure; the page cache is as warm as memory allows for both reading and preprocessing."""
+    from neuroclips_cli.data.find_runs import find_runs
     from neuroclips_cli.data.layout import find_layout
+    from neuroclips_cli.data.stretches import ARRAYS, stretches_of
     from neuroclips_cli.settings.load import load_settings
     from neuroclips_cli.stages import preprocess
     from tests.benchmarks.subject import write_subject
@@ -22,16 +24,16 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
     root = write_subject(folder / "full")
     settings = load_settings({"run.profile": "paper", "run.dataset": str(root)}, environ={})
     layout = find_layout(root, 1)
+    runs = find_runs(root, 1, settings.data, None, tr_stated=False)
     paths = [p for s in (*layout.train, *layout.test) for p in s.runs.values()]
     for _ in range(2):
         reading = _timed(partial(_read_all, paths))
     began = time.perf_counter()
-    source = preprocess._open_source(layout, settings, None)
-    selection, _ = preprocess._select(source, 2)
-    for split in preprocess.SPLITS:
-        shape = (source.total_clips(split), source.sizes()[split][1], selection.selected.sum())
-        array = np.empty(shape, np.float32)
-        preprocess._fill_responses(source, split, array, selection.selected, 2, lambda n: None)
+    source = preprocess._open_source(runs, stretches_of(runs.rows), settings, None)
+    selection, _ = preprocess._select(source)
+    for name in ARRAYS:
+        array = np.empty(source.shape(name, int(selection.selected.sum())), np.float32)
+        preprocess._fill_responses(source, name, array, selection.selected)
         del array
     ours = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

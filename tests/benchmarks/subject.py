@@ -63,12 +63,14 @@ def write_subject(
         return root
     shutil.rmtree(root, ignore_errors=True)
     (root / "stimuli").mkdir(parents=True)
-    film = root / "stimuli" / "seg1.mp4"
-    with film_writer(film, film_size) as append:
-        for _ in range(clips):
-            append(np.full((int(FPS * TR_S), film_size, film_size, 3), 127, np.uint8))
-    for name in {name for name, _ in run_names(train, test)} - {"seg1"}:
-        (root / "stimuli" / f"{name}.mp4").hardlink_to(film)
+    for kind, gray in (("seg", 127), ("test", 63)):
+        film = root / "stimuli" / f"{kind}1.mp4"
+        with film_writer(film, film_size) as append:
+            for _ in range(clips):
+                append(np.full((int(FPS * TR_S), film_size, film_size, 3), gray, np.uint8))
+        for name in {name for name, _ in run_names(train, test) if name.startswith(kind)}:
+            if name != film.stem:
+                (root / "stimuli" / f"{name}.mp4").hardlink_to(film)
     _write_runs(root, train, test, grayordinates, clips)
     done.write_text(wanted)
     return root
