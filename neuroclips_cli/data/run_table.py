@@ -12,7 +12,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from neuroclips_cli.errors import UserError
@@ -64,6 +64,8 @@ class RunRow:
         Brain mask of a volumetric run.
     confounds : Path or None
         Table of confounds.
+    tr_source : str
+        Where a reader found ``tr_s``; no column of the table.
     """
 
     subject: str
@@ -79,6 +81,7 @@ class RunRow:
     repetition: int
     mask: Path | None = None
     confounds: Path | None = None
+    tr_source: str = field(default="run table", compare=False)
 
     @property
     def run(self) -> tuple[tuple[Path, ...], str]:

@@ -107,8 +107,9 @@ def time_step(row: RunRow, header_s: float | None, header: str, stated_s: float 
     UserError
         If nothing states it, or a sidecar states no time.
     """
-    said = {"run table": row.tr_s, "sidecar": sidecar_step(row.files[0])}
-    said |= {header: header_s, "data.tr_s": stated_s}
+    said = {"sidecar": sidecar_step(row.files[0]), header: header_s, "data.tr_s": stated_s}
+    if row.tr_s is not None:
+        said[row.tr_source] = row.tr_s
     known = {name: said[name] for name in SOURCES if said.get(name) is not None}
     if not known:
         raise UserError(

@@ -254,7 +254,7 @@ def test_arrays_equal_what_numpy_makes_of_the_files(
     decisions = " ".join(known["layout"]["decisions"])
     assert f"10 runs have a TR of {tr_s:g} s by sidecars such as" in decisions
     assert "data.test_films names them (film5)" in decisions
-    assert known["tr"]["seconds"] == [tr_s]
+    assert known["tr"] == {"seconds": [tr_s], "source": {"sidecar": 10}}
     assert known["voxels_tested"] == VOXELS - DEAD
     assert known["voxels_excluded"] == DEAD + 1
     frames = np.load(done / "frames_test.npy").astype(int)
@@ -272,7 +272,7 @@ def test_a_wrong_header_is_a_warning_that_says_which_won(
     done = preprocess(study, tmp_path)
     assert facts(done)["tr"]["seconds"] == [1.5]
     said = "".join(capsys.readouterr()).replace("\n", " ")
-    assert "states 1.5 s between volumes, its series step 1 s" in " ".join(said.split())
+    assert "its sidecar states 1.5 s between volumes, its series step 1 s" in " ".join(said.split())
 
 
 def test_confounds_that_a_run_table_does_not_name_are_asked_for(tmp_path: Path) -> None:

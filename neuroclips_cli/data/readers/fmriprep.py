@@ -191,6 +191,7 @@ class _Reading:
             repetition=1,
             mask=self._mask(run),
             confounds=self._table(run),
+            tr_source="sidecar",
         )
 
     def _table(self, run: BidsRun) -> Path | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -541,6 +542,80 @@ def test_confounds_that_were_not_fetched_matter_only_with_a_strategy(tree: BidsT
     tree.absent(*tables)
     assert [row.confounds for row in tree.table()] == [None, None]
     assert "sub-01/func/*desc-confounds_*.tsv` (or" in refused(tree, confounds="simple")
+
+
+# --- any spelling --------------------------------------------------------------------------------
+
+
+def spelled(rng: random.Random, pairs: list[tuple[str, str]], ending: str) -> str:
+    """Return a name with the entities after the subject in any order, and any padding of runs."""
+    rest = [
+        (key, value.zfill(rng.randint(1, 3)) if key == "run" else value) for key, value in pairs
+    ]
+    rng.shuffle(rest)
+    return "_".join(["sub-01", *(f"{key}-{value}" for key, value in rest), ending])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_spelling_of_a_study_gives_its_table(tmp_path: Path, seed: int) -> None:
+    """Random studies: sessions or none, runs or none, spaces, junk; the table is known before."""
+    rng = random.Random(seed)
+    tree = BidsTree(tmp_path / "study")
+    tree.films(*(f"film{n}.mp4" for n in range(3)), "test.mp4")
+    space = rng.choice(SPACES[:6])
+    sessions = rng.choice([[""], ["1", "2", "10"], ["a", "b"]])
+    wanted = []
+    for session in sessions:
+        for number in range(1, rng.randint(2, 4)):
+            run = rng.choice([[], [("acq", "fast")]]) + [("task", "watch"), ("run", str(number))]
+            own = ([("ses", session)] if session else []) + run
+            folder = "sub-01" + (f"_ses-{session}" if session else "")
+            films = [*rng.sample(["film0", "film1", "film2"], rng.randint(1, 3)), "test"]
+            step = rng.choice([0.8, 1.49, 2.0])
+            where = tree.func(folder)
+            *entities, ending = space.split("_")
+            output = [tuple(part.split("-", 1)) for part in entities]
+            sides = "LR" if "hemi-L" in space else "-"
+            names = []
+            for side in sides:
+                more = [(k, side if k == "hemi" else v) for k, v in output]
+                names.append(spelled(rng, own + more, ending))
+                (where / names[-1]).touch()
+            for junk in ("desc-coreg_boldref.nii.gz", "from-T1w_to-boldref_xfm.txt"):
+                (where / spelled(rng, own, junk)).touch()
+            sidecar = spelled(rng, own + [("space", "T1w")], "desc-preproc_bold.json")
+            tree.sidecar(where / sidecar, RepetitionTime=step)
+            (where / spelled(rng, [*own, ("space", "T1w")], NIFTI)).touch()
+            table = spelled(rng, own, f"desc-confounds_{rng.choice(['timeseries', 'regressors'])}")
+            (where / f"{table}.tsv").touch()
+            starts = [round(10.5 * place + rng.random(), 3) for place in range(len(films))]
+            shown = [
+                (start, 10.0, f"{film}.mp4") for start, film in zip(starts, films, strict=True)
+            ]
+            rng.shuffle(shown)
+            raw = tree.func(folder, raw=True)
+            events = raw / spelled(rng, own, "events.tsv")
+            lines = ["onset\tduration\tstim_file", *("\t".join(map(str, row)) for row in shown)]
+            events.write_text("\n".join(lines), "utf-8")
+            for start, _, film in sorted(shown):
+                wanted.append((session, tuple(names), film, start, step, f"{table}.tsv"))
+    found = tree.table(test_films=("test",))
+    assert [
+        (
+            row.session,
+            tuple(path.name for path in row.files),
+            row.film.name,
+            row.scan_start_s,
+            row.tr_s,
+            row.confounds.name if row.confounds else "",
+        )
+        for row in found
+    ] == wanted
+    counted: dict[str, int] = {}
+    for row in found:
+        counted[row.film.name] = counted.get(row.film.name, 0) + 1
+        assert row.repetition == counted[row.film.name]
+        assert row.split == ("test" if row.film.name == "test.mp4" else "train")
 
 
 # --- size --------------------------------------------------------------------------------------
