@@ -58,6 +58,8 @@ MEMORY = 1_200_000_000
 """Bytes that runs which can only be read whole may take at a time."""
 ROWS = 64
 """Clips at a time where repetitions are averaged."""
+FEWEST_MOMENTS = 3
+"""Volumes of a film, beyond the order of its polynomial, that a correlation needs."""
 TWICE = 2
 """Repetitions that a stretch of film needs for its voxels' reproducibility."""
 
@@ -358,6 +360,7 @@ def _score(
     data, clips = source.data, source.clips[segment.name]
     viewings = {r: source.view(segment, r) for r in segment.rows}
     moments = _film_moments(source, segment)
+    _require_moments(segment, moments, data.detrend_order)
     cleaners = {r: viewing.cleaner(data) for r, viewing in viewings.items()}
     over = {r: viewing.reading(clips, data).over for r, viewing in viewings.items()}
     qualities: dict[int, list[BlockQuality]] = {repetition: [] for repetition in viewings}
@@ -382,6 +385,17 @@ def _score(
         usable.append(good)
     found = {repetition: combine_blocks(seen) for repetition, seen in qualities.items()}
     return np.concatenate(scores), np.concatenate(usable), found
+
+
+def _require_moments(segment: Stretch, moments: dict[int, NDArray[np.float64]], order: int) -> None:
+    """Refuse films, such as trials of 3 s, inside which repetitions cannot be correlated."""
+    shortest = min(map(len, moments.values()))
+    if len(moments) >= TWICE and shortest < order + FEWEST_MOMENTS:
+        raise UserError(
+            f"{segment.film} was on for {shortest} volumes, too few for the correlation of its "
+            "repetitions: choose voxels in another way, with data.selection = atlas, "
+            "test-reliability, encoding or intersubject"
+        )
 
 
 def _film_moments(source: _Source, segment: Stretch) -> dict[int, NDArray[np.float64]]:

@@ -59,7 +59,9 @@ class BoldMoments:
         kept = [row for row in rows if not ODDBALL.search(row.film.stem)]
         if len(kept) < len(rows):
             options.say(f"{len(rows) - len(kept)} oddballs are left out")
-        options.say(f"videos last {CLIP_S:g} s: set data.clip_s to {CLIP_S:g}")
+        options.say(
+            f"videos last {CLIP_S:g} s: set data.clip_s to {CLIP_S:g} and data.standardize to run"
+        )
         return number_repetitions(kept)
 
 

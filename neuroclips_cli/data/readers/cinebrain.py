@@ -94,7 +94,9 @@ class CineBrain:
                         repetition=1,
                     )
                 )
-        options.say(f"clips last {CLIP_S:g} s: set data.clip_s to {CLIP_S:g}")
+        options.say(
+            f"clips last {CLIP_S:g} s: set data.clip_s to {CLIP_S:g} and data.standardize to run"
+        )
         return rows
 
 
