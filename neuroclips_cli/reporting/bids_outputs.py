@@ -36,6 +36,7 @@ _MAPS = {
     "t": "Statistic of the selection test over films.",
     "p": "P of that test, uncorrected.",
     "selected": "1 where the vertex or voxel was selected.",
+    "excluded": "1 where a vertex or voxel carries no signal in some training run.",
 }
 
 
