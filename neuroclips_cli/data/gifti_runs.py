@@ -113,6 +113,26 @@ class GiftiRun:
         return same
 
 
+def both_hemispheres(left: Path) -> tuple[Path, Path]:
+    """Return the left file of a run and the right one beside it, by their names.
+
+    Raises
+    ------
+    UserError
+        If the name is not of a left hemisphere, or there is no right one.
+    """
+    for mark, other in (("hemi-L", "hemi-R"), ("lh.", "rh."), (".L.", ".R.")):
+        if mark in left.name:
+            right = left.with_name(left.name.replace(mark, other))
+            if not right.exists() and not right.is_symlink():
+                raise UserError(f"{left} has no {right.name} beside it: add the other hemisphere")
+            return left, right
+    raise UserError(
+        f"{left} is not the left hemisphere by its name (hemi-L): give that file; the right one "
+        "(hemi-R) is found beside it"
+    )
+
+
 def _shape(path: Path, side: str) -> tuple[int, int]:
     """Return volumes and vertices of one hemisphere's file."""
     found = _describe(path)

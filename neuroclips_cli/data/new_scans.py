@@ -98,7 +98,8 @@ def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
     Parameters
     ----------
     path : pathlib.Path
-        A run of the kind of the training runs: ``*.dtseries.nii``, or volumes.
+        A run of the kind of the training runs: ``*.dtseries.nii``, the left hemisphere of a pair
+        (``*_hemi-L_*.func.gii``), or volumes.
     voxels : TrainedVoxels
         What it has to hold.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
-from neuroclips_cli.data.gifti_runs import GiftiRun
+from neuroclips_cli.data.gifti_runs import GiftiRun, both_hemispheres
 from neuroclips_cli.data.parcel_runs import ParcelRun
 from neuroclips_cli.data.region_files import CORTEX
 from neuroclips_cli.data.run_table import RunRow
@@ -303,9 +303,14 @@ def open_row(row: RunRow, mask: VolumeMask | None = None, like: Run | None = Non
 
 
 def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None) -> Run:
-    """Open a single file: volumes with a mask, CIFTI without; see :func:`open_row`."""
+    """Open a single file: volumes with a mask, GIFTI with its other hemisphere, else CIFTI.
+
+    See :func:`open_row`.
+    """
     if mask is not None:
         return VolumeRun(path, mask)
+    if path.name.lower().endswith((".gii", ".gii.gz")):
+        return GiftiRun(both_hemispheres(path))
     return CiftiRun(path, like if isinstance(like, CiftiRun) else None)
 
 

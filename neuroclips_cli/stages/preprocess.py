@@ -22,7 +22,7 @@ from neuroclips_cli.data.readers.cc2017 import Cc2017
 from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
 from neuroclips_cli.data.responses import BLOCK, Responses, standardized_responses
 from neuroclips_cli.data.run_table import RunRow, run_table_text, subject_number
-from neuroclips_cli.data.runs import Run, is_volumetric
+from neuroclips_cli.data.runs import CiftiRun, Run
 from neuroclips_cli.data.stimuli import clip_frames
 from neuroclips_cli.data.stretches import (
     ARRAYS,
@@ -111,8 +111,7 @@ class _Source:
 
     def threads(self, runs: int) -> int | None:
         """Return how many threads may each read some runs at a time; None for as usual."""
-        row = self.runs.rows[0]
-        if not is_volumetric(row):
+        if isinstance(self.first, CiftiRun):  # read in pieces
             return None
         size = 4 * self.first.volumes * len(self.first.columns) * runs
         return int(max(1, min(threads.workers(), MEMORY // max(size, 1))))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.gifti_runs import GiftiRun
 from neuroclips_cli.data.run_table import RunRow
-from neuroclips_cli.data.runs import open_row
+from neuroclips_cli.data.runs import open_row, open_run
 from neuroclips_cli.errors import UserError
 
 VOLUMES, LEFT, RIGHT = 9, 12, 15
@@ -80,6 +80,18 @@ def test_a_row_of_the_run_table_opens_them(tmp_path: Path, series: NDArray[np.fl
     assert run.share_geometry(GiftiRun(pair(tmp_path, series)))
     other = GiftiRun(pair(tmp_path / "other", series[:, :-1]))
     assert not run.share_geometry(other)
+
+
+def test_the_right_hemisphere_is_found_beside_the_left_one(
+    tmp_path: Path, series: NDArray[np.float32]
+) -> None:
+    left, right = pair(tmp_path, series)
+    assert np.array_equal(open_run(left).read(), series)
+    with pytest.raises(UserError, match="is not the left hemisphere by its name"):
+        open_run(right)
+    right.unlink()
+    with pytest.raises(UserError, match="has no sub-01_hemi-R_bold.func.gii beside it"):
+        open_run(left)
 
 
 def test_what_does_not_go_together_is_refused(tmp_path: Path, series: NDArray[np.float32]) -> None:
