@@ -134,6 +134,17 @@ class DataSettings:
         Literal["stretch", "run"],
         Doc("What a voxel is detrended and standardized over: one film's responses, or the run."),
     ] = "stretch"
+    selection: Annotated[
+        Literal["reproducibility", "atlas", "test-reliability", "encoding", "intersubject"],
+        Doc(
+            "What voxels are chosen by: repetitions of all training films, all of the mask, "
+            "repetitions of some training films, an encoding model, or other subjects."
+        ),
+    ] = "reproducibility"
+    other_subjects: Annotated[
+        tuple[Annotated[int, Range(1, 999999)], ...],
+        Doc("Subjects that selection = intersubject compares with."),
+    ] = ()
 
 
 @dataclass(frozen=True)

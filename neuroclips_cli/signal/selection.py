@@ -8,6 +8,7 @@ the two series are independent; both are autocorrelated, which the test allows f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,12 +161,16 @@ def choose_all(
     return Selection(zeros, zeros, np.ones(len(usable)), selected, 1.0, int(tested.sum()))
 
 
+Blocks = Iterable[tuple[slice, NDArray[np.floating]]]
+"""Some voxels, and their standardized responses (clips, voxels of the slice), block by block."""
+
+
 @dataclass
 class _Half:
     """Sums over half of the segments: of features, and of features times responses."""
 
     features: NDArray[np.float64]
-    products: NDArray[np.float64]
+    products: NDArray[np.float32]
     squares: NDArray[np.float64]
     samples: int = 0
 
@@ -194,13 +199,17 @@ class EncodingModel:
 
     def __init__(self, voxels: int, features: int, order: int) -> None:
         self._halves = [
-            _Half(np.zeros((features, features)), np.zeros((features, voxels)), np.zeros(voxels))
+            _Half(
+                np.zeros((features, features)),
+                np.zeros((features, voxels), np.float32),
+                np.zeros(voxels),
+            )
             for _ in range(2)
         ]
-        self._weights: list[NDArray[np.float64]] = []
+        self._fitted = False
         self._tests = [PooledCorrelation(voxels, order) for _ in range(2)]
 
-    def learn(self, segment: int, features: NDArray[np.floating], z: NDArray[np.floating]) -> None:
+    def learn(self, segment: int, features: NDArray[np.floating], blocks: Blocks) -> None:
         """Take in one segment.
 
         Parameters
@@ -208,23 +217,27 @@ class EncodingModel:
         segment : int
             Its number; even and odd ones make the halves.
         features : numpy.ndarray
-            float (clips, features), standardized over all segments.
-        z : numpy.ndarray
-            float (clips, voxels), standardized responses; NaN counts as 0.
+            float (clips, features), detrended as the responses are.
+        blocks : iterable
+            Standardized responses, a block of voxels after the other; NaN counts as 0.
         """
         half, x = self._halves[segment % 2], np.asarray(features, np.float64)
-        y = np.nan_to_num(np.asarray(z, np.float64))
         half.features += x.T @ x
-        half.products += x.T @ y
-        half.squares += np.einsum("tv,tv->v", y, y)
         half.samples += len(x)
+        for columns, z in blocks:
+            y = np.nan_to_num(np.asarray(z, np.float64))
+            half.products[:, columns] += (x.T @ y).astype(np.float32)
+            half.squares[columns] += np.einsum("tv,tv->v", y, y)
 
-    def score(self, segment: int, features: NDArray[np.floating], z: NDArray[np.floating]) -> None:
+    def score(self, segment: int, features: NDArray[np.floating], blocks: Blocks) -> None:
         """Compare one segment with what the other half predicts of it; see :meth:`learn`."""
-        if not self._weights:
-            self._weights = [_fitted(half) for half in self._halves]
-        predicted = np.asarray(features, np.float64) @ self._weights[1 - segment % 2]
-        self._tests[segment % 2].add(slice(0, predicted.shape[1]), predicted, z)
+        if not self._fitted:
+            for half in self._halves:
+                _fit(half)
+            self._fitted = True
+        x, weights = np.asarray(features, np.float64), self._halves[1 - segment % 2].products
+        for columns, z in blocks:
+            self._tests[segment % 2].add(columns, x @ weights[:, columns], z)
 
     def statistic(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return mean Fisher z and the test statistic, float64 (voxels,)."""
@@ -232,20 +245,22 @@ class EncodingModel:
         return (z_1 + z_2) / 2, (t_1 + t_2) / 2
 
 
-def _fitted(half: _Half) -> NDArray[np.float64]:
-    """Return the weights (features, voxels) of a half, each voxel with its own penalty."""
+def _fit(half: _Half, block: int = 4096) -> None:
+    """Put the weights, each voxel with its own penalty, in the place of the products."""
     values, axes = np.linalg.eigh(half.features)
     values = np.maximum(values, 0.0)
-    onto = axes.T @ half.products
     size = max(float(values.mean()), np.finfo(float).tiny)
-    best, weights = np.full(onto.shape[1], np.inf), np.zeros_like(onto)
-    for penalty in PENALTIES:
-        kept = values / (values + penalty * size)
-        scale = 1 / (values + penalty * size)
-        explained = ((2 * scale - scale * kept)[:, None] * onto**2).sum(axis=0)
-        left = np.maximum(half.squares - explained, 0.0)
-        error = left / max(half.samples - kept.sum(), 1e-9) ** 2
-        better = error < best
-        best = np.where(better, error, best)
-        weights[:, better] = scale[:, None] * onto[:, better]
-    return axes @ weights
+    for start in range(0, half.products.shape[1], block):
+        columns = slice(start, start + block)
+        onto = axes.T @ half.products[:, columns].astype(np.float64)
+        best, weights = np.full(onto.shape[1], np.inf), np.zeros_like(onto)
+        for penalty in PENALTIES:
+            scale = 1 / (values + penalty * size)
+            kept = values * scale
+            explained = ((2 * scale - scale * kept)[:, None] * onto**2).sum(axis=0)
+            left = np.maximum(half.squares[columns] - explained, 0.0)
+            error = left / max(half.samples - kept.sum(), 1e-9) ** 2
+            better = error < best
+            best = np.where(better, error, best)
+            weights[:, better] = scale[:, None] * onto[:, better]
+        half.products[:, columns] = axes @ weights

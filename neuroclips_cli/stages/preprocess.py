@@ -38,7 +38,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size, text_digest
 from neuroclips_cli.io.npy import release_pages
 from neuroclips_cli.runs import disk_usage
-from neuroclips_cli.runs.stage import Stage, open_stage, stage_folder
+from neuroclips_cli.runs.stage import Stage, open_stage, read_array, stage_folder
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
@@ -53,6 +53,12 @@ from neuroclips_cli.signal.reproducibility import (
 )
 from neuroclips_cli.signal.training_statistics import RunStatistics, over_runs
 from neuroclips_cli.simulation.provenance import shows_synthetic_films
+from neuroclips_cli.stages._voxel_choice import (
+    Candidates,
+    ResponseBlocks,
+    TrainingFilm,
+    choose_voxels,
+)
 
 MEMORY = 1_200_000_000
 """Bytes that runs which can only be read whole may take at a time."""
@@ -62,6 +68,13 @@ FEWEST_MOMENTS = 3
 """Volumes of a film, beyond the order of its polynomial, that a correlation needs."""
 TWICE = 2
 """Repetitions that a stretch of film needs for its voxels' reproducibility."""
+ANSWERS = {
+    "reproducibility": ("answers reproducibly", "between repetitions"),
+    "test-reliability": ("answers reproducibly", "between repetitions"),
+    "encoding": ("follows the films' features", "with what they predict"),
+    "intersubject": ("answers as other subjects' do", "with them"),
+}
+"""What a chosen voxel does, and what its correlation is of."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class _Source:
 
     `runs` is the run table and where it is from, `stretches` the same by film; `recordings` holds
     every opened film and run (a CIFTI header takes a second to read); `checked` collects what is
-    wrong with values.
+    wrong with values; `others` are the subjects that voxels are compared with.
     """
 
     runs: RunSource
@@ -78,6 +91,7 @@ class _Source:
     data: DataSettings
     recordings: Recordings
     checked: QualityReport
+    others: tuple[_Source, ...] = ()
 
     @property
     def clips(self) -> dict[str, int]:
@@ -133,11 +147,16 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     regions, runs = _find(settings)
     stretches = stretches_of(runs.rows)
     inputs = _inputs(runs, stretches, settings.data)
+    others = _find_others(settings, regions)
+    for number, found in others.items():
+        names = _inputs(found, stretches_of(found.rows), settings.data)
+        inputs |= {f"sub-{number}_{name}": path for name, path in names.items()}
     with open_stage(
         settings, "preprocess", inputs=inputs, extra=_table_digest(runs), overwrite=overwrite
     ) as stage:
         if not stage.up_to_date:
             source = _open_source(runs, stretches, settings, regions)
+            source = replace(source, others=_open_others(source, others, settings, regions))
             stage.need_space(_size(settings, source))
             _preprocess(stage, source)
     return stage_folder(settings, "preprocess")
@@ -189,6 +208,49 @@ def _find(settings: Settings) -> tuple[RegionFile | None, RunSource]:
     for sentence in (runs.in_words, *runs.notes):
         console.info(sentence)
     return regions, runs
+
+
+def _find_others(settings: Settings, regions: RegionFile | None) -> dict[int, RunSource]:
+    """Find the runs of the subjects that voxels are compared with.
+
+    Raises
+    ------
+    UserError
+        If none is named, or the subject itself.
+    """
+    data, own = settings.data, settings.run.subject
+    if data.selection != "intersubject":
+        return {}
+    if not data.other_subjects or own in data.other_subjects:
+        raise UserError(
+            f"data.selection = intersubject compares subject {own} with others: name them with "
+            "--set data.other_subjects=2,3"
+        )
+    stated = settings.chosen_by_user("data.tr_s")
+    dataset = Path(settings.run.dataset)
+    return {
+        number: find_runs(dataset, number, data, regions, tr_stated=stated)
+        for number in data.other_subjects
+    }
+
+
+def _open_others(
+    source: _Source,
+    others: dict[int, RunSource],
+    settings: Settings,
+    regions: RegionFile | None,
+) -> tuple[_Source, ...]:
+    """Open other subjects' runs, whose voxels have to be the subject's."""
+    opened = []
+    for number, found in others.items():
+        other = _open_source(found, stretches_of(found.rows), settings, regions)
+        if not other.first.share_geometry(source.first):
+            raise UserError(
+                f"subject {number} has other voxels ({other.first.path}) than {source.first.path}: "
+                "inter-subject correlation needs runs in one common space"
+            )
+        opened.append(other)
+    return tuple(opened)
 
 
 def _size(settings: Settings, source: _Source) -> float:
@@ -296,7 +358,10 @@ def _preprocess(stage: Stage, source: _Source) -> None:
     films = list(dict.fromkeys(segment.film for segment in source.stretches))
     stage.fact("synthetic", shows_synthetic_films(source.runs.folder, films))
     stage.write_text("runs.tsv", run_table_text(_table_used(source), stage.folder))
-    selection, usable = _select(source)
+    early = source.data.selection == "encoding"
+    if early:
+        _write_frames(stage, source)
+    selection, usable = _select(stage, source)
     _report_selection(stage, source, selection, usable)
     reproducible = int(selection.selected.sum())
     selection, usable = _write_test_responses(stage, source, selection, usable)
@@ -306,18 +371,19 @@ def _preprocess(stage: Stage, source: _Source) -> None:
     _write_selection(stage, source, selection, usable)
     _write_training_responses(stage, source, selection.selected)
     _report_values(stage, source)
-    _write_frames(stage, source)
+    if not early:
+        _write_frames(stage, source)
     _write_clip_table(stage, source)
 
 
-def _select(source: _Source) -> tuple[Selection, NDArray[np.bool_]]:
-    """Test every voxel's reproducibility on the training runs; test runs are not looked at.
+def _select(stage: Stage, source: _Source) -> tuple[Selection, NDArray[np.bool_]]:
+    """Choose voxels by the training runs; test runs are not looked at.
 
     Returns the selection and which voxels carry a signal in all training runs.
     """
-    segments = source.segments("train")
+    how, segments = source.data.selection, source.segments("train")
     tested = [s for s in segments if s.split == "train" and len(s.rows) >= TWICE]
-    if len(tested) < TWICE:
+    if how == "reproducibility" and len(tested) < TWICE:
         raise UserError(
             f"{len(tested)} training films were seen at least twice, and the reproducibility of "
             "voxels needs two of them: choose voxels in another way, with data.selection = atlas, "
@@ -328,7 +394,8 @@ def _select(source: _Source) -> tuple[Selection, NDArray[np.bool_]]:
     scores = []
     runs = sum(len(s.rows) for s in segments)
     most = max(len(s.rows) for s in segments)
-    with console.progress("reproducibility", runs, unit="run") as advance:
+    word = "reproducibility" if how == "reproducibility" else "training runs"
+    with console.progress(word, runs, unit="run") as advance:
         score = partial(_score, source)
         results = threads.in_order(score, segments, threads=source.threads(most))
         for segment, (z, good, found) in zip(segments, results, strict=True):
@@ -339,13 +406,72 @@ def _select(source: _Source) -> tuple[Selection, NDArray[np.bool_]]:
             usable &= good
             if segment in tested:
                 scores.append(z)
-    source.checked.twins(tested, np.array(scores), usable, partial(_film_series, source))
+    if len(tested) >= TWICE:
+        source.checked.twins(tested, np.array(scores), usable, partial(_film_series, source))
     source.checked.lifeless_everywhere(lifeless)
     region, level = source.recordings.region, source.data.selection_p
-    selection = select_voxels(
-        np.array(scores), level, usable=usable, region=region, tested=~lifeless
-    )
-    return selection, usable
+    if how == "reproducibility":
+        z = np.array(scores)
+        return select_voxels(z, level, usable=usable, region=region, tested=~lifeless), usable
+    among = Candidates(usable, ~lifeless, region, level, source.data.detrend_order)
+    return choose_voxels(how, _training_films(stage, source), among), usable
+
+
+def _training_films(stage: Stage, source: _Source) -> list[TrainingFilm]:
+    """Return the training films, those held out for validation left out."""
+    films = []
+    for segment, rows in _rows(source, "train"):
+        if segment.split == "train":
+            film = TrainingFilm(
+                name=segment.name,
+                repetitions=len(segment.rows),
+                responses=partial(_response_blocks, [(source, segment)]),
+                frames=partial(_frames_of, stage, rows),
+                others=partial(_response_blocks, _same_film(source, segment)),
+            )
+            films.append(film)
+    return films
+
+
+def _frames_of(stage: Stage, rows: slice) -> NDArray[np.uint8]:
+    """Return some training clips that were written already."""
+    frames: NDArray[np.uint8] = read_array(stage.folder / "frames_train.npy")[rows]
+    return frames
+
+
+def _same_film(source: _Source, segment: Stretch) -> list[tuple[_Source, Stretch]]:
+    """Return the same stretch of film in the training runs of all other subjects."""
+    return [
+        (other, theirs)
+        for other in source.others
+        for theirs in other.segments("train")
+        if theirs.split == "train"
+        and theirs.film.resolve() == segment.film.resolve()
+        and theirs.film_start_s == segment.film_start_s
+    ]
+
+
+def _response_blocks(seen: Sequence[tuple[_Source, Stretch]]) -> ResponseBlocks:
+    """Yield the standardized responses of runs that showed one film, a block of voxels at a time.
+
+    Of a window of several volumes the middle one is read.
+    """
+    runs = []
+    for source, segment in seen:
+        data, clips = replace(source.data, window=1), source.clips[segment.name]
+        for repetition in segment.rows:
+            viewing = source.view(segment, repetition)
+            clean = viewing.cleaner(data)
+            runs.append((viewing.run, viewing.reading(clips, data), clean, data.detrend_order))
+    for blocks in zip(*(run.blocks(BLOCK) for run, *_ in runs), strict=True):
+        found: list[NDArray[np.floating]] = []
+        for (_, reading, clean, order), (_, series) in zip(runs, blocks, strict=True):
+            cleaned = series if clean is None else clean(series)
+            z, good = standardize(cleaned[reading.over], order)
+            found.append(
+                np.where(good, at_positions(z, reading.at.ravel(), reading.method), np.nan)
+            )
+        yield blocks[0][0], found
 
 
 def _score(
@@ -441,12 +567,18 @@ def _report_selection(
     stage.fact("voxels_selected", count)
     if some := excluded - (len(usable) - selection.tested):
         console.warn(f"{some} voxels are constant or not finite in some training run: excluded")
+    if not count and source.data.selection == "atlas":
+        raise UserError(
+            f"none of {selection.tested} voxels lies in the mask and carries a signal in every "
+            "training run: check data.mask and data.regions"
+        )
     if not count:
         best = int(np.argmax(np.where(usable, selection.t, -np.inf)))
         where = " inside the region mask" if source.data.mask else ""
         raise UserError(
-            f"no voxel of {selection.tested}{where} answers reproducibly: the best one has a mean "
-            f"correlation of {np.tanh(selection.mean_z[best]):.3f} between repetitions, "
+            f"no voxel of {selection.tested}{where} {ANSWERS[source.data.selection][0]}: the best "
+            f"one has a mean correlation of {np.tanh(selection.mean_z[best]):.3f} "
+            f"{ANSWERS[source.data.selection][1]}, "
             f"t = {selection.t[best]:.2f} over {len(source.segments('train'))} segments and "
             f"p = {selection.p[best]:.2g} where p < {selection.p_threshold:.2g} is needed; "
             f"check the order of films and runs, or raise data.selection_p"
