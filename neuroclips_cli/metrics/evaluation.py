@@ -17,6 +17,7 @@ import numpy as np
 from neuroclips_cli.data.resample import ClipSource
 from neuroclips_cli.metrics import consistency, pixel
 from neuroclips_cli.metrics.controls import derangements, scene_derangement
+from neuroclips_cli.metrics.extra import EXTRA_METRICS, PairMetric
 from neuroclips_cli.metrics.semantic import Estimates, EvaluatorOutputs, Evaluators, run_evaluators
 from neuroclips_cli.protocols.rules import ProtocolRules
 
@@ -426,10 +427,7 @@ def _of_outputs(
     return {**seen.accuracies(order, options.ways), **known}
 
 
-PairMetric = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Takes reconstructions and ground truths, uint8 (clips, frames, h, w, 3); gives (clips,)."""
-
-SLOW = ("epe", "lpips")
+SLOW = tuple(name for name, metric in EXTRA_METRICS.items() if metric.slow)
 """These take part in one shuffle of the control only."""
 
 

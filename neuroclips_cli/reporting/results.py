@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.metrics import evaluation, flow, nway, perceptual, pixel
+from neuroclips_cli.metrics import evaluation, nway, pixel
 from neuroclips_cli.metrics.common_time import UnequalPair
+from neuroclips_cli.metrics.extra import EXTRA_METRICS
 from neuroclips_cli.metrics.retrieval import Retrieval
 from neuroclips_cli.metrics.statistics import summarize
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig
@@ -28,8 +29,7 @@ EXTRA = {
     "pixel_pearson": "Pearson correlation of a frame's RGB values",
     "hue_similarity": "cosine of 8-bit hues, red and blue exchanged (Mind-Animator as coded)",
     "caption_similarity": "cosine of the CLIP text embeddings of decoded and true caption",
-    "epe": flow.WHAT,
-    "lpips": perceptual.WHAT,
+    **{name: metric.definition for name, metric in EXTRA_METRICS.items()},
 }
 """Definitions of the metrics beyond the paper's Table 1."""
 ABOUT = ("clip", "segment", "crosses_scene", "scene", "evaluators", "compared_s")

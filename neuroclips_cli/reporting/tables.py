@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from neuroclips_cli.metrics.extra import EXTRA_METRICS
 from neuroclips_cli.protocols.evaluation_config import SYNTHETIC_EVALUATORS
 from neuroclips_cli.reporting.paper_tables import of_subject
 
@@ -15,8 +16,7 @@ LABELS = {
     "pixel_pearson": "pixel correlation",
     "hue_similarity": "hue (cosine)",
     "caption_similarity": "caption similarity",
-    "epe": "end-point error (px)",
-    "lpips": "LPIPS",
+    **{name: metric.label for name, metric in EXTRA_METRICS.items()},
     "ssim": "SSIM",
     "psnr": "PSNR (dB)",
     "retrieval_fmri_to_image": "fMRI to image, top-1",
@@ -25,6 +25,8 @@ LABELS = {
     "retrieval_image_to_fmri_top5": "image to fMRI, top-5",
 }
 
+DIGITS = {"psnr": 2, **{name: metric.digits for name, metric in EXTRA_METRICS.items()}}
+"""Digits behind the point, where they are not 3."""
 CONTROLS = {"shuffled_fmri": "shuffled fMRI", "shuffled_pairs": "shuffled pairs"}
 """The re-paired control of a run, and of clips that no scan was decoded to."""
 SHOWN_PAIRS = 8
@@ -72,7 +74,7 @@ def label(name: str) -> str:
 
 def number(name: str, value: float) -> str:
     """Return a value with the digits its metric deserves."""
-    return f"{value:.2f}" if name in ("psnr", "epe") else f"{value:.3f}"
+    return f"{value:.{DIGITS.get(name, 3)}f}"
 
 
 def with_interval(name: str, summary: Mapping[str, Any] | None) -> str:

@@ -20,11 +20,10 @@ from neuroclips_cli.data.clips import array_clips
 from neuroclips_cli.data.resample import ArrayClips
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
-from neuroclips_cli.metrics import captions, evaluation, flow
+from neuroclips_cli.metrics import captions, evaluation
 from neuroclips_cli.metrics.common_time import Pairs
 from neuroclips_cli.metrics.controls import split_half_reliability
-from neuroclips_cli.metrics.evaluation import PairMetric
-from neuroclips_cli.metrics.perceptual import Lpips
+from neuroclips_cli.metrics.extra import load_extra_metrics
 from neuroclips_cli.metrics.retrieval import KeyframeTokens, NotFinite, Retrieval, retrieve
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
 from neuroclips_cli.protocols.evaluators import EvaluatorsAtHand, find_evaluators
@@ -309,17 +308,6 @@ def load_evaluators(
                 f"{most}-way test: lower ways in [evaluate] of neuroclips.toml"
             )
     return evaluation.Evaluators(image=image, video=video, clip=clip)
-
-
-def load_extra_metrics(config: EvaluationConfig, device: str) -> dict[str, PairMetric]:
-    """Return the metrics that were asked for by name; what they need is looked for first."""
-    extra_metrics: dict[str, PairMetric] = {}
-    if "epe" in config.extra_metrics:
-        flow.load_opencv()
-        extra_metrics["epe"] = flow.end_point_error
-    if "lpips" in config.extra_metrics:
-        extra_metrics["lpips"] = Lpips(config.perceptual, device)
-    return extra_metrics
 
 
 def with_captions(

@@ -8,6 +8,8 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
+from neuroclips_cli.models.backbone import RidgeRegression
+
 
 def make_optimizer(
     module: nn.Module,
@@ -21,8 +23,7 @@ def make_optimizer(
     """AdamW or Adafactor over what learns in ``module``.
 
     Matrices and filters decay; biases, gains and mixing scalars do not; the ridge layer's
-    weights, found by ``ridge`` (in the published Perception Reconstructor ``ridge1``) in their
-    name, have a decay of their own (Eq. 3's penalty).
+    weights have a decay of their own (Eq. 3's penalty).
 
     Parameters
     ----------
@@ -38,13 +39,15 @@ def make_optimizer(
     fused : bool
         AdamW in one kernel, for weights that will lie on a GPU.
     """
+    layers = [layer for layer in module.modules() if isinstance(layer, RidgeRegression)]
+    of_ridge = {id(weight) for layer in layers for weight in layer.parameters()}
     ridge, matrices, rest = [], [], []
-    for name, parameter in module.named_parameters():
+    for parameter in module.parameters():
         if not parameter.requires_grad:
             continue
         if parameter.ndim < 2:
             rest.append(parameter)
-        elif "ridge." in name or "ridge1." in name:
+        elif id(parameter) in of_ridge:
             ridge.append(parameter)
         else:
             matrices.append(parameter)
