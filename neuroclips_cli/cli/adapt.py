@@ -44,7 +44,8 @@ def register(app: typer.Typer) -> None:
             typer.Option(
                 "--mode",
                 help="What learns: ridge (the first layers), embedder (the residual blocks, too), "
-                "full, or scratch (everything, without a decoder to begin from).",
+                "full, scratch (everything, without a decoder to begin from); closed-form solves "
+                "the first layer from films that the decoder's subjects saw, too.",
             ),
         ] = "full",
         only: Annotated[

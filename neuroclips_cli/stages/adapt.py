@@ -13,7 +13,7 @@ from neuroclips_cli.runs.locations import decoder_name, stage_folder, subject_la
 from neuroclips_cli.runs.stage import require_stage
 from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.settings.parse import nearest
-from neuroclips_cli.stages import train_pr, train_sr
+from neuroclips_cli.stages import _closed_form, train_pr, train_sr
 from neuroclips_cli.stages._adaptation import (
     GRADIENT_MODES,
     SCRATCH,
@@ -36,7 +36,10 @@ def by_gradient(settings: Settings, stage: str, adaptation: Adaptation, overwrit
     return recipe(settings, adaptation=adaptation, overwrite=overwrite)
 
 
-MODES: dict[str, Fit] = dict.fromkeys(GRADIENT_MODES, by_gradient)
+MODES: dict[str, Fit] = {
+    **dict.fromkeys(GRADIENT_MODES, by_gradient),
+    _closed_form.MODE: _closed_form.fit,
+}
 """What fits a decoder in each mode."""
 
 

@@ -48,6 +48,11 @@ class AdaptedLayer:
     r2: float
     clips: int
 
+    @property
+    def width(self) -> int:
+        """Number of outputs."""
+        return len(self.weight)
+
 
 def shared_latents(
     outputs: Sequence[np.ndarray], clips: Sequence[Sequence[str]], wanted: Sequence[str]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -287,12 +287,25 @@ def _predicted(components: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return kept
 
 
-def load_into_ridge(fit: CrossFit, layer: RidgeRegression, place: int = 0) -> None:
+class LinearFit(Protocol):
+    """A fitted linear map: ``weight`` (width, voxels), ``bias`` (width,)."""
+
+    @property
+    def weight(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def bias(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def width(self) -> int: ...  # noqa: D102
+
+
+def load_into_ridge(fit: LinearFit, layer: RidgeRegression, place: int = 0) -> None:
     """Put the regression into a ridge layer and freeze it: learning would undo the cross-fit.
 
     Parameters
     ----------
-    fit : CrossFit
+    fit : LinearFit
         The regression; of a window of volumes, one after the other.
     layer : RidgeRegression
         From scans to at least ``fit.width`` channels; those beyond become zero.

@@ -6,7 +6,11 @@ from torch import nn
 
 FIRST = ("fmri.", "ridge.", "ridge1.")
 TRUNK = ("backbone.blocks.", "backbone.mixer_blocks1.", "backbone.mixer_blocks2.")
-LEARNING: dict[str, tuple[str, ...]] = {"ridge": FIRST, "embedder": (*FIRST, *TRUNK)}
+LEARNING: dict[str, tuple[str, ...]] = {
+    "ridge": FIRST,
+    "closed-form": FIRST,
+    "embedder": (*FIRST, *TRUNK),
+}
 """Mode -> beginnings of the names of what learns; in any other mode everything does."""
 
 
@@ -18,8 +22,8 @@ def freeze(model: nn.Module, mode: str) -> None:
     model : nn.Module
         A reconstructor.
     mode : str
-        ``ridge``: the first layers learn; ``embedder``: the residual blocks, too; any other:
-        everything.
+        ``ridge``, ``closed-form``: the first layers learn; ``embedder``: the residual blocks, too;
+        any other: everything.
     """
     learning = LEARNING.get(mode, ("",))
     for name, parameter in model.named_parameters():
