@@ -29,6 +29,11 @@ def register(app: typer.Typer) -> None:
             setting("--regions", help="Labels kept of the mask, separated by commas."),
             SettingKey("data.regions"),
         ] = None,
+        common: Annotated[
+            str | None,
+            setting("--common", help="Take the voxels that these subjects have in common: 1,2,3."),
+            Key("data.common"),
+        ] = None,
         delay: Annotated[
             float | None,
             setting("--delay", help="Hemodynamic delay in seconds."),

@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-SUBJECTS = ("run.subject", "run.subjects")
+SUBJECTS = ("run.subject", "run.subjects", "data.common")
 """Settings whose values may be written as subjects' labels are."""
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
 

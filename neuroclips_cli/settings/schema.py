@@ -90,6 +90,13 @@ class DataSettings:
     regions: Annotated[
         tuple[str, ...], Doc("Names of the mask's labels to keep; empty: every named label.")
     ]
+    common: Annotated[
+        tuple[Annotated[int, Range(1, 999_999)], ...],
+        Doc(
+            "Subjects whose voxels in common are taken, instead of the subject's own; they have "
+            "to be preprocessed by themselves first. Empty: the subject's own."
+        ),
+    ]
     space: Annotated[
         str,
         Doc("Which copies of the runs to read, such as raw; empty: MNI before others, raw last."),

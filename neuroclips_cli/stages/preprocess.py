@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.brain_maps import write_maps
+from neuroclips_cli.data.common_voxels import common_voxels, select_common
 from neuroclips_cli.data.find_runs import RunSource, find_runs
 from neuroclips_cli.data.input_checks import Recordings, open_recordings
 from neuroclips_cli.data.layout import film_name, unseen_segments
@@ -37,10 +38,10 @@ from neuroclips_cli.data.viewings import Viewing
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size, text_digest
 from neuroclips_cli.io.npy import release_pages
-from neuroclips_cli.runs import disk_usage
+from neuroclips_cli.runs import disk_usage, manifest
 from neuroclips_cli.runs.stage import Stage, open_stage, read_array, stage_folder
 from neuroclips_cli.runtime import threads
-from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal.clip_times import at_positions, span
 from neuroclips_cli.signal.detrend import standardize, usable_columns
@@ -151,15 +152,37 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     for number, found in others.items():
         names = _inputs(found, stretches_of(found.rows), settings.data)
         inputs |= {f"sub-{number}_{name}": path for name, path in names.items()}
+    common = _common(settings)
+    extra = _table_digest(runs)
+    if common is not None:
+        extra["common_voxels"] = text_digest(common.tolist())
     with open_stage(
-        settings, "preprocess", inputs=inputs, extra=_table_digest(runs), overwrite=overwrite
+        settings, "preprocess", inputs=inputs, extra=extra, overwrite=overwrite
     ) as stage:
         if not stage.up_to_date:
             source = _open_source(runs, stretches, settings, regions)
             source = replace(source, others=_open_others(source, others, settings, regions))
             stage.need_space(_size(settings, source))
-            _preprocess(stage, source)
+            _preprocess(stage, source, common)
     return stage_folder(settings, "preprocess")
+
+
+def _common(settings: Settings) -> NDArray[np.int64] | None:
+    """Return the voxels in common of the subjects that ``data.common`` names, None if it does not.
+
+    Their own preprocess may be this one, which is made anew: what it found reproducible stays.
+    """
+    folders = {}
+    for subject in settings.data.common:
+        folder = stage_folder(replace_settings(settings, {"run.subject": subject}), "preprocess")
+        record = manifest.read(folder)
+        if record is None or record["state"] != "done":
+            raise UserError(
+                f"data.common names subject {subject}, whose own preprocess is not finished: run "
+                f"`neuroclips preprocess --subject {subject}` without --common first"
+            )
+        folders[subject] = folder
+    return common_voxels(folders) if folders else None
 
 
 def dry_run(settings: Settings) -> None:
@@ -341,7 +364,7 @@ def _open_source(
     return _Source(runs, stretches, settings.data, opened, checked)
 
 
-def _preprocess(stage: Stage, source: _Source) -> None:
+def _preprocess(stage: Stage, source: _Source, common: NDArray[np.int64] | None) -> None:
     recordings = source.recordings
     missing = {array: missing_runs(source.segments(array)) for array in ARRAYS}
     for array, names in missing.items():
@@ -361,14 +384,20 @@ def _preprocess(stage: Stage, source: _Source) -> None:
     early = source.data.selection == "encoding"
     if early:
         _write_frames(stage, source)
-    selection, usable = _select(stage, source)
-    _report_selection(stage, source, selection, usable)
-    reproducible = int(selection.selected.sum())
+    own, usable = _select(stage, source)
+    _report_selection(stage, source, own, usable)
+    selection, columns = own, source.first.columns
+    if common is not None:
+        selection = select_common(own, usable, columns, common)
+        console.info(f"{len(common)} voxels in common are taken")
+    wanted = int(selection.selected.sum())
     selection, usable = _write_test_responses(stage, source, selection, usable)
-    silent = reproducible - int(selection.selected.sum())
+    if common is not None:
+        select_common(own, usable, columns, common)
+    silent = wanted - int(selection.selected.sum())
     stage.fact("voxels_without_test_signal", silent)
-    stage.fact("voxels_selected", reproducible - silent)
-    _write_selection(stage, source, selection, usable)
+    stage.fact("voxels_selected", wanted - silent)
+    _write_selection(stage, source, selection, usable, own.selected)
     _write_training_responses(stage, source, selection.selected)
     _report_values(stage, source)
     if not early:
@@ -587,7 +616,11 @@ def _report_selection(
 
 
 def _write_selection(
-    stage: Stage, source: _Source, selection: Selection, usable: NDArray[np.bool_]
+    stage: Stage,
+    source: _Source,
+    selection: Selection,
+    usable: NDArray[np.bool_],
+    reproducible: NDArray[np.bool_],
 ) -> None:
 
     columns = source.first.columns
@@ -600,6 +633,7 @@ def _write_selection(
             t=selection.t,
             p=selection.p,
             selected=selection.selected,
+            reproducible=reproducible,
             excluded=~usable,
         )
     maps = {

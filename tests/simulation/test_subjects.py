@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from helpers.simulation_world import settings_for
 
 from neuroclips_cli.data.layout import find_layout
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.settings.load import replace_settings
 from neuroclips_cli.simulation.attributes import Drive
 from neuroclips_cli.simulation.features import CHANNELS, GRID
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
@@ -147,7 +149,10 @@ def test_films_that_cannot_be_dealt_out_are_refused(tmp_path, changes, word):
         simulate.run(settings, tmp_path / "dataset")
 
 
-def test_a_subject_that_missed_films_is_preprocessed_with_its_own_captions(tmp_path):
+@pytest.fixture(scope="module")
+def two_subjects(tmp_path_factory):
+    """Simulate two subjects, of whom each saw a film that the other one did not."""
+    folder = tmp_path_factory.mktemp("two")
     sizes = {
         "subjects": 2,
         "train_segments": 7,
@@ -158,15 +163,23 @@ def test_a_subject_that_missed_films_is_preprocessed_with_its_own_captions(tmp_p
         "seen_by_all": 0.72,
         "noise_scale": 0.3,
     }
-    root = tmp_path / "dataset"
     given = {f"simulate__{k}": v for k, v in sizes.items()}
-    settings = settings_for(root, tmp_path, **given, run__subject=2, data__detrend_order=2)
-    simulate.run(settings, root)
+    settings = settings_for(folder / "dataset", folder, **given, data__detrend_order=2)
+    simulate.run(settings, folder / "dataset")
+    return settings
+
+
+def _preprocessed(settings, subject, **changes):
+    return preprocess.run(replace_settings(settings, {"run.subject": subject, **changes}))
+
+
+def test_a_subject_that_missed_films_is_preprocessed_with_its_own_captions(two_subjects):
+    root = Path(two_subjects.run.dataset)
     assert [s.name for s in find_layout(root, 1).train] == [f"seg{n}" for n in range(1, 7)]
     layout = find_layout(root, 2)
     assert [s.name for s in layout.train] == [f"seg{n}" for n in (1, 2, 3, 4, 5, 7)]
     assert layout.unseen == {("train", 6)}
-    with (preprocess.run(settings) / "clips.csv").open(newline="") as stream:
+    with (_preprocessed(two_subjects, 2) / "clips.csv").open(newline="") as stream:
         clips = [row for row in csv.DictReader(stream) if row["split"] == "train"]
     with (root / "captions.csv").open(newline="") as stream:
         captions = [row for row in csv.DictReader(stream) if row["split"] == "train"]
@@ -175,3 +188,19 @@ def test_a_subject_that_missed_films_is_preprocessed_with_its_own_captions(tmp_p
     for row in clips:
         clip = (int(row["segment"]) - 1) * 7 + round(float(row["onset_s"]) / 2)
         assert row["caption"] == known[row["segment"], clip]
+
+
+def test_voxels_in_common_are_the_same_for_all(two_subjects):
+    """Those that both select by themselves; making one of them anew does not change them."""
+    with pytest.raises(UserError, match="subject 3, whose own preprocess is not finished"):
+        _preprocessed(two_subjects, 1, **{"data.common": (3, 1)})
+    found = []
+    for subject in (1, 2):
+        with np.load(_preprocessed(two_subjects, subject) / "selection.npz") as own:
+            found.append(set(own["columns"][own["selected"]].tolist()))
+    for subject in (1, 2, 1):
+        folder = _preprocessed(two_subjects, subject, **{"data.common": (1, 2)})
+        with np.load(folder / "selection.npz") as taken:
+            assert set(taken["index"].tolist()) == found[0] & found[1]
+            assert set(taken["columns"][taken["reproducible"]].tolist()) == found[subject - 1]
+        assert np.load(folder / "fmri_test.npy").shape[1] == len(found[0] & found[1])
