@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
         common: Annotated[
             str | None,
             setting("--common", help="Take the voxels that these subjects have in common: 1,2,3."),
-            Key("data.common"),
+            SettingKey("data.common"),
         ] = None,
         delay: Annotated[
             float | None,
