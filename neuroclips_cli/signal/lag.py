@@ -22,6 +22,7 @@ LONGEST_S = 10.0
 """Delays are scanned from 0 to here, in steps of a TR."""
 PENALTIES = (0.1, 1.0, 10.0)
 """Tried penalties, as multiples of a scan's mean squared norm."""
+FOLDS = 4
 CLEAR = 6.0
 """Standard errors by which the best delay has to beat another one to be worth a warning."""
 
@@ -134,7 +135,7 @@ def scan_delays(
         raise ValueError("a lag scan needs two runs whose films are longer")
     segments = np.concatenate([np.full(clips, number) for number, (_, clips) in enumerate(kept)])
     wanted = np.concatenate([standardize(run.features[:clips], order)[0] for run, clips in kept])
-    folds = segment_folds(segments)
+    folds = segment_folds(segments, most=FOLDS)
     curve = []
     for delay_s in delays:
         scans = np.concatenate(

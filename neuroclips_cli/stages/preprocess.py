@@ -54,6 +54,7 @@ from neuroclips_cli.signal.reproducibility import (
 )
 from neuroclips_cli.signal.training_statistics import RunStatistics, over_runs
 from neuroclips_cli.simulation.provenance import shows_synthetic_films
+from neuroclips_cli.stages._lag_scan import SeenFilm, facts, scan_lag, warning
 from neuroclips_cli.stages._voxel_choice import (
     Candidates,
     ResponseBlocks,
@@ -402,6 +403,7 @@ def _preprocess(stage: Stage, source: _Source, common: NDArray[np.int64] | None)
     _report_values(stage, source)
     if not early:
         _write_frames(stage, source)
+    _scan_lag(stage, source, selection)
     _write_clip_table(stage, source)
 
 
@@ -460,6 +462,20 @@ def _training_films(stage: Stage, source: _Source) -> list[TrainingFilm]:
             )
             films.append(film)
     return films
+
+
+def _scan_lag(stage: Stage, source: _Source, selection: Selection) -> None:
+    """Note at which delay scans tell most of the clips; warn if the configured one is far off."""
+    films = [
+        SeenFilm(source.view(segment, min(segment.rows)), _frames_of(stage, rows))
+        for segment, rows in _rows(source, "train")
+        if segment.split == "train"
+    ]
+    found = scan_lag(films, selection, source.data) if films else None
+    stage.fact("lag_scan", None if found is None else facts(found))
+    if found is not None and (sentence := warning(found, source.data, films[0].viewing.tr_s)):
+        console.warn(sentence)
+        stage.fact("warnings", [*stage.record["facts"]["warnings"], sentence])
 
 
 def _frames_of(stage: Stage, rows: slice) -> NDArray[np.uint8]:
