@@ -329,13 +329,15 @@ def refuse_shown_tests(training: Mapping[int, Path], tested: Mapping[int, Path])
     folders = {**training, **tested}
     digests = {s: read_json(f / "manifest.json")["outputs"] for s, f in folders.items()}
     names = (FRAMES, "frames_test.npy")
-    if len({tuple(d.get(name, subject) for name in names) for subject, d in digests.items()}) == 1:
+    if len({tuple(outputs.get(name) for name in names) for outputs in digests.values()}) == 1:
         return
     shown: dict[str, int] = {}
     for subject, folder in training.items():
         for digest in clip_digests(read_array(folder / FRAMES)):
             shown.setdefault(digest, subject)
     for subject, folder in tested.items():
+        if names[1] not in digests[subject]:
+            continue
         for number, digest in enumerate(clip_digests(read_array(folder / "frames_test.npy"))):
             other = shown.get(digest, subject)
             if other != subject:

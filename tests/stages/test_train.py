@@ -4,114 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from convnext_weights import convnext_state
+from helpers import stand_ins
 from safetensors.torch import load_file
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
-from neuroclips_cli.runs.stage import open_stage, stage_state
-from neuroclips_cli.settings.load import load_settings, replace_settings
+from neuroclips_cli.runs.stage import stage_state
+from neuroclips_cli.settings.load import replace_settings
 from neuroclips_cli.stages import _training_data, train_pr, train_sr
 
-CLIPS, FRAMES, VOXELS, TOKENS, DIM = 24, 3, 12, 4, 8
+CLIPS, FRAMES, VOXELS = stand_ins.CLIPS, stand_ins.FRAMES, stand_ins.VOXELS
+TOKENS, DIM = stand_ins.TOKENS, stand_ins.DIM
 
 
 @pytest.fixture
-def calls(monkeypatch, tmp_path):
+def calls(monkeypatch):
     """Stand-ins for the frozen networks; returns what was asked of them."""
-    seen: list[str] = []
-
-    def encode_frames(vae, frames, **_):
-        seen.append("latents")
-        means = frames.reshape(len(frames), 2, 8, 2, 8, 3).mean((2, 4)) / 255
-        extra = means.mean(-1, keepdims=True)
-        return np.concatenate((means, extra), -1).transpose(0, 3, 1, 2).astype(np.float32)
-
-    def tokens(frames):
-        seen.append("tokens")
-        rng = np.random.default_rng(0)
-        flat = frames.reshape(len(frames), -1)[:, ::48] / 255
-        flat = flat @ rng.standard_normal((flat.shape[1], TOKENS * DIM))
-        return flat.reshape(-1, TOKENS, DIM).astype(np.float32)
-
-    def text_embeddings(texts):
-        seen.append("text")
-        rows = [np.random.default_rng(len(text)).standard_normal(6) for text in texts]
-        return np.stack(rows).astype(np.float32)
-
-    def caption(frames):
-        seen.append("captions")
-        return ["a made up caption"] * len(frames)
-
-    clip = SimpleNamespace(tokens=tokens, text_embeddings=text_embeddings)
-    clip.in_space = lambda _: clip
-    monkeypatch.setattr(_training_data, "load_vae", lambda *_: None)
-    monkeypatch.setattr(_training_data, "encode_frames", encode_frames)
-    monkeypatch.setattr(_training_data, "load_clip", lambda *_: clip)
-    monkeypatch.setattr(train_sr, "load_projector", lambda *_: torch.ones(DIM, 6))
-    monkeypatch.setattr(
-        _training_data, "load_captioner", lambda *_: SimpleNamespace(caption=caption)
-    )
-    return seen
+    return stand_ins.install(monkeypatch)
 
 
 @pytest.fixture
 def settings(tmp_path):
-    for name in ("vae", "clip", "projector", "captioner"):
-        (tmp_path / "nets" / name).mkdir(parents=True)
-        (tmp_path / "nets" / name / "weights").write_text(name)
-    flags = {
-        "run.workdir": str(tmp_path / "runs"),
-        "run.device": "cpu",
-        "perception.hidden": 16,
-        "perception.inception_hidden": 4,
-        "perception.blocks": 1,
-        "perception.start_size": 2,
-        "perception.decoder_channels": (4,),
-        "train_pr.epochs": 3,
-        "train_pr.batch_size": 8,
-        "train_pr.checkpoint_every": 1,
-        "semantics.hidden": 16,
-        "semantics.blocks": 1,
-        "semantics.prior_depth": 1,
-        "semantics.prior_heads": 2,
-        "semantics.prior_head_dim": 4,
-        "train_sr.contrastive_epochs": 2,
-        "train_sr.contrastive_batch_size": 16,
-        "train_sr.prior_epochs": 2,
-        "train_sr.prior_batch_size": 8,
-        "train_sr.checkpoint_every": 1,
-    }
-    nets = {
-        f"backbones.{name}": str(tmp_path / "nets" / name)
-        for name in ("vae", "clip", "projector", "captioner")
-    }
-    return load_settings(flags | nets, folder=tmp_path, environ={})
+    return stand_ins.settings(tmp_path)
 
 
-def _preprocess(settings, *, captions=True, segments=3):
-    """Make a finished preprocess folder without any test array: training opens none."""
-    rng = np.random.default_rng(0)
-    with open_stage(settings, "preprocess", sections=(), inputs={}) as stage:
-        stage.write_array(
-            "fmri_train.npy", rng.standard_normal((CLIPS, 2, VOXELS)).astype(np.float32)
-        )
-        frames = rng.integers(0, 255, (CLIPS, FRAMES, 16, 16, 3), dtype=np.uint8)
-        stage.write_array("frames_train.npy", frames)
-        rows = [
-            ("clip", str(i), "train", str(1 + i * segments // CLIPS), f"a thing {'x' * (i % 4)}")
-            for i in range(CLIPS)
-        ]
-        table = [(r[1], r[2], r[3], 0, 0, 0, "", r[4] if captions else "") for r in rows]
-        table.append(("0", "test", "1", 0, 0, 0, "", "a test clip"))
-        header = ["clip", "split", "segment", "onset_s", "volume", "crosses_scene"]
-        header += ["scene", "caption"]
-        stage.write_csv("clips.csv", header, table)
+_preprocess = stand_ins.write_preprocess
 
 
 def _facts(folder):
