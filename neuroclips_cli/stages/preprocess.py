@@ -413,7 +413,15 @@ def _select(stage: Stage, source: _Source) -> tuple[Selection, NDArray[np.bool_]
     Returns the selection and which voxels carry a signal in all training runs.
     """
     how, segments = source.data.selection, source.segments("train")
-    tested = [s for s in segments if s.split == "train" and len(s.rows) >= TWICE]
+    repeated = [s for s in segments if s.split == "train" and len(s.rows) >= TWICE]
+    tested = [s for s in repeated if not _too_short(source, s)]
+    if how == "reproducibility" and len(tested) < len(repeated):
+        short = next(s for s in repeated if s not in tested)
+        raise UserError(
+            f"{short.film} was on for a few volumes only, too few for the correlation of its "
+            "repetitions: choose voxels in another way, with data.selection = atlas, "
+            "test-reliability, encoding or intersubject"
+        )
     if how == "reproducibility" and len(tested) < TWICE:
         raise UserError(
             f"{len(tested)} training films were seen at least twice, and the reproducibility of "
@@ -530,7 +538,7 @@ def _score(
     data, clips = source.data, source.clips[segment.name]
     viewings = {r: source.view(segment, r) for r in segment.rows}
     moments = _film_moments(source, segment)
-    _require_moments(segment, moments, data.detrend_order)
+    compared = len(viewings) >= TWICE and not _too_short(source, segment)
     cleaners = {r: viewing.cleaner(data) for r, viewing in viewings.items()}
     over = {r: viewing.reading(clips, data).over for r, viewing in viewings.items()}
     qualities: dict[int, list[BlockQuality]] = {repetition: [] for repetition in viewings}
@@ -541,14 +549,15 @@ def _score(
             qualities[repetition].append(quality := scan_block(series))
             clean = cleaners[repetition]
             cleaned = series if clean is None else clean(series)
-            windows.append(_at_moments(cleaned, moments[repetition], data))
+            if compared:
+                windows.append(_at_moments(cleaned, moments[repetition], data))
             response = cleaned[over[repetition]]
             # Where the first and last value differ, nothing is constant: no need to look again.
             doubtful = ~quality.finite | (response[0] == response[-1])
             good[doubtful] &= usable_columns(response[:, doubtful])
             good &= ~quality.saturated
         z = np.zeros(len(good))
-        if len(windows) >= TWICE:
+        if compared:
             z, varying = voxel_reproducibility(windows, data.detrend_order)
             good &= varying
         scores.append(z)
@@ -557,15 +566,10 @@ def _score(
     return np.concatenate(scores), np.concatenate(usable), found
 
 
-def _require_moments(segment: Stretch, moments: dict[int, NDArray[np.float64]], order: int) -> None:
-    """Refuse films, such as trials of 3 s, inside which repetitions cannot be correlated."""
-    shortest = min(map(len, moments.values()))
-    if len(moments) >= TWICE and shortest < order + FEWEST_MOMENTS:
-        raise UserError(
-            f"{segment.film} was on for {shortest} volumes, too few for the correlation of its "
-            "repetitions: choose voxels in another way, with data.selection = atlas, "
-            "test-reliability, encoding or intersubject"
-        )
+def _too_short(source: _Source, segment: Stretch) -> bool:
+    """Tell whether a film, such as a trial of 3 s, is too short to correlate what it evoked."""
+    shortest = min(map(len, _film_moments(source, segment).values()))
+    return shortest < source.data.detrend_order + FEWEST_MOMENTS
 
 
 def _film_moments(source: _Source, segment: Stretch) -> dict[int, NDArray[np.float64]]:
