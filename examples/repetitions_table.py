@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from neuroclips_cli import judge, open_run
+from neuroclips_cli import evaluate_clips, open_run
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 
 METRICS = ("video_2way", "video_50way", "frame_2way", "frame_50way", "ssim", "psnr")
@@ -43,7 +43,8 @@ def row(folder: Path, repetitions: int) -> dict[str, tuple[float, float, float]]
     decoded = run.decode(mean_over_repetitions(scans), numbers)
     gt = run.array("preprocess", "frames_test.npy")[numbers]
     size = gt.shape[2]
-    found = judge(decoded.clips, gt, settings={**JUDGES, "evaluate.size": size})["metrics"]
+    settings = {**JUDGES, "evaluate.size": size}
+    found = evaluate_clips(decoded.clips, gt, settings=settings)["metrics"]
     return {name: (found[name]["mean"], *found[name]["ci95"]) for name in METRICS}
 
 
