@@ -185,7 +185,8 @@ def table(folder: Path) -> str:
                     same = fewest if mode == UNSEEN else amount
                     base = found.get((same, "scratch"), {}) if mode != "scratch" else {}
                     cells = _cells(measure, found[amount, mode], base)
-                    lines.append(f"| {'all' if amount == '0' else amount} | {mode} | {cells} |")
+                    shown = {"none": "0", "0": "all"}.get(amount, amount)
+                    lines.append(f"| {shown} | {mode} | {cells} |")
         lines.append("")
     return "\n".join(lines)
 
