@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neuroclips_cli.api import Run, evaluate_clips, open_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Run", "evaluate_clips", "open_run"]
 
 
