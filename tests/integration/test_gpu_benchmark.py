@@ -43,7 +43,7 @@ def test_every_precision_of_a_case_is_timed_and_written(tmp_path: Path) -> None:
     assert [row["mode"] for row in rows] == modes
     assert all(row["seconds"] > 0 and not row["error"] for row in rows)
     assert [row["items"] for row in rows] == [4, 4, 4, 4, 1, 4]
-    assert said.count("\njudge: ViT-B/16\n") == 1 and len(said) < 12_000
+    assert said.count("\nevaluator: ViT-B/16\n") == 1 and len(said) < 12_000
 
 
 def test_a_clip_is_scaled_from_its_steps_and_its_coding(part: Any) -> None:

@@ -193,7 +193,7 @@ def test_pairs_of_different_length_have_the_values_of_each_pair_alone(rules):
         np.testing.assert_allclose(together.shuffled[name], expected, atol=1e-6, err_msg=name)
 
 
-def test_metrics_without_their_judges_are_left_out(clips):
+def test_metrics_without_their_evaluators_are_left_out(clips):
     whole = evaluation.measure(
         source(clips), source(clips[::-1]), fake_evaluators.fake_evaluators(), PLAN
     )

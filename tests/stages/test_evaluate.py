@@ -235,7 +235,7 @@ def test_every_variant_names_the_command_that_makes_it(tmp_path, stage, words):
     assert command == f"neuroclips {stage.partition('-')[0]}{words}"
 
 
-def test_practice_world_judges_are_named_wherever_their_figures_stand(tmp_path, capsys):
+def test_synthetic_evaluators_are_named_wherever_their_figures_stand(tmp_path, capsys):
     from neuroclips_cli.stages import compare
 
     chosen = fake_run.settings(tmp_path, **{"evaluate.size": 0})
