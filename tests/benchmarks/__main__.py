@@ -19,6 +19,7 @@ SUBJECTS = (
         "metrics",
         "train",
         "adaptation",
+        "pool",
         "growth",
     ),
     "layouts",
