@@ -37,7 +37,6 @@ STAGES = {
 NO_GRAPH = (
     "reporting/paper_tables.py",
     "reporting/" + "published.py",
-    "stages/bids_app.py",
     "stages/demo.py",
 )
 """Name stages for another purpose: runs that the paper has figures of, and arguments of steps."""

@@ -14,10 +14,11 @@ from neuroclips_cli.data.run_table import subject_number
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.text import read_text
 from neuroclips_cli.reporting.bids_outputs import Entities, describe, export_subject, write_group
+from neuroclips_cli.runs import pipeline
 from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.stages._launch import run_stage
 
-STAGES = ("preprocess", "train-pr", "train-sr", "reconstruct", "evaluate", "report")
+STAGES = (*pipeline.upstream("evaluate"), "evaluate", "report")
 """What the level ``participant`` does, in order."""
 _FILTERS = {
     "task": "data.task",
