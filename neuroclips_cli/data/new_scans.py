@@ -174,24 +174,27 @@ def check_step(run: Run, tr_s: float, *, stated: bool) -> str:
         )
     raise UserError(
         f"{run.path} has a volume every {run.step_s:g} s by its header, and not every {tr_s:g} s "
-        f"as the training runs: if the header is wrong, add --tr {tr_s:g}, else resample the run"
+        f"as the training runs: say which is true, with --tr {run.step_s:g} or --tr {tr_s:g}"
     )
 
 
-def read_standardized(path: Path, voxels: int) -> NDArray[np.float32]:
+def read_standardized(path: Path, voxels: int, window: int = 1) -> NDArray[np.float32]:
     """Read scans that are preprocessed already.
 
     Parameters
     ----------
     path : pathlib.Path
-        ``.npy`` of numbers, (clips, voxels) or (clips, repetitions, voxels), standardized.
+        ``.npy`` of numbers, (clips, voxels) or (clips, repetitions, voxels), standardized; with
+        several volumes per clip the window stands before the voxels.
     voxels : int
         Selected voxels of the run.
+    window : int
+        Volumes per clip.
 
     Returns
     -------
     numpy.ndarray
-        float32 (clips, repetitions, voxels).
+        float32 (clips, repetitions, voxels), or (clips, repetitions, window, voxels).
 
     Raises
     ------
@@ -199,18 +202,16 @@ def read_standardized(path: Path, voxels: int) -> NDArray[np.float32]:
         If the file is something else, or a value is not finite.
     """
     array = read_array(path)
-    shape = array.shape
-    if (
-        array.dtype.kind not in "uif"
-        or len(shape) not in (2, 3)
-        or shape[-1] != voxels
-        or not shape[0]
-    ):
+    one = (window, voxels) if window > 1 else (voxels,)
+    shape, depth = array.shape, len(one)
+    fits = len(shape) in (depth + 1, depth + 2) and shape[-depth:] == one and 0 not in shape
+    if array.dtype.kind not in "uif" or not fits:
+        inner = ", ".join(map(str, one))
         raise UserError(
-            f"{path} holds {array.dtype} {shape}: this run decodes numbers (clips, {voxels}) or "
-            f"(clips, repetitions, {voxels}), standardized responses of its selected voxels"
+            f"{path} holds {array.dtype} {shape}: this run decodes numbers (clips, {inner}) or "
+            f"(clips, repetitions, {inner}), standardized responses of its selected voxels"
         )
-    scans = np.asarray(array, np.float32).reshape(shape[0], -1, voxels)
+    scans = np.asarray(array, np.float32).reshape(shape[0], -1, *one)
     if not np.isfinite(scans).all():
         clip = int(np.argwhere(~np.isfinite(scans))[0][0])
         raise UserError(f"{path} holds NaN or infinity in clip {clip}: leave it out, or repair it")

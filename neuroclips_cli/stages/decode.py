@@ -7,6 +7,7 @@ where a run is too short to be standardized by itself, the voxels' means and dev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,22 @@ from neuroclips_cli.data.new_scans import (
 )
 from neuroclips_cli.data.responses import standardized_responses
 from neuroclips_cli.data.runs import Run, require_valid_run
+from neuroclips_cli.data.viewings import Reading
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.video_generator import write_videos
 from neuroclips_cli.io.npy import AppendedArray
 from neuroclips_cli.runs import disk_usage
 from neuroclips_cli.runs.stage import Stage
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.schema import DataSettings
+from neuroclips_cli.signal.clip_times import (
+    at_positions,
+    response_positions,
+    span,
+    whole_clips,
+)
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.signal.training_statistics import TrainingStatistics
-from neuroclips_cli.signal.windows import response_window
 from neuroclips_cli.stages import _requests
 from neuroclips_cli.stages._follow import (
     FOLLOWED,
@@ -216,7 +224,7 @@ class ScanReader:
         """Return float32 (clips, voxels), the mean over the repetitions."""
         arrays = [path.suffix.lower() == ".npy" for path in paths]
         if all(arrays):
-            found = [read_standardized(path, self.voxels.count) for path in paths]
+            found = [read_standardized(path, self.voxels.count, self.data.window) for path in paths]
         elif any(arrays):
             raise UserError(
                 f"{paths[arrays.index(True)]} holds preprocessed scans and "
@@ -236,12 +244,26 @@ class ScanReader:
     def _run(self, path: Path) -> NDArray[np.float32]:
         """Return one run's standardized responses, float32 (clips, voxels), NaN where none."""
         opened = open_new_run(path, self.voxels)
-        self._warn(check_step(opened, self.data.tr_s, stated=self.timing.tr_s is not None))
-        window = response_volumes(opened, self.timing, self.data.delay_s, self.data.tr_s)
-        if window.stop - window.start <= self.data.detrend_order + 1:
-            return self._by_training(opened, window)
-        order = self.data.detrend_order
-        found = standardized_responses(opened, window, self.voxels.selected, order, training=False)
+        if self.data.confounds:
+            self._warn(
+                f"the training runs' confounds ({self.data.confounds}) were regressed out, those "
+                f"of {path} are not: regress them out of it first"
+            )
+        tr_s = self.timing.tr_s or self.data.tr_s
+        self._warn(check_step(opened, tr_s, stated=self.timing.tr_s is not None))
+        reading = response_reading(opened, self.timing, self.data, tr_s)
+        volumes = reading.over.stop - reading.over.start
+        if volumes <= self.data.detrend_order + 1:
+            return self._by_training(opened, reading)
+        found = standardized_responses(
+            opened,
+            reading.over,
+            self.voxels.selected,
+            self.data.detrend_order,
+            training=False,
+            at=reading.at,
+            method=reading.method,
+        )
         if found.quality:
             require_valid_run(path, found.quality, len(self.voxels.columns))
         lost = found.without_signal
@@ -255,7 +277,7 @@ class ScanReader:
             self._warn(f"{path} has no signal in {lost} of {self.voxels.count} voxels: taken as 0")
         return found.z
 
-    def _by_training(self, opened: Run, window: slice) -> NDArray[np.float32]:
+    def _by_training(self, opened: Run, reading: Reading) -> NDArray[np.float32]:
         """Standardize a few volumes by the training runs."""
         path = self.preprocess / "training_statistics.npz"
         if not path.is_file():
@@ -265,14 +287,16 @@ class ScanReader:
             )
         with np.load(path, allow_pickle=False) as file:
             known = TrainingStatistics(**{key: file[key] for key in file})
-        series = opened.read()[window][:, self.voxels.selected]
+        series = opened.read()[reading.over][:, self.voxels.selected]
         if not np.isfinite(series).all():
             raise UserError(f"{opened.path} holds NaN or infinity: repair it or leave it out")
         self._warn(
-            f"{opened.path} holds {len(series)} clips, too few to be standardized by themselves: "
-            "means and deviations of the training runs were taken, and no drift was removed"
+            f"{opened.path} holds {len(series)} volumes that answer to clips, too few to be "
+            "standardized by themselves: means and deviations of the training runs were taken, "
+            "and no drift was removed"
         )
-        return known.standardize(series).astype(np.float32)
+        z = at_positions(known.standardize(series), reading.at.ravel(), reading.method)
+        return _in_windows(np.asarray(z, np.float32), reading)
 
     def _warn(self, sentence: str) -> None:
         if sentence:
@@ -280,43 +304,49 @@ class ScanReader:
             self.warnings.append(sentence)
 
 
-def response_volumes(opened: Run, timing: FilmTiming, delay_s: float, tr_s: float) -> slice:
-    """Return the volumes that answer to the clips of a new run.
+def _in_windows(z: NDArray[np.float32], reading: Reading) -> NDArray[np.float32]:
+    """Return responses (clips, voxels), or (clips, window, voxels) of several volumes."""
+    clips, window = reading.at.shape
+    return z.reshape(clips, window, -1) if window > 1 else z
+
+
+def response_reading(opened: Run, timing: FilmTiming, data: DataSettings, tr_s: float) -> Reading:
+    """Return which volumes of a new run are standardized, and where the responses are read.
 
     Raises
     ------
     UserError
-        If the times are no whole numbers of volumes, or lie outside the run.
+        If the film began before the run, or the run holds too few volumes.
     """
-    if timing.tr_s is not None and abs(timing.tr_s - tr_s) > 1e-6:
+    if timing.start_s < 0 or (timing.duration_s is not None and timing.duration_s < data.clip_s):
         raise UserError(
-            f"--tr {timing.tr_s:g} is not the {tr_s:g} s of the training runs: resample "
-            f"{opened.path} to {tr_s:g} s first"
+            f"--start {timing.start_s:g} and --duration {timing.duration_s or 0:g} should be at "
+            f"least 0 s, and one clip of {data.clip_s:g} s"
         )
-    leading, delay = _volumes(timing.start_s, tr_s, "--start"), round(delay_s / tr_s)
-    there = opened.volumes - leading - delay
-    clips = there
-    if timing.duration_s is not None:
-        clips = _volumes(timing.duration_s, tr_s, "--duration")
-    if clips < 1 or clips > there:
-        lasts = f"{opened.volumes} volumes of {tr_s:g} s"
+    if not tr_s > 0:
+        raise UserError(f"--tr {tr_s:g} should be above 0 s: give the time between volumes")
+    lasts_s = opened.volumes * tr_s
+    wanted_s = lasts_s if timing.duration_s is None else timing.duration_s
+    clips = math.floor(wanted_s / data.clip_s + 1e-6)
+    positions = response_positions(
+        clips,
+        start_s=timing.start_s,
+        clip_s=data.clip_s,
+        delay_s=data.delay_s,
+        tr_s=tr_s,
+        window=data.window,
+    )
+    there = whole_clips(positions, opened.volumes, delay_s=data.delay_s, run=str(opened.path))
+    if there < 1 or (timing.duration_s is not None and there < clips):
         wanted = "one clip" if timing.duration_s is None else f"the {clips} clips"
         raise UserError(
-            f"{opened.path} is too short: {lasts} do not hold the responses to {wanted} of a film "
-            f"that begins at {timing.start_s:g} s, {delay_s:g} s after each: correct --start and "
-            "--duration"
+            f"{opened.path} is too short: {opened.volumes} volumes of {tr_s:g} s do not hold the "
+            f"responses to {wanted} of a film that begins at {timing.start_s:g} s, "
+            f"{data.delay_s:g} s after each: correct --start and --duration"
         )
-    return response_window(leading, clips, delay)
-
-
-def _volumes(time_s: float, tr_s: float, option: str) -> int:
-    """Return a time in volumes."""
-    volumes = round(time_s / tr_s)
-    if volumes < 0 or abs(volumes * tr_s - time_s) > 1e-6:
-        raise UserError(
-            f"{option} {time_s:g} is not a whole number of volumes of {tr_s:g} s: give a multiple"
-        )
-    return volumes
+    positions = positions[:there]
+    over = slice(0, opened.volumes) if data.standardize == "run" else span(positions)
+    return Reading(over, positions - over.start, data.interpolation)
 
 
 def _write_scans(

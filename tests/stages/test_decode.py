@@ -146,12 +146,11 @@ def _broken(kind: str) -> np.ndarray:
         ("volume", WHOLE_RUN, "10 of the 10 voxels|holds no signal"),
         ("voxels", WHOLE_RUN, "no signal .* in 2 of the 10 voxels"),
         ("bytes", WHOLE_RUN, "numbers of impossible size"),
-        ("", FilmTiming(1.0), "--start 1 is not a whole number of volumes"),
-        ("", FilmTiming(0.0, 5.0), "--duration 5 is not a whole number"),
+        ("", FilmTiming(0.0, 1.0), "--duration 1 should be at least 0 s, and one clip of 2 s"),
         ("", FilmTiming(0.0, 60.0), "too short: 9 volumes of 2 s do not hold .* the 30 clips"),
         ("", FilmTiming(20.0), "too short: 9 volumes"),
         ("", FilmTiming(-2.0), "--start -2"),
-        ("", FilmTiming(0.0, None, 1.5), r"--tr 1\.5 is not the 2 s of the training runs"),
+        ("", FilmTiming(0.0, None, -1.0), "--tr -1 should be above 0 s"),
     ],
 )
 def test_runs_that_do_not_fit_are_refused_in_a_sentence(chosen, tmp_path, kind, timing, message):
@@ -177,7 +176,9 @@ def test_headers_geometries_and_mixtures_that_do_not_fit_are_refused(chosen, tmp
 
     fits = _cifti(tmp_path / "fits.dtseries.nii")
     slow = _cifti(tmp_path / "slow.dtseries.nii", step=1.5)
-    with pytest.raises(UserError, match=r"a volume every 1\.5 s by its header.*add --tr 2"):
+    with pytest.raises(
+        UserError, match=r"a volume every 1\.5 s by its header.*with --tr 1\.5 or --tr 2"
+    ):
         read(slow)
     assert np.array_equal(read(slow, timing=FilmTiming(tr_s=2.0)), read(fits))
     right = nib.cifti2.BrainModelAxis.from_surface(np.arange(VERTICES), 32, "CortexRight")
@@ -197,6 +198,38 @@ def test_headers_geometries_and_mixtures_that_do_not_fit_are_refused(chosen, tmp
     np.save(tmp_path / "scans.npy", np.zeros((3, VOXELS)))
     with pytest.raises(UserError, match="decode them one after the other"):
         read(fits, tmp_path / "scans.npy")
+
+
+def test_a_run_of_another_tr_is_read_between_its_volumes(chosen, tmp_path):
+    from scipy.interpolate import CubicSpline
+
+    series = 300 + np.random.default_rng(6).normal(0, 5, (20, VERTICES)).astype(np.float32)
+    path = _cifti(tmp_path / "fast.dtseries.nii", series, step=1.5)
+    place = Path(chosen.run.workdir) / "sub-01" / "preprocess"
+    scans = decode.ScanReader(chosen, place, FilmTiming(1.0, 10.0, 1.5)).read([path])
+    times = (1.0 + 2.0 * np.arange(5) + chosen.data.delay_s) / 1.5
+    over = slice(int(np.floor(times[0])), int(np.ceil(times[-1])) + 1)
+    z = standardize(series[over, :VOXELS], chosen.data.detrend_order)[0]
+    inside = np.arange(over.start, over.stop)
+    assert np.allclose(scans, CubicSpline(inside, z, bc_type="not-a-knot")(times), atol=1e-4)
+
+
+def test_windows_of_several_volumes_are_read_and_taken(chosen, tmp_path):
+    from neuroclips_cli.settings.load import replace_settings
+
+    wide = replace_settings(chosen, {"data.window": 3}, origin="test")
+    place = Path(chosen.run.workdir) / "sub-01" / "preprocess"
+    path = _cifti(tmp_path / "new.dtseries.nii")
+    scans = decode.ScanReader(wide, place, FilmTiming(2.0, 8.0)).read([path])
+    z = standardize(SERIES[2:8, :VOXELS], chosen.data.detrend_order)[0]
+    assert np.allclose(scans, np.stack([z[k : k + 3] for k in range(4)]), atol=1e-6)
+    np.save(tmp_path / "scans.npy", scans)
+    assert np.array_equal(
+        decode.ScanReader(wide, place, WHOLE_RUN).read([tmp_path / "scans.npy"]), scans
+    )
+    with pytest.raises(UserError, match=r"numbers \(clips, 10\)"):
+        np.save(tmp_path / "flat.npy", np.zeros((2, 2, 2, VOXELS)))
+        decode.ScanReader(chosen, place, WHOLE_RUN).read([tmp_path / "flat.npy"])
 
 
 @pytest.mark.parametrize(
