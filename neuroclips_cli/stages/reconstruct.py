@@ -119,7 +119,7 @@ class Reconstruction:
         trained = [folder for name, folder in inputs.items() if name in ("train-pr", "train-sr")]
         stage.fact("protocol", model_card.protocol_of(trained, settings.run.subject))
         if self.device.startswith("cuda"):
-            require_generation_memory(settings, self.device, fmri.shape[1])
+            require_generation_memory(settings, self.device, fmri.shape[-1])
         self.batch = settings.reconstruct.batch_size
 
     def run(self, without: str | None) -> None:

@@ -94,6 +94,7 @@ def write_preprocess(
     captions: bool = True,
     segments: int = 3,
     voxels: int = VOXELS,
+    window: int = 1,
     films: slice = slice(0, CLIPS),
     test_films: slice | None = None,
     index: np.ndarray | None = None,
@@ -107,9 +108,8 @@ def write_preprocess(
     with open_stage(settings, "preprocess", sections=(), inputs={}) as stage:
         frames = shown[films]
         count = len(frames)
-        stage.write_array(
-            "fmri_train.npy", rng.standard_normal((count, 2, voxels)).astype(np.float32)
-        )
+        shape = (count, 2, voxels) if window == 1 else (count, 2, window, voxels)
+        stage.write_array("fmri_train.npy", rng.standard_normal(shape).astype(np.float32))
         stage.write_array("frames_train.npy", frames)
         if test_films is not None:
             stage.write_array("frames_test.npy", shown[test_films])

@@ -59,6 +59,17 @@ def test_train_pr_leaves_a_model_that_loads_and_decodes(settings, calls):
     assert calls == ["latents"]
 
 
+def test_a_window_of_volumes_has_a_layer_each_in_both_trainings(settings, calls):
+    _preprocess(settings, window=3)
+    blurry = load_perception(train_pr.run(settings))(torch.randn(2, 3, VOXELS))
+    assert blurry.shape == (2, FRAMES, 4, 2, 2)
+    folder = train_sr.run(settings)
+    assert load_semantics(folder)(torch.randn(2, 3, VOXELS))[0].shape == (2, TOKENS, DIM)
+    layers = [name for name in load_file(folder / "model.safetensors") if ".volumes." in name]
+    assert len(layers) == 2 * 3
+    assert _facts(folder)["model"]["window"] == 3
+
+
 def test_second_run_is_up_to_date_and_targets_are_kept(settings, calls):
     _preprocess(settings)
     first = (train_pr.run(settings) / "model.safetensors").read_bytes()
