@@ -12,6 +12,8 @@ from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation
 
 HUGE, TINY = 1e20, 1e-20
 """No scanner writes larger or smaller numbers; bytes in the wrong order or a wrong type do."""
+BLOCK = 2048
+"""Voxels at a time."""
 FEWEST_CLIPS = 12
 """Below, a correlation over the clips says too little to call a run swapped."""
 CLEAR_Z = 0.1
@@ -344,14 +346,15 @@ def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
     there = [r for r in range(responses.shape[1]) if np.isfinite(responses[:, r]).any()]
     if len(there) < 3 or len(responses) < FEWEST_CLIPS:
         return []
-    data = np.nan_to_num(np.asarray(responses[:, there], np.float64))
-    total = data.sum(axis=1)
-    level = np.array(
-        [
-            fisher_z(interrun_correlation(data[:, i], total - data[:, i])).mean()
-            for i in range(len(there))
-        ]
-    )
+    level, voxels = np.zeros(len(there)), responses.shape[2]
+    for start in range(0, voxels, BLOCK):
+        # All voxels at once, in double precision, would take gigabytes.
+        block = np.asarray(responses[:, :, start : start + BLOCK], np.float64)[:, there]
+        data = np.nan_to_num(block)
+        total = data.sum(axis=1)
+        for i in range(len(there)):
+            r = interrun_correlation(data[:, i], total - data[:, i])
+            level[i] += fisher_z(r).sum() / voxels
     return [there[i] for i in _inconsistent(level)]
 
 

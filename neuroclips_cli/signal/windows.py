@@ -96,7 +96,7 @@ def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
     clips : int
         Whole clips in the movie.
     delay_volumes : int
-        Hemodynamic delay in volumes, see `delay_in_volumes`.
+        Hemodynamic delay in volumes.
 
     Returns
     -------
@@ -114,45 +114,3 @@ def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
     slice(3, 243, None)
     """
     return slice(leading + delay_volumes, leading + delay_volumes + clips)
-
-
-def delay_in_volumes(delay_s: float, tr_s: float, trailing: int) -> int:
-    """Convert the hemodynamic delay from seconds to volumes.
-
-    Parameters
-    ----------
-    delay_s : float
-        Delay in seconds (paper 4.1: 4).
-    tr_s : float
-        Repetition time (TR) in seconds (cc2017: 2).
-    trailing : int
-        Volumes recorded after the movie.
-
-    Returns
-    -------
-    int
-        delay_s / tr_s, at least 0.
-
-    Raises
-    ------
-    UserError
-        If the delay is no whole number of volumes or exceeds the trailing volumes.
-
-    Examples
-    --------
-    >>> from neuroclips_cli.signal.windows import delay_in_volumes
-    >>> delay_in_volumes(4.0, 2.0, trailing=4)
-    2
-    """
-    volumes = round(delay_s / tr_s)
-    if volumes < 0 or abs(volumes * tr_s - delay_s) > 1e-6:
-        raise UserError(
-            f"data.delay_s = {delay_s} is not a whole number of volumes of {tr_s} s: "
-            f"set it to a multiple of data.tr_s"
-        )
-    if volumes > trailing:
-        raise UserError(
-            f"data.delay_s = {delay_s} needs {volumes} volumes after the film, but only "
-            f"data.trailing_volumes = {trailing} are recorded: shorten the delay"
-        )
-    return volumes

@@ -712,6 +712,7 @@ def _write_test_responses(
                 array[rows] if array.ndim == 3 else array[rows, :, (source.data.window - 1) // 2]
             )
             source.checked.repetitions(segment, middle)
+            release_pages(array)
         if not silent.any():
             _write_mean(stage, array)
     if silent.any():
@@ -747,6 +748,7 @@ def _write_mean(stage: Stage, repetitions: NDArray[np.float32]) -> None:
             part = repetitions[start : start + ROWS]
             mean[start : start + ROWS] = mean_over_repetitions(part)
             release_pages(mean)
+            release_pages(repetitions)
 
 
 def _report_lost(stage: Stage, fact: str, lost: dict[str, int]) -> None:

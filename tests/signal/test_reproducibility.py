@@ -9,7 +9,6 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.detrend import detrend, standardize
 from neuroclips_cli.signal.reproducibility import interrun_correlation, select_voxels
 from neuroclips_cli.signal.windows import (
-    delay_in_volumes,
     film_window,
     leading_volumes,
     response_window,
@@ -33,14 +32,6 @@ def test_the_response_window_reaches_into_the_dropped_end():
     assert film_window(1, 240) == slice(1, 241)
     assert response_window(1, 240, 2) == slice(3, 243)
     assert response_window(1, 240, 2).stop <= 245
-
-
-def test_a_delay_that_is_no_whole_number_of_volumes_is_refused():
-    assert delay_in_volumes(4.0, 2.0, 4) == 2
-    with pytest.raises(UserError, match="delay"):
-        delay_in_volumes(3.0, 2.0, 4)
-    with pytest.raises(UserError, match="trailing"):
-        delay_in_volumes(10.0, 2.0, 4)
 
 
 def test_any_polynomial_of_the_order_vanishes():
