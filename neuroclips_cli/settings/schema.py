@@ -150,7 +150,7 @@ class DataSettings:
     ] = "reproducibility"
     other_subjects: Annotated[
         tuple[Annotated[int, Range(1, 999999)], ...],
-        Doc("Subjects that selection = intersubject compares with."),
+        Doc("Subjects that the selection by other subjects compares with."),
     ] = ()
 
 

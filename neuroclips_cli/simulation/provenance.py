@@ -50,5 +50,10 @@ def _digests(dataset: Path) -> set[str]:
         record: Any = read_json(path)
     except UserError:
         return set()
+    if isinstance(record, dict) and record.get("state") == "done" and FILMS not in record:
+        raise UserError(
+            f"{path} is of an older version, whose films would be taken for real ones: write the "
+            "data set again with `neuroclips simulate --overwrite`"
+        )
     found = record.get(FILMS) if isinstance(record, dict) else None
     return set(map(str, found)) if isinstance(found, list) else set()

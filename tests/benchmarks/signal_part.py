@@ -30,7 +30,8 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
         reading = _timed(partial(_read_all, paths))
     began = time.perf_counter()
     source = preprocess._open_source(runs, stretches_of(runs.rows), settings, None)
-    selection, _ = preprocess._select(source)
+    # the stage folder is only read by other choices of voxels
+    selection, _ = preprocess._select(None, source)  # type: ignore[arg-type]
     for name in ARRAYS:
         array = np.empty(source.shape(name, int(selection.selected.sum())), np.float32)
         preprocess._fill_responses(source, name, array, selection.selected)

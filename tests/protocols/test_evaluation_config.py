@@ -82,3 +82,11 @@ def test_films_of_the_practice_world_are_known_by_their_content(tmp_path):
     assert not shows_synthetic_films(tmp_path, films)
     (tmp_path / RECORD).write_text("{")
     assert not is_synthetic(tmp_path)
+
+
+def test_a_record_of_an_older_version_is_refused_and_not_taken_for_real_films(tmp_path):
+    (tmp_path / RECORD).write_text('{"state": "done", "settings": {}}')
+    with pytest.raises(UserError, match="older version.*simulate --overwrite"):
+        is_synthetic(tmp_path)
+    (tmp_path / RECORD).write_text('{"state": "running"}')
+    assert not is_synthetic(tmp_path)
