@@ -86,7 +86,7 @@ def test_a_change_in_the_middle_of_a_large_file_is_found_by_its_hash(settings, f
 def test_a_stage_that_cannot_fit_is_refused_before_it_begins(settings):
     with (
         open_stage(settings, "preprocess", sections=[], inputs={}) as stage,
-        pytest.raises(UserError, match="needs about 1000.0 TB and .* are free; free at least"),
+        pytest.raises(UserError, match="needs about 1.0 PB and .* are free; free at least"),
     ):
         stage.need_space(1e15)
 
