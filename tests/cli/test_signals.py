@@ -12,10 +12,12 @@ from neuroclips_cli.cli import signals
 
 @pytest.fixture
 def hangup_restored():
-    """Give SIGHUP back the handler that it had."""
+    """Give SIGHUP back the handler that it had, and forget the signals that a test sent."""
     before = signal.getsignal(signal.SIGHUP)
     yield
     signal.signal(signal.SIGHUP, before)
+    with signals.stoppable():
+        pass
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
