@@ -42,6 +42,7 @@ from neuroclips_cli.models.prior import DiffusionPrior
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import PublishedPerception
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, Semantics
+from neuroclips_cli.models.subject_scans import SubjectScans
 from neuroclips_cli.models.token_subspace import TokenSubspace
 from neuroclips_cli.protocols import SYNTHETIC, load
 from neuroclips_cli.runtime.precision import (
@@ -256,12 +257,22 @@ def test_an_objective_under_autocast_is_that_of_float32(kind):
         assert abs(found[name] - value) <= 1e-5 * abs(value), name
 
 
+POOL = ((0, 20), (1, 12))
+"""Places of two subjects among those of a pool, and their voxels."""
+
+
 def _alone(network, *args, call=None):
     return network, (lambda: (call or network)(*args))
 
 
 def _perception():
     return _alone(Perception(20, 3, PR, (4, 4, 6)), torch.randn(5, 20))
+
+
+def _pooled_perception():
+    scans = [SubjectScans.of_one(torch.randn(3, 2, size), n, (20, 12)) for n, size in POOL]
+    network = Perception([20, 12], 3, PR, (4, 4, 6), window=2)
+    return network, lambda: torch.cat([network(part) for part in scans])
 
 
 def _published_perception():
@@ -314,6 +325,7 @@ def _convnext():
 
 NETWORKS = (
     _perception,
+    _pooled_perception,
     _published_perception,
     _semantics,
     _published_backbone,
