@@ -18,12 +18,14 @@ def functions(tree: ast.Module) -> dict[str, ast.AST]:
     return {node.name: node for node in ast.walk(tree) if isinstance(node, kinds)}
 
 
+@functools.cache
 def called(node: ast.AST) -> set[str]:
     """Names that a function calls, or hands on."""
     names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
     return names | {n.attr for n in ast.walk(node) if isinstance(n, ast.Attribute)}
 
 
+@functools.cache
 def checks(node: ast.AST) -> bool:
     """Tell whether a function compares something by itself."""
     for part in ast.walk(node):
@@ -36,13 +38,16 @@ def checks(node: ast.AST) -> bool:
     return False
 
 
-def asserts(name: str, known: dict[str, ast.AST], seen: frozenset[str] = frozenset()) -> bool:
+def asserts(name: str, known: dict[str, ast.AST]) -> bool:
     """Tell whether a function, or a helper of the tests that it calls, compares something."""
-    if name in seen or name not in known:
-        return False
-    if checks(known[name]):
-        return True
-    return any(asserts(other, known, seen | {name}) for other in called(known[name]))
+    seen: set[str] = set()
+    waiting = {name} & known.keys()
+    while waiting:
+        if any(checks(known[one]) for one in waiting):
+            return True
+        seen |= waiting
+        waiting = set().union(*(called(known[one]) for one in waiting)) & known.keys() - seen
+    return False
 
 
 @functools.cache
