@@ -25,6 +25,9 @@ from neuroclips_cli.signal.selection import (
 ResponseBlocks = Iterator[tuple[slice, list[NDArray[np.floating]]]]
 """Some voxels, and the standardized responses of every repetition, (clips, voxels) each."""
 
+FEWEST_CLIPS = 4
+"""Fewer clips of a film leave nothing once its mean and slope are taken out."""
+
 
 @dataclass(frozen=True)
 class TrainingFilm:
@@ -141,6 +144,11 @@ def _encoding(
     features = []
     for film in films:
         wide = with_neighbors(clip_features(film.frames()))
+        if len(wide) < FEWEST_CLIPS:
+            raise UserError(
+                f"{film.name} has {len(wide)} clips, too few for an encoding model: choose voxels "
+                "by data.selection = atlas or test-reliability"
+            )
         features.append(standardize(wide, min(among.order, len(wide) - 2))[0])
     model = EncodingModel(len(among.usable), features[0].shape[1], among.order)
     with console.progress("encoding model", 2 * len(films), unit="film") as advance:

@@ -13,6 +13,7 @@ from helpers.simulation_world import CORTEX, copy_of, settings_for, simulated
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.stages import preprocess
+from neuroclips_cli.stages._voxel_choice import Candidates, TrainingFilm, choose_voxels
 
 
 def _selection(folder: Path) -> dict[str, np.ndarray]:
@@ -136,3 +137,12 @@ def test_noise_in_every_run_selects_nothing(dataset, tmp_path):
 def test_intersubject_needs_others(dataset, tmp_path, others):
     with pytest.raises(UserError, match="compares subject 1 with others: name them"):
         _run(dataset, tmp_path, data__selection="intersubject", data__other_subjects=others)
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_trials_of_a_few_clips_are_too_short_for_an_encoding_model(clips):
+    frames = np.zeros((clips, 6, 8, 8, 3), np.uint8)
+    films = [TrainingFilm(f"trial{n}", 1, iter, lambda: frames, iter) for n in (1, 2)]
+    among = Candidates(np.ones(5, bool), np.ones(5, bool), None, 0.05, 4)
+    with pytest.raises(UserError, match=f"trial1 has {clips} clips, too few"):
+        choose_voxels("encoding", films, among)
