@@ -129,6 +129,7 @@ class Subject:
         self._responses = self._unit_responses(brain, features, scale, wanted)
         self.brain, self.noise_ceiling = self._calibrated(brain)
         self._shared = shared_noise(
+            np.random.default_rng([seed, number, zlib.crc32(b"shared noise")]),
             [
                 self._responses[timeline]
                 for film, timeline in self.films.items()

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 PATTERNS = 40
-"""Patterns of responses that fluctuate; more carry hardly any variance of the practice films."""
+"""Patterns that fluctuate, each a random mixture of the responses to the films."""
 MOST_SHARED = 0.8
 """Largest share of a vertex's noise variance that is shared."""
-_VOLUMES = 1500  # of the training films, evenly spaced; enough for forty patterns
 
 
 @dataclass(frozen=True)
@@ -37,18 +36,24 @@ class SharedNoise:
 
 
 def shared_noise(
-    responses: Sequence[NDArray[np.float32]], amplitude: NDArray[np.float64], strength: float
+    rng: np.random.Generator,
+    responses: Sequence[NDArray[np.float32]],
+    amplitude: NDArray[np.float64],
+    strength: float,
 ) -> SharedNoise:
-    """Let the main patterns of the responses fluctuate.
+    """Let random mixtures of the responses fluctuate.
 
     Parameters
     ----------
+    rng : numpy.random.Generator
+        Draws the mixtures. (Principal components would do as well, but their signs differ between
+        machines.)
     responses : sequence of numpy.ndarray
         float32 (volumes, responding) of every training film, at amplitude 1.
     amplitude : numpy.ndarray
         float64 (responding,), response in deviations of the noise.
     strength : float
-        Variance of a fluctuation in units of the pattern's variance during the films, at least 0.
+        Variance of all fluctuations together in units of the responses' variance, at least 0.
 
     Returns
     -------
@@ -56,10 +61,9 @@ def shared_noise(
         No vertex's noise grows: what is shared replaces noise of its own, up to `MOST_SHARED`.
     """
     series = np.concatenate([response - response.mean(axis=0) for response in responses])
-    series = series[:: max(1, len(series) // _VOLUMES)] * amplitude.astype(np.float32)
-    _, times = np.linalg.eigh((series @ series.T).astype(np.float64))
-    patterns = times[:, -PATTERNS:].T.astype(np.float32) @ series
-    patterns *= np.float32(np.sqrt(strength / len(series)))
+    series *= amplitude.astype(np.float32)
+    mixtures = rng.standard_normal((PATTERNS, len(series)), dtype=np.float32)
+    patterns = mixtures @ series * np.float32(np.sqrt(strength / PATTERNS / len(series)))
     shared = np.square(patterns).sum(axis=0)
     patterns *= np.sqrt(np.minimum(1, MOST_SHARED / np.maximum(shared, 1e-12)))
     shared = np.minimum(shared, MOST_SHARED)

@@ -17,7 +17,7 @@ def responses():
 
 def _draw(responses, strength, amplitude=0.2):
     series = [part.astype(np.float32) for part in responses]
-    return shared_noise(series, np.full(VERTICES, amplitude), strength)
+    return shared_noise(np.random.default_rng(5), series, np.full(VERTICES, amplitude), strength)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 50.0])
@@ -34,8 +34,9 @@ def test_its_variance_is_the_asked_part_of_the_responses(responses):
     found = _draw(responses[0], 0.5, amplitude=0.1)
     signal = np.concatenate(responses[0]).var(axis=0) * 0.1**2
     shared = np.square(found.patterns).sum(axis=0)
-    # four deviations of a variance estimated from every second of 900 volumes
-    np.testing.assert_allclose(shared.sum() / signal.sum(), 0.5, rtol=4 * np.sqrt(2 / 450))
+    # four deviations of a variance that forty mixtures of six sources have
+    tolerance = 4 * np.sqrt(2 / (PATTERNS * SOURCES))
+    np.testing.assert_allclose(shared.sum() / signal.sum(), 0.5, rtol=tolerance)
 
 
 def test_it_lies_in_the_space_of_the_responses(responses):
