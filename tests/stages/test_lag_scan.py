@@ -13,8 +13,7 @@ from neuroclips_cli.stages._lag_scan import SeenFilm, scan_lag
 
 
 def _facts(tmp_path, delay_s: float) -> dict:
-    changes = {"data__delay_s": delay_s, "data__selection": "atlas"}
-    folder = preprocess.run(settings_for(simulated(), tmp_path, **changes))
+    folder = preprocess.run(settings_for(simulated(), tmp_path, data__delay_s=delay_s))
     facts: dict = json.loads((folder / "manifest.json").read_text())["facts"]
     return facts
 
