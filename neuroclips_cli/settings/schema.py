@@ -24,6 +24,28 @@ Profile = Literal["tiny", "paper", "compact"]
 Variant = Literal["paper", "released"]
 Optimizer = Literal["adamw", "adafactor"]
 SimulatedLayout = Literal["cc2017", "fmriprep", "hcp7t", "algonauts", "cinebrain", "bold-moments"]
+OptimizerName = Annotated[
+    Optimizer,
+    Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
+]
+ActivationCheckpointing = Annotated[
+    bool,
+    Doc(
+        "Compute activations again in the backward pass: less memory, longer steps, the same "
+        "results (docs/how-to/low-memory.md)."
+    ),
+]
+MicroBatchSize = Annotated[
+    CountOrZero,
+    Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
+]
+SubjectDropout = Annotated[
+    Fraction,
+    Doc(
+        "Probability that a row of several subjects' batch goes through the average subject's "
+        "first layers, where the subjects share a space; 0: no average subject."
+    ),
+]
 PROFILES: tuple[str, ...] = get_args(Profile)
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
@@ -296,28 +318,10 @@ class TrainPRSettings:
         Literal["frames", "convnext"],
         Doc("Contrast of the frames of a clip (Eq. 1), or convnext: of an auxiliary map."),
     ] = "frames"
-    optimizer: Annotated[
-        Optimizer,
-        Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
-    ] = "adamw"
-    activation_checkpointing: Annotated[
-        bool,
-        Doc(
-            "Compute activations again in the backward pass: less memory, longer steps, the same "
-            "results (docs/how-to/low-memory.md)."
-        ),
-    ] = False
-    micro_batch_size: Annotated[
-        CountOrZero,
-        Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
-    ] = 0
-    subject_dropout: Annotated[
-        Fraction,
-        Doc(
-            "Probability that a row of several subjects' batch goes through the average subject's "
-            "first layers, where the subjects share a space; 0: no average subject."
-        ),
-    ] = 0.1
+    optimizer: OptimizerName = "adamw"
+    activation_checkpointing: ActivationCheckpointing = False
+    micro_batch_size: MicroBatchSize = 0
+    subject_dropout: SubjectDropout = 0.1
 
 
 @dataclass(frozen=True)
@@ -437,28 +441,10 @@ class TrainSRSettings:
         Literal["all", "prior"],
         Doc("What phase 2 trains: all of the network, or the prior with the rest frozen."),
     ] = "all"
-    optimizer: Annotated[
-        Optimizer,
-        Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
-    ] = "adamw"
-    activation_checkpointing: Annotated[
-        bool,
-        Doc(
-            "Compute activations again in the backward pass: less memory, longer steps, the same "
-            "results (docs/how-to/low-memory.md)."
-        ),
-    ] = False
-    micro_batch_size: Annotated[
-        CountOrZero,
-        Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
-    ] = 0
-    subject_dropout: Annotated[
-        Fraction,
-        Doc(
-            "Probability that a row of several subjects' batch goes through the average subject's "
-            "first layers, where the subjects share a space; 0: no average subject."
-        ),
-    ] = 0.1
+    optimizer: OptimizerName = "adamw"
+    activation_checkpointing: ActivationCheckpointing = False
+    micro_batch_size: MicroBatchSize = 0
+    subject_dropout: SubjectDropout = 0.1
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,11 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
     from neuroclips_cli.data.layout import find_layout
     from neuroclips_cli.data.stretches import ARRAYS, stretches_of
     from neuroclips_cli.settings.load import load_settings
-    from neuroclips_cli.stages import preprocess
+    from neuroclips_cli.stages import (
+        _preprocess_arrays,
+        _preprocess_inputs,
+        _preprocess_selection,
+    )
     from tests.benchmarks.subject import write_subject
 
     root = write_subject(folder / "full")
@@ -29,12 +33,12 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
     for _ in range(2):
         reading = _timed(partial(_read_all, paths))
     began = time.perf_counter()
-    source = preprocess._open_source(runs, stretches_of(runs.rows), settings, None)
+    source = _preprocess_inputs.open_source(runs, stretches_of(runs.rows), settings, None)
     # the stage folder is only read by other choices of voxels
-    selection, _ = preprocess._select(None, source)  # type: ignore[arg-type]
+    selection, _ = _preprocess_selection.select(None, source)  # type: ignore[arg-type]
     for name in ARRAYS:
         array = np.empty(source.shape(name, int(selection.selected.sum())), np.float32)
-        preprocess._fill_responses(source, name, array, selection.selected)
+        _preprocess_arrays.fill_responses(source, name, array, selection.selected)
         del array
     ours = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
@@ -77,8 +81,8 @@ def against_nilearn(series: np.ndarray) -> list[tuple[str, float, str]]:
 
 
 def _detrend(series: np.ndarray) -> None:
+    from neuroclips_cli.data.responses import BLOCK
     from neuroclips_cli.signal.detrend import standardize
-    from neuroclips_cli.stages.preprocess import BLOCK
 
     for start in range(0, series.shape[1], BLOCK):
         standardize(series[:, start : start + BLOCK], 4)

@@ -80,7 +80,7 @@ def _batches(films: list[Path]) -> None:
 def _ours(films: list[Path]) -> None:
     """Open the films as preprocess does and decode them into an array."""
     from neuroclips_cli.data.stimuli import open_stimulus
-    from neuroclips_cli.stages import preprocess
+    from neuroclips_cli.stages import _preprocess_arrays
 
     segments = [SimpleNamespace(name=film.stem) for film in films]
     stimuli = {film.stem: open_stimulus(film) for film in films}
@@ -91,7 +91,7 @@ def _ours(films: list[Path]) -> None:
     data = SimpleNamespace(clip_s=CLIP_S, frames_per_clip=FRAMES, frame_size=SIZE)
     recordings = SimpleNamespace(films=stimuli)
     source = SimpleNamespace(recordings=recordings, clips=clips, data=data)
-    preprocess._decode_films(source, where, array, lambda n: None)
+    _preprocess_arrays.decode_films(source, where, array, lambda n: None)
 
 
 def write_films(root: Path) -> list[Path]:

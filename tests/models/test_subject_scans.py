@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from helpers import model_sizes
+from helpers.model_sizes import PR
 from torch import nn
 
 from neuroclips_cli.errors import UserError
@@ -13,30 +17,8 @@ from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.models.subject_place import AVERAGE, place_of
 from neuroclips_cli.models.subject_scans import SubjectScans
-from neuroclips_cli.settings.schema import PerceptionSettings, SemanticsSettings
 
-PR = PerceptionSettings(
-    hidden=16,
-    inception_hidden=8,
-    blocks=1,
-    dropout=0.0,
-    start_size=2,
-    decoder_channels=(8, 8),
-    layers_per_block=1,
-)
-SR = SemanticsSettings(
-    hidden=16,
-    blocks=1,
-    dropout=0.0,
-    prior_depth=1,
-    prior_heads=2,
-    prior_head_dim=8,
-    prior_timesteps=10,
-    prior_sampling_steps=4,
-    prior_samples=3,
-    prior_drop_probability=0.2,
-    token_pca_rank=0,
-)
+SR = replace(model_sizes.SR, token_pca_rank=0)
 
 
 def _perception(voxels: int | list[int], window: int = 1, *, average: bool = False) -> Perception:

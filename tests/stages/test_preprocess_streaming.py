@@ -15,7 +15,7 @@ from neuroclips_cli.signal.reproducibility import (
     interrun_correlation,
     voxel_reproducibility,
 )
-from neuroclips_cli.stages import preprocess
+from neuroclips_cli.stages import _preprocess_arrays, _preprocess_selection, preprocess
 
 
 def _runs():
@@ -59,7 +59,8 @@ def test_threads_and_blocks_change_nothing(tmp_path, monkeypatch):
     folders = []
     for count, block in ((1, 10_000), (3, 777)):
         monkeypatch.setattr(threads, "workers", lambda count=count: count)
-        monkeypatch.setattr(preprocess, "BLOCK", block)
+        for part in (_preprocess_arrays, _preprocess_selection):
+            monkeypatch.setattr(part, "BLOCK", block)
         folders.append(preprocess.run(settings_for(simulated(), tmp_path / str(block))))
     for name in ("fmri_train", "fmri_test", "fmri_test_repetitions", "frames_train"):
         one, other = (np.load(f / f"{name}.npy") for f in folders)
