@@ -35,7 +35,7 @@ def place_of(folder: Path) -> dict[str, Any]:
     found = re.fullmatch(r"sub-0*([1-9]\d*)", folder.resolve().name)
     if not folder.is_dir() or found is None:
         raise UserError(
-            f"{folder} is no folder of a subject's results, such as runs/sub-01: correct the path, "
+            f"{folder} is no folder of a subject's results (sub- and a number): correct the path, "
             "or make it with `neuroclips preprocess`"
         )
     return {"run.workdir": str(folder.parent), "run.subject": int(found[1])}

@@ -88,7 +88,8 @@ def _series_of(tree: Tree, number: int, options: ReaderOptions) -> list[ParcelSe
     if not own:
         known = ", ".join(sorted({match[1] for _, match in named})) or "none"
         raise UserError(
-            f"{tree.root} holds no HDF5 file of subject {number} (subjects found: {known})"
+            f"{tree.root} holds no HDF5 file of subject {number} (subjects found: {known}): check "
+            "--dataset and --subject, or name another layout with --layout"
         )
     missing = [path for path in own if what_to_fetch(path)]
     if len(missing) == len(own):
@@ -103,7 +104,7 @@ def _series_of(tree: Tree, number: int, options: ReaderOptions) -> list[ParcelSe
     chosen = [one for one in found if not wanted or one.task in wanted]
     if not chosen:
         some = ", ".join(sorted({one.task for one in found})[:5])
-        raise UserError(f"no run has the task {options.task} (there are {some} ...)")
+        raise UserError(f"no run has the task {options.task} (such as {some}): correct data.task")
     return sorted(chosen, key=lambda one: (one.file.name, natural(one.task), one.run, one.session))
 
 
@@ -151,7 +152,9 @@ class _Films:
         films = self._named.get(task.lower(), [])
         there = [film for film in films if not what_to_fetch(film)]
         if len(there) > 1 and len({film.stat().st_size for film in there}) > 1:
-            raise UserError(f"two films are called like task {task}, {there[0]} and {there[1]}")
+            raise UserError(
+                f"two films are called like task {task}, {there[0]} and {there[1]}: remove one"
+            )
         if films and not there:
             self.dead.append(films[0])
         return there[0] if there else None

@@ -205,7 +205,10 @@ def _no_runs(tree: Tree, number: int) -> str:
             "list the volumes in a run table"
         )
     known = ", ".join(sorted(labels - {""})[:5]) or "none"
-    return f"{tree.root} holds no movie run of subject {number} (subjects found: {known})"
+    return (
+        f"{tree.root} holds no movie run of subject {number} (subjects found: {known}): check "
+        "--dataset and --subject, or name another layout with --layout"
+    )
 
 
 def _check_volumes(movie: int, path: Path) -> None:
