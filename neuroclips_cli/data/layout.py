@@ -244,7 +244,7 @@ def _films(tree: Tree) -> dict[Key, Path]:
         mine, theirs = (p.parent.name.lower() == "stimuli" for p in (path, before))
         if mine and not theirs:
             films[key] = path
-        elif mine == theirs and not _same_file(before, path):
+        elif mine == theirs and not same_file(before, path):
             raise UserError(f"two films are called alike, {before} and {path}: remove one")
     return films
 
@@ -284,7 +284,7 @@ def _leave_unseen_out(
     return unseen
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def same_file(one: Path, other: Path) -> bool:
     """Tell whether two paths lead to one file, or to copies of it."""
     if one.samefile(other):
         return True

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neuroclips_cli.data.hdf5_files import tables
+from neuroclips_cli.data.layout import same_file
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.readers.splits import split_rule
 from neuroclips_cli.data.run_table import RunRow, is_subject, subject_number
@@ -151,9 +152,10 @@ class _Films:
         """Return the film of a task; None if it is not there or was not fetched."""
         films = self._named.get(task.lower(), [])
         there = [film for film in films if not what_to_fetch(film)]
-        if len(there) > 1 and len({film.stat().st_size for film in there}) > 1:
+        if any(not same_file(there[0], film) for film in there[1:]):
             raise UserError(
-                f"two films are called like task {task}, {there[0]} and {there[1]}: remove one"
+                f"different films are called like task {task}, such as {there[0]} and {there[-1]}: "
+                "remove all but one"
             )
         if films and not there:
             self.dead.append(films[0])

@@ -209,3 +209,15 @@ def test_the_challenges_own_tree_says_what_to_fetch(shared, tmp_path):
             path.touch()
     with pytest.raises(UserError, match=r"datalad get sub-03_task-friends_.*\.h5"):
         table(tmp_path, subject="3")
+
+
+@pytest.mark.parametrize("content", [b"s01e02b", b"s01e02c"])
+def test_a_second_film_of_a_task_is_a_copy_or_refused_also_if_as_large(tmp_path, content):
+    write_tree(tmp_path)
+    (tmp_path / "stimuli" / "again").mkdir()
+    (tmp_path / "stimuli" / "again" / "friends_s01e02b.mkv").write_bytes(content)
+    if content == b"s01e02b":
+        assert len(table(tmp_path)[0]) == len(FRIENDS) + len(MOVIE10)
+        return
+    with pytest.raises(UserError, match=r"different films are called like task s01e02b.*remove"):
+        table(tmp_path)
