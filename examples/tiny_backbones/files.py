@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,16 @@ def replace(folder: Path, write: Callable[[Path], object]) -> None:
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     write(part)
+    _forget_origin(part / "config.json")
     folder.mkdir(parents=True, exist_ok=True)
     for file in part.iterdir():
         file.replace(folder / file.name)
     part.rmdir()
+
+
+def _forget_origin(config: Path) -> None:
+    """Take out the folder that a network was loaded from: it is a place on this machine."""
+    if config.exists():
+        entries = json.loads(config.read_text())
+        entries.pop("_name_or_path", None)
+        config.write_text(json.dumps(entries, indent=2) + "\n")

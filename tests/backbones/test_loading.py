@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import random_backbones as tiny
 import torch
+from tiny_backbones import files
 
+import neuroclips_cli
 from neuroclips_cli.backbones.loading import choose_device
 from neuroclips_cli.backbones.pixels import Preprocess, resize_frames
 from neuroclips_cli.backbones.references import locate, resolve
@@ -158,3 +162,21 @@ def test_every_motion_module_normalizes_frame_by_frame(backbones):
     hidden = torch.randn(2, norm.num_channels, 3, 4, 4)
     hidden[:, :, 1] *= 100
     assert torch.allclose(norm(hidden)[:, :, 2], norm(hidden[:, :, 2:])[:, :, 0], atol=1e-5)
+
+
+def test_no_embedded_file_names_a_place_on_the_machine_that_made_it():
+    folder = Path(neuroclips_cli.__file__).parent / "assets"
+    texts = [path for path in folder.rglob("*") if path.suffix in (".json", ".txt", ".toml")]
+    assert len(texts) > 10
+    assert [path for path in texts if re.search(r"/(tmp|home|work|root)/", path.read_text())] == []
+
+
+def test_a_written_network_forgets_the_folder_that_it_was_loaded_from(tmp_path):
+    write_config = '{"_name_or_path": "/home/me/vae", "width": 3}'
+
+    def write(part: Path) -> None:
+        part.mkdir()
+        (part / "config.json").write_text(write_config)
+
+    files.replace(tmp_path / "vae", write)
+    assert json.loads((tmp_path / "vae" / "config.json").read_text()) == {"width": 3}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from neuroclips_cli.data.brain_images import read_or_raise
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.run_table import RunRow, is_subject, subject_number
 from neuroclips_cli.errors import UserError
@@ -213,20 +215,21 @@ def _no_runs(tree: Tree, number: int) -> str:
 
 def _check_volumes(movie: int, path: Path) -> None:
     """Compare the number of volumes, by the first bytes of the file, with a whole run's."""
-    from nibabel.nifti2 import Nifti2Header
-
     require_content(path)
-    try:
-        with path.open("rb") as stream:
-            shape = Nifti2Header.from_fileobj(stream).get_data_shape()
-    except Exception as error:
-        raise UserError(f"{path} is no CIFTI-2 file ({error}): fetch it again") from error
+    shape = read_or_raise(path, partial(_shape, path))
     volumes, whole = (int(shape[4]) if len(shape) > 5 else 0), MOVIES[movie].volumes
     if volumes != whole:
         raise UserError(
             f"{path} holds {volumes} volumes, a whole run of MOVIE{movie} {whole}: fetch it again, "
             "or list what it shows in a run table"
         )
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    from nibabel.nifti2 import Nifti2Header
+
+    with path.open("rb") as stream:
+        return tuple(Nifti2Header.from_fileobj(stream).get_data_shape())
 
 
 def _films(tree: Tree, runs: Iterable[int], options: ReaderOptions) -> dict[int, Path]:
