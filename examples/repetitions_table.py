@@ -14,17 +14,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from neuroclips_cli import evaluate_clips, open_run
+from neuroclips_cli import open_run
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 
 METRICS = ("video_2way", "video_50way", "frame_2way", "frame_50way", "ssim", "psnr")
-JUDGES = {
-    "evaluate.image_classifier": "assets:tiny/image_classifier",
-    "evaluate.video_classifier": "assets:tiny/video_classifier",
-    "evaluate.clip": "assets:tiny/clip",
-    "evaluate.ways": (2, 50),
-    "evaluate.shuffles": 0,
-}
 
 
 def row(folder: Path, repetitions: int) -> dict[str, tuple[float, float, float]]:
@@ -41,10 +34,7 @@ def row(folder: Path, repetitions: int) -> dict[str, tuple[float, float, float]]
     numbers = run.array("reconstruct", "index.npy").tolist()
     scans = run.array("preprocess", "fmri_test_repetitions.npy")[numbers, :repetitions]
     decoded = run.decode(mean_over_repetitions(scans), numbers)
-    gt = run.array("preprocess", "frames_test.npy")[numbers]
-    size = gt.shape[2]
-    settings = {**JUDGES, "evaluate.size": size}
-    found = evaluate_clips(decoded.clips, gt, settings=settings)["metrics"]
+    found = run.evaluate(decoded.clips, numbers)["metrics"]
     return {name: (found[name]["mean"], *found[name]["ci95"]) for name in METRICS}
 
 

@@ -300,6 +300,38 @@ class Run:
         )
         return decoder.decode(fmri, chosen, without, last)
 
+    def evaluate(self, clips: ArrayLike, numbers: Sequence[int] | None = None) -> dict[str, Any]:
+        """Measure clips against what the subject saw, by the protocol of the run's settings.
+
+        Parameters
+        ----------
+        clips : array_like
+            Numbers (clips, frames, height, width, 3), such as ``decode(scans).clips``.
+        numbers : sequence of int, optional
+            Test clip that each belongs to; 0, 1, 2 and so on by default.
+
+        Returns
+        -------
+        dict
+            As `evaluate_clips` gives it; only the order of the clips is known, so that there are
+            neither retrieval nor scenes.
+
+        Raises
+        ------
+        UserError
+            If preprocess is missing, a number is none of a test clip, or the clips do not fit.
+        """
+        from neuroclips_cli.stages.evaluate import evaluate_arrays
+
+        made = np.asarray(clips)
+        gt = self.array("preprocess", "frames_test.npy")
+        chosen = np.arange(len(made)) if numbers is None else np.asarray(numbers, dtype=np.int64)
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(gt):
+            raise UserError(f"test clips are numbered 0 to {len(gt) - 1}: correct the numbers")
+        synthetic = bool(self.manifest("preprocess")["facts"].get("synthetic"))
+        with console.quietly():
+            return evaluate_arrays(self.settings, made, gt[chosen], synthetic=synthetic)
+
     def follow(
         self,
         path: str | os.PathLike[str],

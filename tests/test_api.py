@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import random_backbones as tiny
-from helpers import fake_evaluators, trained_run
+from helpers import fake_evaluators, fake_run, trained_run
 from helpers.trained_run import FRAMES, SIZE, TEST, VERTICES, VOXELS
 
 import neuroclips_cli
@@ -210,6 +211,33 @@ def test_judge_gives_what_the_command_writes(tmp_path, monkeypatch, capsys, kind
     low, high = result["metrics"]["ssim"]["ci95"]
     assert low < result["metrics"]["ssim"]["mean"] < high
     assert "frame_2way" in result["metrics"] and result["metrics"]["ssim"]["ci95_scenes"]
+
+
+def test_a_runs_clips_are_measured_as_the_command_measures_them(folder: Path) -> None:
+    run = Run(folder, {"run.device": "cpu", **QUICK})
+    index = run.array("reconstruct", "index.npy").tolist()
+    found = run.evaluate(run.array("reconstruct", "clips.npy"), index)["metrics"]
+    written = run.metrics()["metrics"]
+    for name in set(found) & set(written):
+        assert found[name]["mean"] == pytest.approx(written[name]["mean"], abs=1e-6), name
+    assert {"ssim", "psnr"} <= set(found)
+    with pytest.raises(UserError, match="test clips are numbered 0 to"):
+        run.evaluate(run.array("reconstruct", "clips.npy")[:1], [99])
+
+
+def test_clips_of_the_synthetic_dataset_get_its_evaluators(tmp_path, monkeypatch) -> None:
+    fake_evaluators.install(monkeypatch)
+    chosen = fake_run.settings(tmp_path / "runs")
+    fake_run.write(chosen)
+    made = Run(tmp_path / "runs" / "sub-01", {"evaluate.size": fake_run.SIZE})
+    record = tmp_path / "runs" / "sub-01" / "preprocess" / "manifest.json"
+    content = read_json(record)
+    content["facts"]["synthetic"] = True
+    record.write_text(json.dumps(content))
+    clips = made.array("reconstruct", "clips.npy")
+    found = made.evaluate(clips, made.array("reconstruct", "index.npy"))
+    assert found["protocol"]["protocol"] == "synthetic"
+    assert found["metrics"]["ssim"]["mean"] > 0.5
 
 
 def test_arrays_that_are_no_pairs_of_clips_are_refused() -> None:

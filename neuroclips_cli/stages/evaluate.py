@@ -138,7 +138,9 @@ def run_pair(
     return out
 
 
-def evaluate_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dict[str, Any]:
+def evaluate_arrays(
+    settings: Settings, pred: np.ndarray, gt: np.ndarray, *, synthetic: bool = False
+) -> dict[str, Any]:
     """Measure two arrays of clips as :func:`run_pair` does, without files.
 
     Parameters
@@ -148,6 +150,8 @@ def evaluate_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dic
     pred, gt : numpy.ndarray
         Numbers (clips, frames, h, w, 3); clips are paired in order, and frame rate and size may
         differ.
+    synthetic : bool
+        Whether the films are those of the synthetic dataset, which has evaluators of its own.
 
     Returns
     -------
@@ -164,7 +168,7 @@ def evaluate_arrays(settings: Settings, pred: np.ndarray, gt: np.ndarray) -> dic
             f"pred holds {len(pred)} clips and gt holds {len(gt)}: arrays are paired in order, so "
             "both must hold the same number"
         )
-    config = evaluation_config(settings, synthetic=False, scans=False)
+    config = evaluation_config(settings, synthetic=synthetic, scans=False)
     found = find_evaluators(config)
     sets = [
         array_clips(array, name, clip_s=config.clip_s, target_fps=config.fps, size=config.size)
