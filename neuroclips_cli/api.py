@@ -306,7 +306,8 @@ class Run:
         Parameters
         ----------
         clips : array_like
-            Numbers (clips, frames, height, width, 3), such as ``decode(scans).clips``.
+            Numbers (clips, frames, height, width, 3) at ``reconstruct.fps`` frames per second, such
+            as ``decode(scans).clips``.
         numbers : sequence of int, optional
             Test clip that each belongs to; 0, 1, 2 and so on by default.
 
@@ -330,7 +331,13 @@ class Run:
             raise UserError(f"test clips are numbered 0 to {len(gt) - 1}: correct the numbers")
         synthetic = bool(self.manifest("preprocess")["facts"].get("synthetic"))
         with console.quietly():
-            return evaluate_arrays(self.settings, made, gt[chosen], synthetic=synthetic)
+            return evaluate_arrays(
+                self.settings,
+                made,
+                gt[chosen],
+                pred_fps=self.settings.reconstruct.fps,
+                synthetic=synthetic,
+            )
 
     def follow(
         self,

@@ -139,7 +139,12 @@ def run_pair(
 
 
 def evaluate_arrays(
-    settings: Settings, pred: np.ndarray, gt: np.ndarray, *, synthetic: bool = False
+    settings: Settings,
+    pred: np.ndarray,
+    gt: np.ndarray,
+    *,
+    pred_fps: float | None = None,
+    synthetic: bool = False,
 ) -> dict[str, Any]:
     """Measure two arrays of clips as :func:`run_pair` does, without files.
 
@@ -150,6 +155,8 @@ def evaluate_arrays(
     pred, gt : numpy.ndarray
         Numbers (clips, frames, h, w, 3); clips are paired in order, and frame rate and size may
         differ.
+    pred_fps : float, optional
+        Frame rate of ``pred``; by default a clip lasts ``data.clip_s`` seconds.
     synthetic : bool
         Whether the films are those of the synthetic dataset, which has evaluators of its own.
 
@@ -170,9 +177,10 @@ def evaluate_arrays(
         )
     config = evaluation_config(settings, synthetic=synthetic, scans=False)
     found = find_evaluators(config)
+    pred_s = config.clip_s if pred_fps is None or pred.ndim < 2 else pred.shape[1] / pred_fps
     sets = [
-        array_clips(array, name, clip_s=config.clip_s, target_fps=config.fps, size=config.size)
-        for name, array in (("pred", pred), ("gt", gt))
+        array_clips(array, name, clip_s=lasts_s, target_fps=config.fps, size=config.size)
+        for name, array, lasts_s in (("pred", pred, pred_s), ("gt", gt, config.clip_s))
     ]
     config = config.at_rate_of(*(clips.fps for clips in sets))
     first, second = (replace(clips, target_fps=config.fps) for clips in sets)
