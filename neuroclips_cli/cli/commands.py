@@ -50,11 +50,14 @@ COMMANDS = {
 """Every command in the order of the help; ``train-pr`` is made by the module ``train_pr``."""
 
 
+IMPORTED = typer.Typer(rich_markup_mode="rich", callback=lambda: None)
+"""Commands whose modules have been imported."""
+
+
 def load(name: str) -> Any:
     """Import a command's module and return the command with its options."""
-    one = typer.Typer(rich_markup_mode="rich", callback=lambda: None)
-    import_module(f"neuroclips_cli.cli.{name.replace('-', '_')}").register(one)
-    return typer.main.get_group(one).commands[name]
+    import_module(f"neuroclips_cli.cli.{name.replace('-', '_')}")
+    return typer.main.get_group(IMPORTED).commands[name]
 
 
 class LazyGroup(TyperGroup):

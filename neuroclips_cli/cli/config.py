@@ -16,37 +16,34 @@ from neuroclips_cli.settings.load import Settings, keys, sections
 from neuroclips_cli.settings.parse import nearest, toml_value
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+@command("config", like="preprocess")
+def config(
+    settings: Settings,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY ...]",
+            help="Settings or sections to explain, such as train_pr.epochs or data.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    chosen = _chosen(names or [])
+    if as_json:
+        import json
 
-    @command(app, "config", like="preprocess")
-    def config(
-        settings: Settings,
-        names: Annotated[
-            list[str] | None,
-            typer.Argument(
-                metavar="[KEY ...]",
-                help="Settings or sections to explain, such as train_pr.epochs or data.",
-                show_default=False,
-            ),
-        ] = None,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    ) -> None:
-        chosen = _chosen(names or [])
-        if as_json:
-            import json
-
-            console.out(json.dumps(_as_json(settings, chosen), indent=2))
-            return
-        columns = ["setting", "value", "from"] + (["accepts", "meaning"] if names else [])
-        rows = [
-            [
-                *(field.key, toml_value(settings.value(field.key)), settings.origins[field.key]),
-                *([field.accepts, field.doc] if names else []),
-            ]
-            for field in chosen
+        console.out(json.dumps(_as_json(settings, chosen), indent=2))
+        return
+    columns = ["setting", "value", "from"] + (["accepts", "meaning"] if names else [])
+    rows = [
+        [
+            *(field.key, toml_value(settings.value(field.key)), settings.origins[field.key]),
+            *([field.accepts, field.doc] if names else []),
         ]
-        console.table("Settings in force", columns, rows)
+        for field in chosen
+    ]
+    console.table("Settings in force", columns, rows)
 
 
 def _chosen(names: Sequence[str]) -> list[SettingField]:

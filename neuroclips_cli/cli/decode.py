@@ -11,92 +11,89 @@ from neuroclips_cli.cli.options import FolderKey, SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+@command("decode")
+def decode(
+    settings: Settings,
+    scans: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Runs that saw one film, averaged; or a .npy of scans."),
+    ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", help="The trained subject's folder, such as runs/sub-01."),
+        FolderKey("run.workdir"),
+    ] = None,
+    start: Annotated[
+        float,
+        typer.Option("--start", help="When the film began, in s after the first volume."),
+    ] = 0.0,
+    duration: Annotated[
+        float | None,
+        typer.Option("--duration", help="Length of the film in s; default: all of the run."),
+    ] = None,
+    tr: Annotated[
+        float | None,
+        typer.Option("--tr", help="Time between volumes in s, where headers are wrong."),
+    ] = None,
+    first_clip: Annotated[
+        int,
+        typer.Option("--first-clip", help="Number of the first clip: its random numbers."),
+    ] = 0,
+    label: Annotated[
+        str, typer.Option("--name", help="Name of the result, kept beside others.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to copy clips and videos to.")
+    ] = None,
+    follow: Annotated[
+        Path | None,
+        typer.Option("--follow", help="Decode volumes as they arrive in a folder or file."),
+    ] = None,
+    volumes: Annotated[
+        int | None, typer.Option("--volumes", help="With --follow: stop after so many.")
+    ] = None,
+    idle: Annotated[
+        float,
+        typer.Option("--idle", help="With --follow: stop when none came for so many seconds."),
+    ] = 60.0,
+    stop_file: Annotated[
+        Path | None,
+        typer.Option("--stop-file", help="With --follow: stop when this file is there."),
+    ] = None,
+    steps: Annotated[
+        int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
+        SettingKey("reconstruct.batch_size"),
+    ] = None,
+    overwrite: bool = False,
+) -> None:
+    from neuroclips_cli.data.new_scans import FilmTiming
+    from neuroclips_cli.errors import UserError
+    from neuroclips_cli.stages._copied_results import copy_results
 
-    @command(app, "decode")
-    def decode(
-        settings: Settings,
-        scans: Annotated[
-            list[Path] | None,
-            typer.Argument(help="Runs that saw one film, averaged; or a .npy of scans."),
-        ] = None,
-        run: Annotated[
-            Path | None,
-            typer.Option("--run", help="The trained subject's folder, such as runs/sub-01."),
-            FolderKey("run.workdir"),
-        ] = None,
-        start: Annotated[
-            float,
-            typer.Option("--start", help="When the film began, in s after the first volume."),
-        ] = 0.0,
-        duration: Annotated[
-            float | None,
-            typer.Option("--duration", help="Length of the film in s; default: all of the run."),
-        ] = None,
-        tr: Annotated[
-            float | None,
-            typer.Option("--tr", help="Time between volumes in s, where headers are wrong."),
-        ] = None,
-        first_clip: Annotated[
-            int,
-            typer.Option("--first-clip", help="Number of the first clip: its random numbers."),
-        ] = 0,
-        label: Annotated[
-            str, typer.Option("--name", help="Name of the result, kept beside others.")
-        ] = "",
-        out: Annotated[
-            Path | None, typer.Option("--out", help="Folder to copy clips and videos to.")
-        ] = None,
-        follow: Annotated[
-            Path | None,
-            typer.Option("--follow", help="Decode volumes as they arrive in a folder or file."),
-        ] = None,
-        volumes: Annotated[
-            int | None, typer.Option("--volumes", help="With --follow: stop after so many.")
-        ] = None,
-        idle: Annotated[
-            float,
-            typer.Option("--idle", help="With --follow: stop when none came for so many seconds."),
-        ] = 60.0,
-        stop_file: Annotated[
-            Path | None,
-            typer.Option("--stop-file", help="With --follow: stop when this file is there."),
-        ] = None,
-        steps: Annotated[
-            int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
-        ] = None,
-        batch_size: Annotated[
-            int | None,
-            setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
-            SettingKey("reconstruct.batch_size"),
-        ] = None,
-        overwrite: bool = False,
-    ) -> None:
-        from neuroclips_cli.data.new_scans import FilmTiming
-        from neuroclips_cli.errors import UserError
-        from neuroclips_cli.stages._copied_results import copy_results
+    timing = FilmTiming(start, duration, tr)
+    if follow is not None:
+        if scans:
+            raise UserError("give scans or --follow, not both: they are decoded differently")
+        from neuroclips_cli.stages import decode as stage
+        from neuroclips_cli.stages._follow import FOLLOWED, FollowOptions
 
-        timing = FilmTiming(start, duration, tr)
-        if follow is not None:
-            if scans:
-                raise UserError("give scans or --follow, not both: they are decoded differently")
-            from neuroclips_cli.stages import decode as stage
-            from neuroclips_cli.stages._follow import FOLLOWED, FollowOptions
+        options = FollowOptions(timing, first_clip, volumes, idle, stop_file)
+        folder = stage.follow(settings, path=follow, options=options, label=label or FOLLOWED)
+    else:
+        from neuroclips_cli.stages._launch import run_stage
 
-            options = FollowOptions(timing, first_clip, volumes, idle, stop_file)
-            folder = stage.follow(settings, path=follow, options=options, label=label or FOLLOWED)
-        else:
-            from neuroclips_cli.stages._launch import run_stage
-
-            folder = run_stage(
-                settings,
-                "decode",
-                scans=tuple(scans or ()),
-                timing=timing,
-                first_clip=first_clip,
-                label=label,
-                overwrite=overwrite,
-            )
-        if out is not None:
-            copy_results(folder, out)
+        folder = run_stage(
+            settings,
+            "decode",
+            scans=tuple(scans or ()),
+            timing=timing,
+            first_clip=first_clip,
+            label=label,
+            overwrite=overwrite,
+        )
+    if out is not None:
+        copy_results(folder, out)

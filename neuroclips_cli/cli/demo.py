@@ -11,17 +11,14 @@ from neuroclips_cli.cli.options import command
 from neuroclips_cli.settings.load import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+@command("demo")
+def demo(
+    settings: Settings,
+    folder: Annotated[Path, typer.Option("--folder", help="Where data set and results go.")] = Path(
+        "neuroclips-demo"
+    ),
+    overwrite: bool = False,
+) -> None:
+    from neuroclips_cli.stages import demo as stage
 
-    @command(app, "demo")
-    def demo(
-        settings: Settings,
-        folder: Annotated[
-            Path, typer.Option("--folder", help="Where data set and results go.")
-        ] = Path("neuroclips-demo"),
-        overwrite: bool = False,
-    ) -> None:
-        from neuroclips_cli.stages import demo as stage
-
-        stage.run(settings, folder, overwrite=overwrite)
+    stage.run(settings, folder, overwrite=overwrite)

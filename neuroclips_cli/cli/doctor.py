@@ -27,23 +27,20 @@ from neuroclips_cli.runs.stage import subject_label
 from neuroclips_cli.settings.load import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-
-    @command(app, "doctor", like="preprocess")
-    def doctor(
-        settings: Settings,
-        dry_run: Annotated[
-            bool | None,
-            typer.Option(
-                "--dry-run/--no-dry-run",
-                help="Push shapes through all networks at true size; default: not for tiny.",
-                show_default=False,
-            ),
-        ] = None,
-    ) -> None:
-        """Check machine, data set, model files, and that every stage connects and fits."""
-        raise typer.Exit(run(settings, dry_run=dry_run))
+@command("doctor", like="preprocess")
+def doctor(
+    settings: Settings,
+    dry_run: Annotated[
+        bool | None,
+        typer.Option(
+            "--dry-run/--no-dry-run",
+            help="Push shapes through all networks at true size; default: not for tiny.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Check machine, data set, model files, and that every stage connects and fits."""
+    raise typer.Exit(run(settings, dry_run=dry_run))
 
 
 SPACE = {"tiny": 2e9, "paper": 100e9, "compact": 60e9}

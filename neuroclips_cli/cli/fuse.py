@@ -10,20 +10,17 @@ from neuroclips_cli.cli.options import SettingKey, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+@command("fuse")
+def fuse(
+    settings: Settings,
+    clips: Annotated[
+        str | None, typer.Option("--clips", help="Test clips, as 0:50; all by default.")
+    ] = None,
+    max_scans: Annotated[
+        int | None, setting("--max-scans", help="Longest chain."), SettingKey("fuse.max_scans")
+    ] = None,
+    overwrite: bool = False,
+) -> None:
+    from neuroclips_cli.stages._launch import run_stage
 
-    @command(app, "fuse")
-    def fuse(
-        settings: Settings,
-        clips: Annotated[
-            str | None, typer.Option("--clips", help="Test clips, as 0:50; all by default.")
-        ] = None,
-        max_scans: Annotated[
-            int | None, setting("--max-scans", help="Longest chain."), SettingKey("fuse.max_scans")
-        ] = None,
-        overwrite: bool = False,
-    ) -> None:
-        from neuroclips_cli.stages._launch import run_stage
-
-        run_stage(settings, "fuse", clips=clips, overwrite=overwrite)
+    run_stage(settings, "fuse", clips=clips, overwrite=overwrite)

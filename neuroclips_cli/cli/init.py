@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import typer
-
 from neuroclips_cli import console
 from neuroclips_cli.cli.options import command
 from neuroclips_cli.errors import UserError
@@ -14,12 +12,9 @@ from neuroclips_cli.settings.load import FILE_NAME, Settings
 from neuroclips_cli.settings.template import template_text
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-
-    @command(app, "init")
-    def init(settings: Settings, overwrite: bool) -> None:
-        run(settings, overwrite=overwrite)
+@command("init")
+def init(settings: Settings, overwrite: bool) -> None:
+    run(settings, overwrite=overwrite)
 
 
 def run(settings: Settings, *, folder: Path | str = ".", overwrite: bool = False) -> Path:

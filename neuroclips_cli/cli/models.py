@@ -14,7 +14,7 @@ from neuroclips_cli import console
 from neuroclips_cli.backbones import hub, hub_cache, local_files
 from neuroclips_cli.backbones.catalog import FILES, RELEASED_SOURCES, REPOSITORIES, ReleasedSource
 from neuroclips_cli.backbones.references import ASSETS, hub_parts
-from neuroclips_cli.cli.commands import COMMANDS
+from neuroclips_cli.cli.commands import COMMANDS, IMPORTED
 from neuroclips_cli.cli.options import command
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
@@ -42,87 +42,91 @@ class Stage(str, Enum):
 Trained = Annotated[Stage, typer.Argument(help="Which reconstructor.", metavar="STAGE")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group of commands to the application."""
-    models = typer.Typer(name="models", help=COMMANDS["models"].help)
-    app.add_typer(models, no_args_is_help=True)
+models = typer.Typer(name="models", help=COMMANDS["models"].help)
+IMPORTED.add_typer(models, no_args_is_help=True)
 
-    @command(models, "list")
-    def list_(settings: Settings, names: Names = None) -> None:
-        """List the backbones: size, license, where they lie, whether they are complete."""
-        list_models(settings, names or ())
 
-    @command(models, "pull")
-    def pull(
-        settings: Settings,
-        names: Names = None,
-        update: Annotated[
-            bool, typer.Option("--update", help="Take the newest revision of what has moved.")
-        ] = False,
-    ) -> None:
-        """Fetch what is missing from the Hugging Face Hub; an interrupted download goes on."""
-        pull_models(settings, names or (), update=update)
+@command("list", app=models)
+def list_(settings: Settings, names: Names = None) -> None:
+    """List the backbones: size, license, where they lie, whether they are complete."""
+    list_models(settings, names or ())
 
-    @command(models, "import", like="train-sr")
-    def import_(
-        settings: Settings,
-        stage: Trained,
-        file: Annotated[Path, typer.Argument(help="A trained checkpoint, such as last.pth.")],
-        entry: Entry = "",
-        overwrite: bool = False,
-    ) -> None:
-        """Take a trained reconstructor as the run's own, instead of training."""
-        from neuroclips_cli.stages import _released_weights
 
-        _released_weights.import_run(settings, stage.value, file, entry=entry, overwrite=overwrite)
+@command("pull", app=models)
+def pull(
+    settings: Settings,
+    names: Names = None,
+    update: Annotated[
+        bool, typer.Option("--update", help="Take the newest revision of what has moved.")
+    ] = False,
+) -> None:
+    """Fetch what is missing from the Hugging Face Hub; an interrupted download goes on."""
+    pull_models(settings, names or (), update=update)
 
-    @command(models, "export", like="reconstruct")
-    def export(
-        settings: Settings,
-        stage: Trained,
-        file: Annotated[Path, typer.Argument(help="The file to write, such as last.pth.")],
-        overwrite: bool = False,
-    ) -> None:
-        """Write a trained reconstructor under the published names."""
-        from neuroclips_cli.stages import _released_weights
 
-        _released_weights.export_run(settings, stage.value, file, overwrite=overwrite)
+@command("import", like="train-sr", app=models)
+def import_(
+    settings: Settings,
+    stage: Trained,
+    file: Annotated[Path, typer.Argument(help="A trained checkpoint, such as last.pth.")],
+    entry: Entry = "",
+    overwrite: bool = False,
+) -> None:
+    """Take a trained reconstructor as the run's own, instead of training."""
+    from neuroclips_cli.stages import _released_weights
 
-    @command(models, "show")
-    def show(
-        settings: Settings,
-        path: Annotated[
-            Path,
-            typer.Argument(
-                help="A decoder's folder such as runs/pool-01-02-03, a training's, or a file in it."
-            ),
-        ],
-    ) -> None:
-        """Show the card of trained weights: whose scans, which films, minutes, parent, settings."""
-        from neuroclips_cli.cli import models_show
+    _released_weights.import_run(settings, stage.value, file, entry=entry, overwrite=overwrite)
 
-        models_show.run(path)
 
-    @command(models, "convert")
-    def convert(
-        settings: Settings,
-        file: Annotated[Path, typer.Argument(help="A published .ckpt, .pth or .safetensors.")],
-        out: Annotated[
-            Path | None, typer.Option("--out", help="Folder to write; models/<kind> by default.")
-        ] = None,
-        kind: Annotated[
-            str, typer.Option("--kind", help="What the file is; told from its content by default.")
-        ] = "",
-        network: Annotated[
-            Path | None, typer.Option("--config", help="JSON with the network's configuration.")
-        ] = None,
-        entry: Entry = "",
-        overwrite: bool = False,
-    ) -> None:
-        """Convert a published file to safetensors; nothing in it is run."""
-        from neuroclips_cli.cli import models_convert as stage
+@command("export", like="reconstruct", app=models)
+def export(
+    settings: Settings,
+    stage: Trained,
+    file: Annotated[Path, typer.Argument(help="The file to write, such as last.pth.")],
+    overwrite: bool = False,
+) -> None:
+    """Write a trained reconstructor under the published names."""
+    from neuroclips_cli.stages import _released_weights
 
-        stage.run(file, out=out, kind=kind, config=network, entry=entry, overwrite=overwrite)
+    _released_weights.export_run(settings, stage.value, file, overwrite=overwrite)
+
+
+@command("show", app=models)
+def show(
+    settings: Settings,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A decoder's folder such as runs/pool-01-02-03, a training's, or a file in it."
+        ),
+    ],
+) -> None:
+    """Show the card of trained weights: whose scans, which films, minutes, parent, settings."""
+    from neuroclips_cli.cli import models_show
+
+    models_show.run(path)
+
+
+@command("convert", app=models)
+def convert(
+    settings: Settings,
+    file: Annotated[Path, typer.Argument(help="A published .ckpt, .pth or .safetensors.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write; models/<kind> by default.")
+    ] = None,
+    kind: Annotated[
+        str, typer.Option("--kind", help="What the file is; told from its content by default.")
+    ] = "",
+    network: Annotated[
+        Path | None, typer.Option("--config", help="JSON with the network's configuration.")
+    ] = None,
+    entry: Entry = "",
+    overwrite: bool = False,
+) -> None:
+    """Convert a published file to safetensors; nothing in it is run."""
+    from neuroclips_cli.cli import models_convert as stage
+
+    stage.run(file, out=out, kind=kind, config=network, entry=entry, overwrite=overwrite)
 
 
 @dataclass(frozen=True)

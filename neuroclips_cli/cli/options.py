@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from neuroclips_cli import console
-from neuroclips_cli.cli.commands import COMMANDS
+from neuroclips_cli.cli.commands import COMMANDS, IMPORTED
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.pipeline import BY_NAME, upstream
 from neuroclips_cli.runtime import distributed
@@ -100,7 +100,7 @@ def _shared_parameters() -> list[inspect.Parameter]:
 
 
 def command(
-    app: typer.Typer, name: str, *, like: str = ""
+    name: str, *, like: str = "", app: typer.Typer = IMPORTED
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command that gets the settings in force as its first argument.
 
@@ -116,6 +116,8 @@ def command(
     ----------
     like
         The stage as whose settings those of a command that is none are put together.
+    app
+        The group that gets the command.
     """
     spec = BY_NAME.get(name)
     stage = name if spec else like

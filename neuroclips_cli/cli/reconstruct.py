@@ -18,45 +18,42 @@ class Guidance(str, Enum):
     blurry = "blurry"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+@command("reconstruct")
+def reconstruct(
+    settings: Settings,
+    without: Annotated[
+        Guidance | None, typer.Option("--without", help="Leave one guidance out.")
+    ] = None,
+    clips: Annotated[
+        str | None,
+        typer.Option("--clips", help="Test clips, as 0:50 or 3,7,12; all by default."),
+    ] = None,
+    blur_init: Annotated[
+        str | None,
+        setting("--blur-init", help="eq5, released or strength:<x>."),
+        SettingKey("reconstruct.blur_init"),
+    ] = None,
+    captioner: Annotated[
+        str | None,
+        setting("--captioner", help="blip2, or git on the decoded tokens."),
+        SettingKey("reconstruct.captioner"),
+    ] = None,
+    steps: Annotated[
+        int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
+        SettingKey("reconstruct.batch_size"),
+    ] = None,
+    fast: Annotated[
+        bool | None,
+        setting("--fast/--no-fast", help="Half the steps, with another solver."),
+        SettingKey("reconstruct.fast"),
+    ] = None,
+    overwrite: bool = False,
+) -> None:
+    from neuroclips_cli.stages._launch import run_stage
 
-    @command(app, "reconstruct")
-    def reconstruct(
-        settings: Settings,
-        without: Annotated[
-            Guidance | None, typer.Option("--without", help="Leave one guidance out.")
-        ] = None,
-        clips: Annotated[
-            str | None,
-            typer.Option("--clips", help="Test clips, as 0:50 or 3,7,12; all by default."),
-        ] = None,
-        blur_init: Annotated[
-            str | None,
-            setting("--blur-init", help="eq5, released or strength:<x>."),
-            SettingKey("reconstruct.blur_init"),
-        ] = None,
-        captioner: Annotated[
-            str | None,
-            setting("--captioner", help="blip2, or git on the decoded tokens."),
-            SettingKey("reconstruct.captioner"),
-        ] = None,
-        steps: Annotated[
-            int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
-        ] = None,
-        batch_size: Annotated[
-            int | None,
-            setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
-            SettingKey("reconstruct.batch_size"),
-        ] = None,
-        fast: Annotated[
-            bool | None,
-            setting("--fast/--no-fast", help="Half the steps, with another solver."),
-            SettingKey("reconstruct.fast"),
-        ] = None,
-        overwrite: bool = False,
-    ) -> None:
-        from neuroclips_cli.stages._launch import run_stage
-
-        left_out = without.value if without else None
-        run_stage(settings, "reconstruct", without=left_out, clips=clips, overwrite=overwrite)
+    left_out = without.value if without else None
+    run_stage(settings, "reconstruct", without=left_out, clips=clips, overwrite=overwrite)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import typer
-
 from neuroclips_cli.cli.options import command
 from neuroclips_cli.settings.load import Settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+@command("report")
+def report(settings: Settings, overwrite: bool = False) -> None:
+    from neuroclips_cli.stages import report as stage
 
-    @command(app, "report")
-    def report(settings: Settings, overwrite: bool = False) -> None:
-        from neuroclips_cli.stages import report as stage
-
-        stage.run(settings, overwrite=overwrite)
+    stage.run(settings, overwrite=overwrite)

@@ -25,18 +25,15 @@ from neuroclips_cli.runs.stage import (
 from neuroclips_cli.settings.load import Settings, replace_settings
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
-
-    @command(app, "status")
-    def status(
-        settings: Settings,
-        verify: Annotated[
-            bool, typer.Option("--verify", help="Hash every output again and compare.")
-        ] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    ) -> None:
-        run(settings, verify=verify, as_json=as_json)
+@command("status")
+def status(
+    settings: Settings,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash every output again and compare.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    run(settings, verify=verify, as_json=as_json)
 
 
 @dataclass(frozen=True)

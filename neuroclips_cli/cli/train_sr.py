@@ -19,59 +19,56 @@ class Phase(str, Enum):
     prior = "prior"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the application."""
+@command("train-sr")
+def train_sr(
+    settings: Settings,
+    phase: Annotated[
+        Phase | None, typer.Option("--phase", help="Only this phase; otherwise both.")
+    ] = None,
+    contrastive_epochs: Annotated[
+        int | None,
+        setting("--contrastive-epochs", help="Epochs of phase 1."),
+        SettingKey("train_sr.contrastive_epochs"),
+    ] = None,
+    prior_epochs: Annotated[
+        int | None,
+        setting("--prior-epochs", help="Epochs of phase 2."),
+        SettingKey("train_sr.prior_epochs"),
+    ] = None,
+    contrastive_batch_size: Annotated[
+        int | None,
+        setting("--contrastive-batch-size", help="Clips in one step of phase 1."),
+        SettingKey("train_sr.contrastive_batch_size"),
+    ] = None,
+    prior_batch_size: Annotated[
+        int | None,
+        setting("--prior-batch-size", help="Clips in one step of phase 2."),
+        SettingKey("train_sr.prior_batch_size"),
+    ] = None,
+    from_checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin from published weights (last.pth); give it again to go on.",
+        ),
+    ] = None,
+    subjects: Annotated[
+        str | None,
+        setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
+        SettingKey("run.subjects"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        setting("--learning-rate", help="Peak of OneCycle."),
+        SettingKey("train_sr.learning_rate"),
+    ] = None,
+    overwrite: bool = False,
+) -> None:
+    from neuroclips_cli.stages._launch import run_stage
 
-    @command(app, "train-sr")
-    def train_sr(
-        settings: Settings,
-        phase: Annotated[
-            Phase | None, typer.Option("--phase", help="Only this phase; otherwise both.")
-        ] = None,
-        contrastive_epochs: Annotated[
-            int | None,
-            setting("--contrastive-epochs", help="Epochs of phase 1."),
-            SettingKey("train_sr.contrastive_epochs"),
-        ] = None,
-        prior_epochs: Annotated[
-            int | None,
-            setting("--prior-epochs", help="Epochs of phase 2."),
-            SettingKey("train_sr.prior_epochs"),
-        ] = None,
-        contrastive_batch_size: Annotated[
-            int | None,
-            setting("--contrastive-batch-size", help="Clips in one step of phase 1."),
-            SettingKey("train_sr.contrastive_batch_size"),
-        ] = None,
-        prior_batch_size: Annotated[
-            int | None,
-            setting("--prior-batch-size", help="Clips in one step of phase 2."),
-            SettingKey("train_sr.prior_batch_size"),
-        ] = None,
-        from_checkpoint: Annotated[
-            Path | None,
-            typer.Option(
-                help="Begin from published weights (last.pth); give it again to go on.",
-            ),
-        ] = None,
-        subjects: Annotated[
-            str | None,
-            setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
-            SettingKey("run.subjects"),
-        ] = None,
-        learning_rate: Annotated[
-            float | None,
-            setting("--learning-rate", help="Peak of OneCycle."),
-            SettingKey("train_sr.learning_rate"),
-        ] = None,
-        overwrite: bool = False,
-    ) -> None:
-        from neuroclips_cli.stages._launch import run_stage
-
-        run_stage(
-            settings,
-            "train-sr",
-            phase=phase.value if phase else None,
-            checkpoint=from_checkpoint,
-            overwrite=overwrite,
-        )
+    run_stage(
+        settings,
+        "train-sr",
+        phase=phase.value if phase else None,
+        checkpoint=from_checkpoint,
+        overwrite=overwrite,
+    )
