@@ -27,7 +27,7 @@ from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings, load_settings
-from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
+from neuroclips_cli.training.activation_checkpointing import checkpoint_as_set
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer
 from neuroclips_cli.training.phases import contrastive_objective, prior_objective
@@ -52,15 +52,13 @@ def build(settings: Settings, phase: str) -> tuple[torch.nn.Module, dict[str, Te
         latent = (4, side, side)
         model = make_perception(VOXELS, data.frames_per_clip, settings.perception, latent)
         options = settings.train_pr
-        if options.activation_checkpointing:
-            apply_activation_checkpointing(model)
+        checkpoint_as_set(model, options)
         size = options.batch_size
         batch = {"latents": torch.randn(size, data.frames_per_clip, *latent)}
         objective = PerceptionObjective(model, options.temperature, options.contrast_weight)
         return objective, batch | {"fmri": torch.randn(size, VOXELS)}
     semantics = Semantics(VOXELS, settings.semantics, backbones.tokens, backbones.token_dim)
-    if settings.train_sr.activation_checkpointing:
-        apply_activation_checkpointing(semantics)
+    checkpoint_as_set(semantics, settings.train_sr)
     projector = TokenProjector(torch.randn(backbones.token_dim, backbones.embed_dim))
     first = phase == "contrastive"
     make = contrastive_objective if first else prior_objective

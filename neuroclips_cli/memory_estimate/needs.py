@@ -123,6 +123,7 @@ def training_step(
     make_optimizer: Callable[[nn.Module], Optimizer],
     *,
     mixed: bool,
+    fused: bool = False,
     pieces: int = 1,
 ) -> MemoryEstimate:
     """Take one optimizer step on the meta device.
@@ -143,6 +144,8 @@ def training_step(
         Objective to an optimizer that can step on the meta device.
     mixed : bool
         Whether the device computes in bfloat16 under autocast.
+    fused : bool
+        Whether the optimizer's step is one kernel, without temporaries.
     pieces : int
         Parts in which the batch goes through the network.
     """
@@ -166,7 +169,7 @@ def training_step(
         live.restart()
         before = live.now
         optimizer.step()
-        states, step = live.now - before, live.peak - live.now
+        states, step = live.now - before, 0 if fused else live.peak - live.now
         optimizer.zero_grad()
     peak = weights + states + max(passes, gradients + step)
     rest = peak - weights - states - gradients

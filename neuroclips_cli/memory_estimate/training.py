@@ -24,7 +24,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import AUXILIARY_CHANNELS
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
+from neuroclips_cli.training.activation_checkpointing import checkpoint_as_set
 from neuroclips_cli.training.grad_cache import num_micro_batches
 from neuroclips_cli.training.objectives import Objective, PriorObjective
 from neuroclips_cli.training.optimizer import make_optimizer
@@ -73,7 +73,7 @@ def train_perception(
     latent_shape : tuple of int
         ``(channels, height, width)`` of one frame's VAE latents.
     device : str
-        Whose optimizer is counted: on CUDA it steps through all weights at once.
+        Whose optimizer is counted: on CUDA AdamW is one kernel that makes no temporaries.
     mixed : bool
         Whether the device computes in bfloat16 under autocast.
 
@@ -86,8 +86,7 @@ def train_perception(
     batch, frames = options.batch_size, settings.data.frames_per_clip
     with named_stage(stage, "the Perception Reconstructor"):
         model = build_perception(settings, voxels, latent_shape)
-        if options.activation_checkpointing:
-            apply_activation_checkpointing(model, context_fn=checkpoint_contexts(mixed))
+        checkpoint_as_set(model, options, context_fn=checkpoint_contexts(mixed))
         objective = perception_objective(settings, model)
 
         def given() -> dict[str, Tensor]:
@@ -113,8 +112,9 @@ def train_perception(
             stage,
             objective,
             given,
-            _optimizer(options, device),
+            _optimizer(options),
             mixed=mixed,
+            fused=_fused(options, device),
             pieces=num_micro_batches(batch, options.micro_batch_size),
         )
 
@@ -142,8 +142,7 @@ def train_semantics(
     for stage, build, batch in phases:
         with named_stage(stage, "the Semantics Reconstructor"):
             model = build_semantics(settings, voxels)
-            if options.activation_checkpointing:
-                apply_activation_checkpointing(model, context_fn=checkpoint_contexts(mixed))
+            checkpoint_as_set(model, options, context_fn=checkpoint_contexts(mixed))
             objective = build(settings, model, projector)
             if isinstance(objective, PriorObjective):
                 objective.draw_mix = _largest_mix
@@ -151,8 +150,9 @@ def train_semantics(
                 stage,
                 objective,
                 lambda batch=batch: given(batch),  # type: ignore[misc]
-                _optimizer(options, device),
+                _optimizer(options),
                 mixed=mixed,
+                fused=_fused(options, device),
                 pieces=num_micro_batches(batch, options.micro_batch_size),
             )
 
@@ -164,19 +164,21 @@ def _largest_mix(batch: int, beta: float, device: torch.device, *, share: float 
     return Mix(torch.arange(batch), torch.ones(batch), selected)
 
 
-def _optimizer(options: Any, device: str) -> Callable[[nn.Module], Optimizer]:
-    """Return what makes the optimizer of ``options`` as it steps on ``device``."""
+def _optimizer(options: Any) -> Callable[[nn.Module], Optimizer]:
+    """Return what makes the optimizer of ``options``."""
 
     def make(objective: nn.Module) -> Optimizer:
-        optimizer = make_optimizer(
+        return make_optimizer(
             objective,
             options.learning_rate,
             options.weight_decay,
             options.ridge_weight_decay,
             options.optimizer,
         )
-        for group in optimizer.param_groups:
-            group["foreach"] = device.startswith("cuda")
-        return optimizer
 
     return make
+
+
+def _fused(options: Any, device: str) -> bool:
+    """Tell whether ``training.loop`` takes AdamW's one kernel."""
+    return device.startswith("cuda") and options.optimizer == "adamw"

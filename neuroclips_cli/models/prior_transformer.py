@@ -96,7 +96,8 @@ class PositionBias(nn.Module):
         growth = (distance.clamp(min=1).float() / exact).log() / math.log(_FARTHEST / exact)
         far = (exact + (growth * (_BUCKETS - exact)).long()).clamp(max=_BUCKETS - 1)
         buckets = torch.where(distance < exact, distance, far)
-        return self.relative_attention_bias(buckets).permute(2, 0, 1)
+        # CUDA's fused attention takes no mask whose last axis is not the dense one.
+        return self.relative_attention_bias(buckets).permute(2, 0, 1).contiguous()
 
 
 class Rotary(nn.Module):
@@ -193,11 +194,11 @@ class MultiQueryAttention(nn.Module):
         Tensor
             ``(batch, n, dim)``.
         """
-        attended = _attend(*self._projected(x), bias)
+        attended = _attend(*self.project(x), bias)
         return self.to_out(attended.transpose(1, 2).flatten(2))
 
     @in_float32
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return unit queries, unit keys and values, in float32.
 
         The softmax takes 16 times their cosines: with queries and keys from products in bfloat16
@@ -271,16 +272,37 @@ class GatedSiLU(nn.Module):
         return value * F.silu(gate)
 
 
-def _feed_forward(dim: int) -> nn.Sequential:
-    # Positions 3 and 4 hold the original's unused norm and dropout, so that weights keep their key.
-    return nn.Sequential(
-        LayerNormNoBias(dim),
-        nn.Linear(dim, 8 * dim, bias=False),
-        GatedSiLU(),
-        nn.Identity(),
-        nn.Identity(),
-        nn.Linear(4 * dim, dim, bias=False),
-    )
+class FeedForward(nn.Sequential):
+    """Two products with a gate between, on normalized tokens.
+
+    Parameters
+    ----------
+    dim : int
+        Width of a token.
+    """
+
+    def __init__(self, dim: int) -> None:
+        # Positions 3 and 4 hold the original's unused norm and dropout: weights keep their key.
+        super().__init__(
+            LayerNormNoBias(dim),
+            nn.Linear(dim, 8 * dim, bias=False),
+            GatedSiLU(),
+            nn.Identity(),
+            nn.Identity(),
+            nn.Linear(4 * dim, dim, bias=False),
+        )
+
+    def widen(self, x: Tensor) -> Tensor:
+        """Return values and gates of ``x``, ``(..., 8 dim)``."""
+        return self[1](self[0](x))
+
+    def narrow(self, gated: Tensor) -> Tensor:
+        """Gate the values and bring them back to ``(..., dim)``."""
+        return self[5](self[2](gated))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply both halves to ``(..., dim)``."""
+        return self.narrow(self.widen(x))
 
 
 class TokenTransformer(nn.Module):
@@ -305,7 +327,7 @@ class TokenTransformer(nn.Module):
         rotary = Rotary(head_dim)
         self.layers = nn.ModuleList(
             nn.ModuleList(
-                (MultiQueryAttention(dim, heads, head_dim, rotary, epsilon), _feed_forward(dim))
+                (MultiQueryAttention(dim, heads, head_dim, rotary, epsilon), FeedForward(dim))
             )
             for _ in range(depth)
         )

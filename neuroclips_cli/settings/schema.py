@@ -443,6 +443,13 @@ class TrainSRSettings:
     ] = "all"
     optimizer: OptimizerName = "adamw"
     activation_checkpointing: ActivationCheckpointing = False
+    elementwise_checkpointing: Annotated[
+        bool,
+        Doc(
+            "Compute the prior's norms, gates, queries and keys again in the backward pass, and "
+            "keep all else: less memory at 2 % more operations, the same results."
+        ),
+    ] = False
     micro_batch_size: MicroBatchSize = 0
     subject_dropout: SubjectDropout = 0.1
 

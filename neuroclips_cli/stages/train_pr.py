@@ -25,7 +25,7 @@ from neuroclips_cli.stages._training_data import (
     phase_facts,
 )
 from neuroclips_cli.stages._training_scans import TrainingScans, as_tensor, training_scans
-from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
+from neuroclips_cli.training.activation_checkpointing import checkpoint_as_set
 from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.memory import require_gpu_memory
@@ -124,8 +124,7 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
     require_training_memory(settings, NAME, device, scans.all_voxels, latent_shape)
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape, **scans.inputs)
-    if options.activation_checkpointing:
-        apply_activation_checkpointing(model)
+    checkpoint_as_set(model, options)
     stage.need_space(disk_usage.of_training(model))
     parent = start.begin(model, settings)
     targets = [{"latents": values} for values in latents]

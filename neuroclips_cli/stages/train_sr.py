@@ -29,7 +29,7 @@ from neuroclips_cli.stages._requests import PHASES, projector_reference
 from neuroclips_cli.stages._start import Start
 from neuroclips_cli.stages._training_data import TrainingClips, phase_facts
 from neuroclips_cli.stages._training_scans import as_tensor, training_scans
-from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
+from neuroclips_cli.training.activation_checkpointing import checkpoint_as_set
 from neuroclips_cli.training.checkpoints import (
     CheckpointManager,
     TrainingState,
@@ -137,8 +137,7 @@ class _Training:
             self.sizes["token_dim"],
             **self.scans.inputs,
         )
-        if self.options.activation_checkpointing:
-            apply_activation_checkpointing(self.model)
+        checkpoint_as_set(self.model, self.options)
         stage.need_space(disk_usage.of_training(self.model))
         self.parent = start.begin(self.model, settings)
         # What goes into the network where it is not the scans themselves.

@@ -6,6 +6,8 @@ import dataclasses
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from neuroclips_cli.models.head import FactorizedHead, init_from_linear, make_head
 from neuroclips_cli.models.perception import make_perception
@@ -47,23 +49,24 @@ def perception_loss(model):
 
 
 @pytest.mark.parametrize(
-    ("build", "loss"),
+    ("build", "loss", "elementwise"),
     [
-        (semantics, prior_loss),
-        (lambda: semantics(backbone="released"), prior_loss),
-        (perception, perception_loss),
-        (released_perception, perception_loss),
+        (semantics, prior_loss, False),
+        (semantics, prior_loss, True),
+        (lambda: semantics(backbone="released"), prior_loss, False),
+        (perception, perception_loss, False),
+        (released_perception, perception_loss, False),
     ],
-    ids=["semantics", "released trunk", "perception", "released perception"],
+    ids=["semantics", "elementwise", "released trunk", "perception", "released perception"],
 )
-def test_computing_blocks_twice_gives_identical_gradients(build, loss):
+def test_computing_blocks_twice_gives_identical_gradients(build, loss, elementwise):
     gradients = {}
     for twice in (False, True):
         torch.manual_seed(0)
         model = build().train()
         names = list(model.state_dict())
         if twice:
-            assert apply_activation_checkpointing(model) >= 2
+            assert apply_activation_checkpointing(model, elementwise=elementwise) >= 2
             assert list(model.state_dict()) == names
         torch.manual_seed(1)
         loss(model).backward()
@@ -76,6 +79,35 @@ def test_computing_blocks_twice_gives_identical_gradients(build, loss):
 def test_a_network_without_known_blocks_is_not_trained_at_full_memory_in_silence():
     with pytest.raises(ValueError, match="no block of Linear is known"):
         apply_activation_checkpointing(torch.nn.Linear(2, 2))
+
+
+def test_norms_and_gates_computed_twice_cost_the_products_of_queries_and_keys_only():
+    operations = {}
+    for twice in (False, True):
+        model = semantics().train()
+        if twice:
+            apply_activation_checkpointing(model, elementwise=True)
+        with FlopCounterMode(display=False) as counter:
+            prior_loss(model).backward()
+        operations[twice] = counter.get_total_flops()
+    layer = model.diffusion_prior.net.causal_transformer.layers[0][0]
+    rows = 3 * (2 * 4 + 1)  # brain tokens, time, noisy tokens
+    each = 2 * rows * (layer.to_q.weight.numel() + layer.to_kv.weight.numel())
+    assert operations[True] - operations[False] == 2 * each  # layers
+
+
+def test_attention_of_the_prior_gets_what_cudas_fused_kernel_takes(monkeypatch):
+    taken = []
+    plain = F.scaled_dot_product_attention
+
+    def look(query, key, value, attn_mask, **options):
+        taken.extend((query, key, value, attn_mask))
+        return plain(query, key, value, attn_mask=attn_mask, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", look)
+    prior_loss(semantics())
+    assert len(taken) == 8
+    assert {x.stride(-1) for x in taken} == {1}
 
 
 def test_a_factorized_head_gives_the_same_shapes_from_fewer_weights():

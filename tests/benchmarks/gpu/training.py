@@ -21,6 +21,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.training import loop
+from neuroclips_cli.training.activation_checkpointing import checkpoint_as_set
 from neuroclips_cli.training.objectives import PerceptionObjective
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
 from neuroclips_cli.training.phases import contrastive_objective, prior_objective
@@ -74,6 +75,7 @@ def _semantics_step(place: Place, make: Callable[..., nn.Module], size: int) -> 
             VOXELS[place.size], settings.semantics, backbones.tokens, backbones.token_dim
         )
         weight = torch.randn(backbones.token_dim, backbones.embed_dim)
+    checkpoint_as_set(model, settings.train_sr)
     objective = make(settings, model, TokenProjector(weight)).to(place.device)
     shapes = {
         "fmri": (VOXELS[place.size],),
