@@ -227,7 +227,7 @@ def test_real_geometry_and_real_videos_go_through_unchanged(shared, tmp_path):
         volumes = clips + 5
         shared_signal = rng.normal(0, 400, (volumes, len(planted)))
         for repetition in (1, 2) if name.startswith("seg") else (1,):
-            data = rng.normal(1e4, 20, (volumes, 91282)).astype(np.float32)
+            data = rng.standard_normal((volumes, 91282), np.float32) * 20 + 10_000
             data[:, planted] += shared_signal
             series = nib.cifti2.SeriesAxis(0, 2.0, volumes, "SECOND")
             folder = tmp_path / "dataset" / "subject1" / "fmri" / name / "cifti"

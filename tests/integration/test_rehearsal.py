@@ -14,7 +14,7 @@ import pytest
 from hub_repositories import NOT_FETCHED
 
 ROOT = Path(__file__).resolve().parents[2]
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("bfloat16", "float32")
 
 
 def test_the_documents_section_is_found_and_an_empty_one_is_not_taken_for_a_list():
@@ -25,13 +25,17 @@ def test_the_documents_section_is_found_and_an_empty_one_is_not_taken_for_a_list
 
 @pytest.mark.rehearsal
 @pytest.mark.timeout(1500)
-def test_every_documented_command_ends_with_0_in_both_precisions(tmp_path):
+def test_every_documented_command_ends_with_0(tmp_path, request):
+    """In bfloat16; ``pytest -m rehearsal`` adds float32, for which a whole suite has no time."""
+    asked_for = request.config.getoption("markexpr") == "rehearsal"
+    precisions = PRECISIONS if asked_for else PRECISIONS[:1]
     out = tmp_path / "rehearsal"
     program = [sys.executable, str(ROOT / "examples" / "rehearsal"), "--out", str(out)]
+    program += [f"--precision={precision}" for precision in precisions]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     print(done.stdout)
-    for precision in PRECISIONS:
+    for precision in precisions:
         commands = json.loads((out / precision / "commands.json").read_text())
         assert [" ".join(c["words"]) for c in commands] == words_of_the_document()
         assert {c["code"] for c in commands} == {0}
@@ -45,8 +49,9 @@ def test_every_documented_command_ends_with_0_in_both_precisions(tmp_path):
             (out / precision / "runs-scans/sub-01/preprocess/manifest.json").read_text()
         )
         assert stray["facts"]["missing_test_runs"] == []
-    clips = [np.load(out / p / "runs/sub-01/reconstruct/clips.npy") for p in PRECISIONS]
-    assert not np.array_equal(*clips), "bfloat16 changed nothing: it was not in force"
+    if asked_for:
+        clips = [np.load(out / p / "runs/sub-01/reconstruct/clips.npy") for p in precisions]
+        assert not np.array_equal(*clips), "bfloat16 changed nothing: it was not in force"
 
 
 def words_of_the_document() -> list[str]:
