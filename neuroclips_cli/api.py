@@ -405,9 +405,9 @@ class Run:
         Parameters
         ----------
         path : path, optional
-            A ``*.dscalar.nii`` file of cortex, or a ``*.nii`` volume on the grid of the runs; by
-            default the maps of the voxel selection: reproducibility, its test, and what was
-            selected.
+            A ``*.dscalar.nii`` file of the runs' vertices and voxels, or a ``*.nii`` on their
+            grid; by default the maps of the voxel selection: reproducibility, its test, and what
+            was selected.
 
         Returns
         -------
@@ -428,7 +428,7 @@ class Run:
         Parameters
         ----------
         path : path
-            Ends in ``.dscalar.nii`` for runs on cortex, in ``.nii`` for volumes.
+            Ends in ``.dscalar.nii`` for CIFTI and surface runs, in ``.nii`` for volumes.
         maps : mapping
             Name -> (voxels,): a value for every voxel of the runs, or for every selected one,
             where the others become 0.

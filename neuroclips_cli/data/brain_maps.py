@@ -1,4 +1,4 @@
-"""Read and write maps of voxels: CIFTI scalars for the cortex, NIfTI for volumes."""
+"""Read and write maps of voxels: CIFTI scalars for grayordinates, NIfTI for volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Geometry:
     Attributes
     ----------
     models : nibabel BrainModelAxis or None
-        Of the cortical vertices; None for volumetric runs.
+        Of vertices and subcortical voxels; None for volumetric runs.
     mask : bool (x, y, z) or None
         Of volumetric runs.
     affine : float (4, 4) or None

@@ -6,12 +6,14 @@ needs a second for that, a run's data a tenth of it, and all runs of a subject s
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _FIXED, _XML_CODE = 540, 32
 """Bytes of the NIfTI-2 header; the code of CIFTI's extension."""
+_VOLUME = re.compile(rb"<Volume\b.*?</Volume>", re.DOTALL)
 _FIELDS = ("datatype", "bitpix", "intent_code", "scl_slope", "scl_inter", "qform_code")
 
 
@@ -24,7 +26,7 @@ class KnownHeader:
     fixed
         Its NIfTI-2 header.
     models
-        The part of its XML that lists the brain models.
+        The parts of its XML that list the brain models, and the grid of those of voxels.
     """
 
     fixed: Any
@@ -98,4 +100,6 @@ def _read(path: Path) -> tuple[Any, bytes, bytes] | None:
     if code != _XML_CODE or not 0 < start < end:
         return None
     end += len(b"</BrainModel>")
-    return fixed, xml[start:end], (xml[:start] + xml[end:]).rstrip(b"\0")
+    grid = _VOLUME.search(xml)
+    models = xml[start:end] + (grid[0] if grid else b"")
+    return fixed, models, (xml[:start] + xml[end:]).rstrip(b"\0")

@@ -14,6 +14,7 @@ from neuroclips_cli.data.run_table import (
     read_run_table,
     rows_of_subject,
 )
+from neuroclips_cli.data.structures import CORTEX_ALONE
 from neuroclips_cli.io.folders import Tree
 from neuroclips_cli.settings.schema import DataSettings
 
@@ -77,10 +78,10 @@ def find_runs(
     subject
         Its number.
     data
-        ``layout``, ``runs``, ``raw``, ``films``, ``space``, ``task``, ``session`` and
-        ``confounds``.
+        ``layout``, ``runs``, ``raw``, ``films``, ``space``, ``task``, ``session``,
+        ``structures`` and ``confounds``.
     regions
-        The user's mask: one of voxels asks for volumes.
+        The user's mask: one of voxels asks for volumes, unless ``data.structures`` does for CIFTI.
     tr_stated
         The user set ``data.tr_s``.
 
@@ -107,7 +108,8 @@ def find_runs(
         test_films=data.test_films,
         say=notes.append,
         tr_s=data.tr_s if tr_stated else None,
-        volumetric=_wants_volumes(regions, tree, subject),
+        volumetric=tuple(data.structures) == CORTEX_ALONE
+        and _wants_volumes(regions, tree, subject),
     )
     rows = found.reader.run_table(tree, str(subject), options)
     check_run_table(rows)

@@ -25,8 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import load, read_or_raise
-from neuroclips_cli.data.new_scans import TrainedVoxels, has_trained_vertices
+from neuroclips_cli.data.new_scans import TrainedVoxels, has_trained_voxels
 from neuroclips_cli.data.runs import CiftiRun, VolumeMask
+from neuroclips_cli.data.structures import MissingStructure
 from neuroclips_cli.data.volume_grid import in_words, same_grid
 from neuroclips_cli.errors import UserError
 
@@ -177,6 +178,8 @@ class FolderOfVolumes(IncomingVolumes):
         path = self.path / name
         try:
             values, fits = self._values(path)
+        except MissingStructure:
+            values, fits = self._lost(), False
         except (UserError, OSError) as error:
             if not self._is_old(name):
                 return None
@@ -195,9 +198,9 @@ class FolderOfVolumes(IncomingVolumes):
         if path.name.lower().endswith(".npy"):
             return read_or_raise(path, lambda: np.load(path, allow_pickle=False)), True
         if grid is None:
-            run = CiftiRun(path, self._like)
+            run = CiftiRun(path, self._like, self.voxels.structures)
             self._like = self._like or run
-            return run.read()[0], run.volumes == 1 and has_trained_vertices(run, self.voxels)
+            return run.read()[0], run.volumes == 1 and has_trained_voxels(run, self.voxels)
         image = load(path)
         values = read_or_raise(path, lambda: np.asarray(image.dataobj, np.float32))
         shape = (*values.shape[:3], *(size for size in values.shape[3:] if size != 1))

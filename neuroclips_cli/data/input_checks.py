@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.region_files import RegionFile
-from neuroclips_cli.data.regions import inside_surface, inside_volume
+from neuroclips_cli.data.regions import inside_models, inside_volume
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.runs import Run, VolumeMask, is_volumetric, open_row, read_grid
 from neuroclips_cli.data.stimuli import Stimulus, open_stimulus, whole_clips
@@ -52,8 +52,8 @@ class Recordings:
         The run whose voxels all others have.
     mask : bool (x, y, z) or None
         Of volumetric runs.
-    region : bool (vertices,) or None
-        Vertices inside the user's mask, of surface runs; None: all.
+    region : bool (voxels,) or None
+        Vertices and voxels inside the user's mask, of CIFTI and surface runs; None: all.
     warnings : tuple of str
         What was found wrong and how it was decided.
     steps : dict
@@ -104,7 +104,7 @@ def open_recordings(
     films = {film: open_stimulus(film) for film in dict.fromkeys(s.film for s in stretches)}
     rows = [row for stretch in stretches for row in stretch.rows.values()]
     mask, notes = _volume_mask(rows, regions, data)
-    runs = _open_runs(rows, mask, advance)
+    runs = _open_runs(rows, mask, data.structures, advance)
     first = runs[rows[0].run]
     steps, warnings = _time_steps(stretches, films, runs, data, stated=tr_stated)
     viewings, clips, dropped = {}, {}, {}
@@ -135,7 +135,7 @@ def open_recordings(
     region = None
     models = getattr(first, "models", None)
     if regions is not None and models is not None:
-        found = inside_surface(regions, data.regions, models)
+        found = inside_models(regions, data.regions, models)
         region, notes = found.mask, (*notes, *found.notes)
     return Recordings(
         films,
@@ -151,14 +151,17 @@ def open_recordings(
 
 
 def _open_runs(
-    rows: Sequence[RunRow], mask: VolumeMask | None, advance: Callable[[int], None]
+    rows: Sequence[RunRow],
+    mask: VolumeMask | None,
+    structures: Sequence[str],
+    advance: Callable[[int], None],
 ) -> dict[object, Run]:
     """Open every run once; all must hold the same voxels."""
-    first = open_row(rows[0], mask)
+    first = open_row(rows[0], mask, None, structures)
     opened: dict[object, Run] = {}
     for row in rows:
         if row.run not in opened:
-            run = open_row(row, mask, first)
+            run = open_row(row, mask, first, structures)
             if not run.share_geometry(first):
                 raise UserError(
                     f"{row.run_name} holds other voxels than {rows[0].run_name} "

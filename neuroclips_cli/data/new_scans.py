@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_maps import Geometry, read_geometry
 from neuroclips_cli.data.runs import Run, VolumeMask, open_run
+from neuroclips_cli.data.structures import MissingStructure, without_prefix
 from neuroclips_cli.data.time_step import TOLERANCE_S
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.npy import read_array
@@ -65,6 +66,12 @@ class TrainedVoxels:
         return int(self.selected.sum())
 
     @property
+    def structures(self) -> tuple[str, ...]:
+        """The structures of CIFTI runs, as the files call them; empty where none are known."""
+        models: Any = self.geometry.models if self.geometry else None
+        return () if models is None else tuple(dict.fromkeys(models.name.tolist()))
+
+    @property
     def grid(self) -> VolumeMask | None:
         """The voxels of volumetric runs; None for runs on the surface, or of unknown geometry."""
         geometry = self.geometry
@@ -110,7 +117,7 @@ def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
     Raises
     ------
     UserError
-        If it cannot be read, or lies on another mesh or grid.
+        If it cannot be read, lies on another mesh or grid, or lacks a structure.
     """
     if voxels.geometry is None:
         raise UserError(
@@ -119,8 +126,14 @@ def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
         )
     if voxels.grid is not None:
         return open_run(path, voxels.grid)
-    run = open_run(path)
-    if not has_trained_vertices(run, voxels):
+    try:
+        run = open_run(path, structures=voxels.structures)
+    except MissingStructure as error:
+        raise UserError(
+            f"{path} is of another geometry than the training runs, which were read in "
+            f"{', '.join(map(without_prefix, voxels.structures))}: give a run of all of these"
+        ) from error
+    if not has_trained_voxels(run, voxels):
         raise UserError(
             f"{path} holds {len(run.columns)} voxels of another geometry than the "
             f"{len(voxels.columns)} of the training runs: bring it to their space first"
@@ -128,16 +141,12 @@ def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
     return run
 
 
-def has_trained_vertices(run: Run, voxels: TrainedVoxels) -> bool:
-    """Tell whether a surface run has the trained vertices in the same columns."""
+def has_trained_voxels(run: Run, voxels: TrainedVoxels) -> bool:
+    """Tell whether a run has the trained vertices and voxels in the same columns."""
     theirs: Any = getattr(run, "models", None)
     ours: Any = voxels.geometry.models if voxels.geometry else None
     return (
-        theirs is not None
-        and np.array_equal(run.columns, voxels.columns)
-        and np.array_equal(theirs.vertex, ours.vertex)
-        and np.array_equal(theirs.name, ours.name)
-        and dict(theirs.nvertices) == dict(ours.nvertices)
+        theirs is not None and np.array_equal(run.columns, voxels.columns) and bool(theirs == ours)
     )
 
 

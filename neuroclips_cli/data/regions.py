@@ -39,31 +39,42 @@ class Inside:
     notes: tuple[str, ...]
 
 
-def inside_surface(file: RegionFile, regions: Sequence[str], models: Any) -> Inside:
-    """Tell which cortical vertices lie inside.
+def inside_models(file: RegionFile, regions: Sequence[str], models: Any) -> Inside:
+    """Tell which cortical vertices and subcortical voxels lie inside.
+
+    A file limits what it speaks of: one without voxels leaves all subcortical ones in, a volume all
+    cortical vertices.
 
     Parameters
     ----------
     file
-        A mask, label file or map; vertices are matched by hemisphere and number.
+        A mask, label file or map; vertices are matched by hemisphere and number, voxels by place.
     regions
         Label names, such as ``L_V1_ROI``; ``V1`` stands for both hemispheres. Empty: every named
         label. Of a file of numbers: the map's name, or whole numbers that its values equal.
     models
-        Brain models of the cortical vertices of the runs (nibabel BrainModelAxis).
+        Brain models of the runs' vertices and voxels (nibabel BrainModelAxis).
 
     Raises
     ------
     UserError
-        If the file is of another mesh, has no such region, or nothing lies inside.
+        If the file is of another mesh or grid, has no such region, or nothing lies inside.
     """
     number, values_of = _choose_map(file, regions)
-    mask, notes = _inside(file, number, values_of, on_vertices(file, number, models))
+    mask, notes = _inside(file, number, values_of, on_models(file, number, models))
+    cortex = np.asarray(models.surface_mask, bool)
+    if not mask.any():
+        raise UserError(f"nothing that is read of the runs lies in the regions of {file.called}")
+    for part, told, words in (
+        (cortex, file.surfaces, "cortex"),
+        (~cortex, file.volume is not None, "subcortical voxels"),
+    ):
+        if part.any() and not told:
+            mask[part] = True
+            notes.append(f"{file.called} says nothing of the {words}: all {part.sum()} are kept")
     missing = [SIDES[side] for side in CORTEX if side not in file.surfaces]
     if missing and any(side in file.surfaces for side in CORTEX):
         notes.append(f"{file.called} says nothing of the {missing[0]} hemisphere: left out")
-    if not mask.any():
-        raise UserError(f"no cortical vertex of the runs lies in the regions of {file.called}")
     return Inside(mask, tuple(notes))
 
 
@@ -75,7 +86,7 @@ def inside_volume(
     Parameters
     ----------
     file, regions
-        As for :func:`inside_surface`.
+        As for :func:`inside_models`.
     shape, affine
         The runs' grid.
 
@@ -91,15 +102,16 @@ def inside_volume(
     return Inside(mask, tuple(notes))
 
 
-def on_vertices(file: RegionFile, number: int, models: Any) -> NDArray[np.float64]:
-    """Return one map's value of every cortical vertex, float64 (vertices,), NaN where it has none.
+def on_models(file: RegionFile, number: int, models: Any) -> NDArray[np.float64]:
+    """Return one map's value of every vertex and voxel, float64 (voxels,), NaN where it has none.
 
     Raises
     ------
     UserError
-        If the file is of voxels only, or of a mesh with other vertices.
+        If the file is of voxels and the runs of vertices only, or it is of another mesh or grid.
     """
-    if not file.surfaces:
+    voxels = ~np.asarray(models.surface_mask, bool)
+    if not file.surfaces and not voxels.any():
         raise UserError(
             f"{file.called} is of volumes, but the runs are of the cortical surface: give a "
             ".dlabel.nii, .dscalar.nii or GIFTI file of their mesh"
@@ -118,6 +130,9 @@ def on_vertices(file: RegionFile, number: int, models: Any) -> NDArray[np.float6
         whole = np.full(mesh, np.nan)
         whole[surface.vertices] = surface.values[number]
         values[ours] = whole[models.vertex[ours]]
+    if voxels.any() and file.volume is not None:
+        grid = on_grid(file, number, models.volume_shape, models.affine)
+        values[voxels] = grid[tuple(np.asarray(models.voxel)[voxels].T)]
     return values
 
 
@@ -157,7 +172,7 @@ def labels_of(file: RegionFile, values: NDArray[np.float64]) -> NDArray[np.str_]
     file
         A label file of one map, or a volume of whole numbers.
     values
-        Its values, from :func:`on_vertices` or :func:`on_grid`.
+        Its values, from :func:`on_models` or :func:`on_grid`.
 
     Returns
     -------

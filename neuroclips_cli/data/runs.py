@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
 from neuroclips_cli.data.gifti_runs import GiftiRun, both_hemispheres
 from neuroclips_cli.data.parcel_runs import ParcelRun
-from neuroclips_cli.data.region_files import CORTEX
 from neuroclips_cli.data.run_table import RunRow
+from neuroclips_cli.data.structures import CORTEX_ALONE, chosen_columns
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
 from neuroclips_cli.data.volume_grid import in_words, same_grid
 from neuroclips_cli.data.voxel_pieces import voxel_pieces
@@ -34,8 +34,8 @@ class Run(Protocol):
     step_s : float or None
         Seconds between volumes; None where the header states none.
     columns : int64 (voxels,)
-        Where the voxels that are read lie in the file: grayordinate numbers of the cortical
-        vertices, or positions in the flattened volume.
+        Where the voxels that are read lie in the file: grayordinate numbers of the structures
+        that were chosen, or positions in the flattened volume.
     """
 
     path: Path
@@ -72,7 +72,17 @@ class Run(Protocol):
 
 
 class CiftiRun:
-    """Cortical vertices of a ``*.dtseries.nii`` file, taken from its own brain models."""
+    """Structures of a ``*.dtseries.nii`` file, taken from its own brain models.
+
+    Parameters
+    ----------
+    path
+        The file.
+    like
+        A run of the same subject and structures that is open already.
+    structures
+        Which ones; see :func:`neuroclips_cli.data.structures.chosen_columns`.
+    """
 
     step_source = "series step"
     columns: NDArray[np.int64]
@@ -80,7 +90,12 @@ class CiftiRun:
     _header: KnownHeader | None
     _count: int
 
-    def __init__(self, path: Path, like: CiftiRun | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        like: CiftiRun | None = None,
+        structures: Sequence[str] = CORTEX_ALONE,
+    ) -> None:
         from nibabel.cifti2 import BrainModelAxis, Cifti2Image, SeriesAxis
 
         self.path = path
@@ -99,27 +114,24 @@ class CiftiRun:
             if not isinstance(series, SeriesAxis) or not isinstance(models, BrainModelAxis):
                 raise UserError(f"{path} is no CIFTI-2 dense time series: replace it")
             self._header, self._data, count = KnownHeader.of(path), image.dataobj, len(models)
-            names = np.asarray(models.name, str)
-            self.columns = np.flatnonzero(np.isin(names, CORTEX))
+            self.columns = chosen_columns(path, np.asarray(models.name, str), structures)
             self.models = models[self.columns]
         if series.unit != "SECOND":
             raise UserError(f"{path} is sampled in {series.unit}, not in seconds: replace it")
         self.step_s = stated_step(float(series.step), 1.0)
         if tuple(self._data.shape) != (len(series), count) or not len(series):
             raise UserError(f"{path} holds other data than its header describes: replace it")
-        if not len(self.columns):
-            raise UserError(f"{path} holds no cortical vertices (CortexLeft, CortexRight)")
         self.volumes, self._count = len(series), count
         check_length(path, self._data)
 
     def read(self) -> NDArray[np.float32]:
-        """Return the cortical time series, float32 (volumes, vertices)."""
+        """Return the time series of the structures, float32 (volumes, grayordinates)."""
         return self._part(self.columns)
 
     def blocks(
         self, size: int, needed: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the time series of neighboring vertices; see :class:`Run`."""
+        """Yield the time series of neighboring grayordinates; see :class:`Run`."""
         for piece in voxel_pieces(len(self.columns), size, needed):
             yield piece, self._part(self.columns[piece])
 
@@ -137,15 +149,14 @@ class CiftiRun:
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def share_geometry(self, other: Any) -> bool:
-        """Tell whether another run has the same cortical vertices in the same columns.
+        """Tell whether another run has the same vertices and voxels in the same columns.
 
         If so, its copy of them is kept instead, so that a hundred open runs cost little memory.
         """
         same = (
             isinstance(other, CiftiRun)
             and np.array_equal(self.columns, other.columns)
-            and np.array_equal(self.models.vertex, other.models.vertex)
-            and np.array_equal(self.models.name, other.models.name)
+            and (self.models is other.models or self.models == other.models)
         )
         if same:
             self.columns, self.models = other.columns, other.models
@@ -227,15 +238,20 @@ class VolumeRun:
         return same
 
 
-Opener = Callable[[RunRow, "VolumeMask | None", "Run | None"], Run]
-"""Opens a row's run: ``(row, mask of volumetric runs, an open run of the same subject)``."""
+Opener = Callable[[RunRow, "VolumeMask | None", "Run | None", Sequence[str]], Run]
+"""Opens a row's run: ``(row, mask of volumes, an open run of the same subject, structures)``."""
 
 
-def _open_cifti(row: RunRow, _: VolumeMask | None, like: Run | None) -> Run:
-    return CiftiRun(row.files[0], like if isinstance(like, CiftiRun) else None)
+def _open_cifti(
+    row: RunRow, _: VolumeMask | None, like: Run | None, structures: Sequence[str]
+) -> Run:
+    return CiftiRun(row.files[0], like if isinstance(like, CiftiRun) else None, structures)
 
 
-def _open_volumes(row: RunRow, mask: VolumeMask | None, _: Run | None) -> Run:
+def _open_volumes(
+    row: RunRow, mask: VolumeMask | None, _: Run | None, structures: Sequence[str]
+) -> Run:
+    _require_default(row, structures, "volumes, which name no structures: choose by data.mask")
     if mask is None:
         raise UserError(
             f"{row.files[0]} holds volumes: give a volume mask on their grid with --mask, or a "
@@ -244,12 +260,29 @@ def _open_volumes(row: RunRow, mask: VolumeMask | None, _: Run | None) -> Run:
     return VolumeRun(row.files[0], mask)
 
 
-def _open_hemispheres(row: RunRow, _: VolumeMask | None, _like: Run | None) -> Run:
+def _open_hemispheres(
+    row: RunRow, _: VolumeMask | None, _like: Run | None, structures: Sequence[str]
+) -> Run:
+    _require_default(
+        row, structures, "the cortical surface alone: take CIFTI runs (data.space = fsLR)"
+    )
     return GiftiRun(row.files)
 
 
-def _open_parcels(row: RunRow, _: VolumeMask | None, __: Run | None) -> Run:
+def _open_parcels(
+    row: RunRow, _: VolumeMask | None, _like: Run | None, structures: Sequence[str]
+) -> Run:
+    _require_default(row, structures, "parcels, which name no structures: take CIFTI runs")
     return ParcelRun(row.files[0], row.key)
+
+
+def _require_default(row: RunRow, structures: Sequence[str], what: str) -> None:
+    """Refuse a choice of structures where a file has none to choose from."""
+    if tuple(structures) != CORTEX_ALONE:
+        raise UserError(
+            f"data.structures = {', '.join(structures)} cannot be read from {row.run_name}: it "
+            f"holds {what}, or leave data.structures at cortex"
+        )
 
 
 OPENERS: tuple[tuple[tuple[str, ...], Opener], ...] = (
@@ -282,7 +315,12 @@ def is_volumetric(row: RunRow) -> bool:
     return opener_of(row) is _open_volumes
 
 
-def open_row(row: RunRow, mask: VolumeMask | None = None, like: Run | None = None) -> Run:
+def open_row(
+    row: RunRow,
+    mask: VolumeMask | None = None,
+    like: Run | None = None,
+    structures: Sequence[str] = CORTEX_ALONE,
+) -> Run:
     """Open the run of a row of the run table; nothing but its header is read.
 
     Parameters
@@ -293,16 +331,23 @@ def open_row(row: RunRow, mask: VolumeMask | None = None, like: Run | None = Non
         For volumetric runs.
     like
         A run of the same subject that is open already; its brain models are not read again.
+    structures
+        Of CIFTI runs; see :func:`neuroclips_cli.data.structures.chosen_columns`.
 
     Raises
     ------
     UserError
-        If the file cannot be read or holds something else.
+        If the file cannot be read, holds something else, or lacks a structure.
     """
-    return opener_of(row)(row, mask, like)
+    return opener_of(row)(row, mask, like, structures)
 
 
-def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None) -> Run:
+def open_run(
+    path: Path,
+    mask: VolumeMask | None = None,
+    like: Run | None = None,
+    structures: Sequence[str] = CORTEX_ALONE,
+) -> Run:
     """Open a single file: volumes with a mask, GIFTI with its other hemisphere, else CIFTI.
 
     See :func:`open_row`.
@@ -311,7 +356,7 @@ def open_run(path: Path, mask: VolumeMask | None = None, like: Run | None = None
         return VolumeRun(path, mask)
     if path.name.lower().endswith((".gii", ".gii.gz")):
         return GiftiRun(both_hemispheres(path))
-    return CiftiRun(path, like if isinstance(like, CiftiRun) else None)
+    return CiftiRun(path, like if isinstance(like, CiftiRun) else None, structures)
 
 
 def check_values(path: Path, series: NDArray[np.float32]) -> RunQuality:

@@ -107,7 +107,7 @@ class DataSettings:
         Fraction, Doc("P of the voxels' reproducibility test, Bonferroni corrected.")
     ]
     mask: Annotated[
-        str, Doc("CIFTI, GIFTI or volume that limits the selection; empty: the whole cortex.")
+        str, Doc("CIFTI, GIFTI or volume that limits the selection; empty: all that is read.")
     ]
     regions: Annotated[
         tuple[str, ...], Doc("Names of the mask's labels to keep; empty: every named label.")
@@ -127,6 +127,13 @@ class DataSettings:
         Literal["auto", "cc2017", "fmriprep", "hcp7t", "algonauts", "cinebrain", "bold-moments"],
         Doc("How the data set's folders are laid out; auto: as their names tell."),
     ] = "auto"
+    structures: Annotated[
+        tuple[str, ...],
+        Doc(
+            "Structures of CIFTI runs that are read, as CIFTI calls them: cortex, hippocampus, "
+            "thalamus_left; subcortex: all but the cortex; all."
+        ),
+    ] = ("cortex",)
     runs: Annotated[
         str, Doc("Run table that lists the runs, instead of what is found in the data set.")
     ] = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from neuroclips_cli import console
 from neuroclips_cli.data.brain_maps import write_maps
 from neuroclips_cli.data.responses import BLOCK
-from neuroclips_cli.data.stretches import (
-    Stretch,
-)
+from neuroclips_cli.data.runs import CiftiRun
+from neuroclips_cli.data.stretches import Stretch
+from neuroclips_cli.data.structures import without_prefix
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import Stage, read_array
 from neuroclips_cli.runtime import threads
@@ -300,6 +301,9 @@ def write_selection(
             reproducible=reproducible,
             excluded=~usable,
         )
+    if isinstance(source.first, CiftiRun):
+        names = map(without_prefix, source.first.models.name[selection.selected].tolist())
+        stage.fact("voxels_by_structure", dict(Counter(names)))
     maps = {
         "mean_z": selection.mean_z,
         "t": selection.t,

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from neuroclips_cli import console
 from neuroclips_cli.data.brain_maps import Geometry, read_geometry, write_maps
 from neuroclips_cli.data.region_files import CORTEX, read_region_file, region_paths
-from neuroclips_cli.data.regions import labels_of, on_grid, on_vertices, plain_name
+from neuroclips_cli.data.regions import labels_of, on_grid, on_models, plain_name
+from neuroclips_cli.data.structures import without_prefix
 from neuroclips_cli.data.surfaces import FlatSurface, in_stated_order, read_flat, template
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.roi import grouped, ratio, region_means, scaled, voxel_weights
@@ -210,14 +211,17 @@ def _regions(
 
 
 def _labels(given: str, geometry: Geometry) -> NDArray[np.str_]:
-    """Return the region of every voxel of the runs."""
+    """Return every voxel's region; the structure of subcortical ones that have no label."""
     file = read_region_file(region_paths(given))
     if len(file.maps) > 1:
         console.warn(
             f"{file.called} holds {len(file.maps)} maps: the first, {file.maps[0]}, counts"
         )
     if geometry.models is not None:
-        return labels_of(file, on_vertices(file, 0, geometry.models))
+        labels = labels_of(file, on_models(file, 0, geometry.models))
+        models = geometry.models
+        structures = np.array([without_prefix(name) for name in models.name.tolist()])
+        return np.where((labels == "") & ~models.surface_mask, structures, labels)
     if geometry.mask is None or geometry.affine is None:
         raise ValueError("a geometry without brain models has a mask and an affine")
     values = on_grid(file, 0, geometry.mask.shape, geometry.affine)
@@ -276,6 +280,9 @@ def _surfaces(
 ) -> tuple[FlatSurface, FlatSurface] | None:
     if geometry.models is None:
         console.info("no flat map: the runs are volumes; weights.nii shows them in any viewer")
+        return None
+    if not geometry.models.surface_mask.any():
+        console.info("no flat map: no cortex is read; weights.dscalar.nii shows the structures")
         return None
     counts = [geometry.models.nvertices.get(structure, 0) for structure in CORTEX]
     if chosen.surfaces is not None:

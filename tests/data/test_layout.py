@@ -13,7 +13,7 @@ from helpers.simulation_world import CORTEX, GRAYORDINATES, copy_of, settings_fo
 from neuroclips_cli.data.clip_table import check_captions, read_captions, read_scenes
 from neuroclips_cli.data.layout import find_layout
 from neuroclips_cli.data.region_files import read_region_file
-from neuroclips_cli.data.regions import inside_surface
+from neuroclips_cli.data.regions import inside_models
 from neuroclips_cli.data.runs import open_run
 from neuroclips_cli.data.stimuli import clip_frames, open_stimulus
 from neuroclips_cli.errors import UserError
@@ -94,11 +94,11 @@ def test_regions_limit_the_selection(tmp_path):
     axis = nib.cifti2.LabelAxis(["areas"], [labels])
     nib.cifti2.Cifti2Image(keys, header=(axis, cortex)).to_filename(path)
     run, file = open_run(simulated() / SEG1), read_region_file([path])
-    assert inside_surface(file, ["R_V1_ROI"], run.models).mask.sum() == 400
-    assert inside_surface(file, ["V1"], run.models).mask.sum() == third + 400
-    assert inside_surface(file, [], run.models).mask.sum() == third + 400
+    assert inside_models(file, ["R_V1_ROI"], run.models).mask.sum() == 400
+    assert inside_models(file, ["V1"], run.models).mask.sum() == third + 400
+    assert inside_models(file, [], run.models).mask.sum() == third + 400
     with pytest.raises(UserError, match="no region V9"):
-        inside_surface(file, ["V9"], run.models)
+        inside_models(file, ["V9"], run.models)
     chosen = settings_for(simulated(), tmp_path, data__mask=str(path), data__regions=["L_V1_ROI"])
     folder = preprocess.run(chosen)
     with np.load(folder / "selection.npz", allow_pickle=False) as selection:

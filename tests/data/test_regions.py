@@ -11,7 +11,7 @@ from nibabel.cifti2 import BrainModelAxis
 from nibabel.gifti import GiftiDataArray, GiftiImage, GiftiLabel, GiftiLabelTable
 
 from neuroclips_cli.data.region_files import read_region_file, region_paths
-from neuroclips_cli.data.regions import is_nameless, labels_of, on_grid, on_vertices
+from neuroclips_cli.data.regions import is_nameless, labels_of, on_grid, on_models
 from neuroclips_cli.data.surfaces import in_stated_order
 from neuroclips_cli.data.volume_grid import onto_grid, same_grid
 from neuroclips_cli.errors import UserError
@@ -60,7 +60,7 @@ def test_gifti_labels_of_both_hemispheres_in_either_order(tmp_path):
     expected = ["" if key == 0 else NAMES[key] for key in keys[::2]]
     for given in (f"{one},{other}", f"{other},{one}"):
         file = read_region_file(region_paths(given))
-        found = labels_of(file, on_vertices(file, 0, axis)).tolist()
+        found = labels_of(file, on_models(file, 0, axis)).tolist()
         assert found == [""] * 6 + expected
 
 

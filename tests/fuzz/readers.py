@@ -137,11 +137,11 @@ def _surface(path: Path) -> None:
 
 def _labels(path: Path) -> None:
     from neuroclips_cli.data.region_files import read_region_file
-    from neuroclips_cli.data.regions import inside_surface, labels_of, on_vertices
+    from neuroclips_cli.data.regions import inside_models, labels_of, on_models
 
     models, file = _cortex(), read_region_file([path])
-    inside_surface(file, ["V1"], models)
-    labels_of(file, on_vertices(file, 0, models))
+    inside_models(file, ["V1"], models)
+    labels_of(file, on_models(file, 0, models))
 
 
 def _cifti_by_nibabel(path: Path) -> Any:

@@ -84,14 +84,20 @@ class BidsTree:
         return rows, "\n".join(said)
 
 
-def write_cifti(path: Path, series: NDArray[Any], step_s: float, medial: int = 0) -> Path:
+def write_cifti(
+    path: Path,
+    series: NDArray[Any],
+    step_s: float,
+    medial: int = 0,
+    models: BrainModelAxis | None = None,
+) -> Path:
     """Write (volumes, 2 n) as n vertices of either hemisphere; ``medial`` more are in no column."""
     count = series.shape[1] // 2
     left, right = (
         BrainModelAxis.from_surface(np.arange(count) + medial, count + medial, name=name)
         for name in ("CortexLeft", "CortexRight")
     )
-    axes = (SeriesAxis(0, step_s, len(series)), left + right)
+    axes = (SeriesAxis(0, step_s, len(series)), left + right if models is None else models)
     path.parent.mkdir(parents=True, exist_ok=True)
     Cifti2Image(np.asarray(series, np.float32), header=axes).to_filename(path)
     return path

@@ -18,10 +18,14 @@ from helpers.bids_tree import (
     write_volumes,
 )
 from helpers.movie_runs import RATE, VOXELS, facts, film_signal, write_film
+from nibabel.cifti2 import BrainModelAxis
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.interpolate import CubicSpline
 
+from neuroclips_cli.data.new_scans import open_new_run, read_trained_voxels
+from neuroclips_cli.data.region_files import read_region_file
+from neuroclips_cli.data.regions import inside_models
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.stages import preprocess as stage
@@ -111,6 +115,12 @@ def as_cifti(study: Study, name: str, series: Array) -> None:
     write_cifti(path, series, step_s=1.0)  # a wrong step, as #3216 and #3270 report of headers
 
 
+def as_grayordinates(study: Study, name: str, series: Array) -> None:
+    """Write cortex and both hippocampi, and in between a brain stem that nobody asks for."""
+    path = study.tree.func(name) / f"{name}_space-fsLR_den-91k_bold.dtseries.nii"
+    write_cifti(path, np.insert(series, [30] * 5, 0.0, axis=1), 1.0, models=GRAYORDINATES)
+
+
 def as_hemispheres(single: bool) -> Callable[[Study, str, Array], None]:
     def write(study: Study, name: str, series: Array) -> None:
         for side, half in zip("LR", np.split(series, 2, axis=1), strict=True):
@@ -130,8 +140,25 @@ def as_volumes(study: Study, name: str, series: Array) -> None:
     write_volumes(folder / f"{stem}_desc-brain_mask.nii.gz", mask[:, mask[0] > 0], inside, 1.0)
 
 
+def _structure(name: str, count: int, slab: int) -> BrainModelAxis:
+    if name.startswith("Cortex"):
+        return BrainModelAxis.from_surface(np.arange(count), 50, name)
+    voxels = np.stack([np.arange(count), np.full(count, slab), np.zeros(count, int)], axis=1)
+    return BrainModelAxis(name, voxels, affine=np.diag([2, 2, 2, 1]), volume_shape=(10, 4, 2))
+
+
+CHOSEN = ("cortex", "hippocampus")
+GRAYORDINATES = (
+    _structure("CortexLeft", 30, 0)
+    + _structure("brain_stem", 5, 1)
+    + _structure("CortexRight", 30, 0)
+    + _structure("hippocampus_left", 10, 2)
+    + _structure("hippocampus_right", 10, 3)
+)
+
 FORMATS: dict[str, Callable[[Study, str, Array], None]] = {
     "cifti": as_cifti,
+    "cortex and hippocampus": as_grayordinates,
     "hemispheres": as_hemispheres(False),
     "hemispheres in one array": as_hemispheres(True),
     "volumes": as_volumes,
@@ -222,6 +249,7 @@ def pictures(study: Study, film: int, clips: int) -> NDArray[np.int64]:
     [
         ("cifti", 1.5, ""),
         ("cifti", 0.8, "motion"),
+        ("cortex and hippocampus", 1.0, ""),
         ("hemispheres", 1.49, ""),
         ("hemispheres in one array", 2.0, ""),
         ("volumes", 0.8, ""),
@@ -233,7 +261,8 @@ def test_arrays_equal_what_numpy_makes_of_the_files(
     study = made(tmp_path / "study", tr_s, moving=bool(confounds))
     for (film, repetition), series in study.series.items():
         FORMATS[name](study, study.stem(film, repetition), series)
-    done = preprocess(study, tmp_path, confounds=confounds)
+    structures = CHOSEN if name == "cortex and hippocampus" else ("cortex",)
+    done = preprocess(study, tmp_path, confounds=confounds, structures=structures)
     wanted, t = selection(study)
     with np.load(done / "selection.npz", allow_pickle=False) as found:
         assert np.array_equal(found["selected"], wanted)
@@ -260,6 +289,53 @@ def test_arrays_equal_what_numpy_makes_of_the_files(
     frames = np.load(done / "frames_test.npy").astype(int)
     assert excluded_map(done) == list(range(ONCE_DEAD + 1))
     assert np.abs(frames.reshape(-1, 32, 32, 3) - pictures(study, 5, clips)).max() <= 1
+
+
+def test_maps_and_new_scans_lie_on_the_structures_that_were_chosen(tmp_path: Path) -> None:
+    study = made(tmp_path / "study", 2.0)
+    for (film, repetition), series in study.series.items():
+        as_grayordinates(study, study.stem(film, repetition), series)
+    labels = tmp_path / "areas.dlabel.nii"
+    keys = np.zeros((1, len(GRAYORDINATES)), np.float32)
+    keys[0, :10], keys[0, -15:] = 1, 2  # 10 vertices; half of one hippocampus, and the other
+    table = {0: ("???", (0, 0, 0, 0)), 1: ("V1", (1, 0, 0, 1)), 2: ("CA1", (1, 0, 0, 1))}
+    axes = (nib.cifti2.LabelAxis(["areas"], [table]), GRAYORDINATES)
+    nib.cifti2.Cifti2Image(keys, header=axes).to_filename(labels)
+    done = preprocess(study, tmp_path, structures=CHOSEN, mask=str(labels), selection="atlas")
+    models = nib.load(done / "selection.dscalar.nii").header.get_axis(1)
+    kept = np.r_[0:30, 35:85]
+    assert models == GRAYORDINATES[kept]
+    with np.load(done / "selection.npz", allow_pickle=False) as found:
+        assert found["columns"].tolist() == kept.tolist()
+        assert found["index"].tolist() == [*range(ONCE_DEAD + 1, 10), *range(70, 85)]
+    assert facts(done)["voxels_by_structure"] == {
+        "CORTEX_LEFT": 9 - ONCE_DEAD, "HIPPOCAMPUS_LEFT": 5, "HIPPOCAMPUS_RIGHT": 10
+    }  # fmt: skip
+    voxels = read_trained_voxels(done)
+    run = study.tree.func(study.stem(5, 1)) / f"{study.stem(5, 1)}_space-fsLR_den-91k_bold"
+    new = open_new_run(run.with_name(f"{run.name}.dtseries.nii"), voxels)
+    assert np.array_equal(new.read(), study.series[5, 1].astype(np.float32))
+    cortical = tmp_path / "cortex.dlabel.nii"
+    axes = (axes[0], GRAYORDINATES[np.r_[0:30, 35:65]])
+    nib.cifti2.Cifti2Image(keys[:, :60], header=axes).to_filename(cortical)
+    kept = inside_models(read_region_file([cortical]), ["V1"], models)
+    assert np.flatnonzero(kept.mask).tolist() == [*range(10), *range(60, 80)]
+    assert "says nothing of the subcortical voxels: all 20 are kept" in kept.notes[0]
+
+
+def test_structures_that_are_not_there_are_refused_with_those_that_are(tmp_path: Path) -> None:
+    study = made(tmp_path / "study", 2.0)
+    for (film, repetition), series in study.series.items():
+        as_grayordinates(study, study.stem(film, repetition), series)
+    there = "it has brain_stem, cortex, hippocampus; name some of these, all or subcortex"
+    with pytest.raises(UserError, match=f"no structure 'amygdala'.*: {there}"):
+        preprocess(study, tmp_path, structures=["cortex", "amygdala"])
+    for path in study.tree.root.rglob("*.dtseries.nii"):
+        path.unlink()
+    for (film, repetition), series in study.series.items():
+        as_hemispheres(False)(study, study.stem(film, repetition), series)
+    with pytest.raises(UserError, match="holds the cortical surface alone: take CIFTI runs"):
+        preprocess(study, tmp_path, structures=["all"])
 
 
 def test_a_wrong_header_is_a_warning_that_says_which_won(
