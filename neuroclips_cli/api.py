@@ -359,7 +359,7 @@ class Run:
         path : path
             A folder into which single volumes fall, or a growing 4-D ``.nii`` or ``.npy``.
         start_s, duration_s : float
-            When the film begins, in s after the first volume, and how long it lasts; without a
+            When the film begins, in s after the scan does, and how long it lasts; without a
             duration clips are decoded until the end.
         volumes : int, optional
             End after so many volumes.

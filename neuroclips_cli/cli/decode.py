@@ -25,7 +25,7 @@ def decode(
     ] = None,
     start: Annotated[
         float,
-        typer.Option("--start", help="When the film began, in s after the first volume."),
+        typer.Option("--start", help="When the film began, in s after the scan did."),
     ] = 0.0,
     duration: Annotated[
         float | None,

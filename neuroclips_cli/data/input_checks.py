@@ -14,6 +14,7 @@ from neuroclips_cli.data.region_files import RegionFile
 from neuroclips_cli.data.regions import inside_models, inside_volume
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.runs import Run, VolumeMask, is_volumetric, open_row, read_grid
+from neuroclips_cli.data.slice_timing import FirstVolume
 from neuroclips_cli.data.stimuli import Stimulus, open_stimulus, whole_clips
 from neuroclips_cli.data.stretches import Stretch
 from neuroclips_cli.data.time_step import (
@@ -22,6 +23,7 @@ from neuroclips_cli.data.time_step import (
     TimeStep,
     compare_steps,
     disagreements,
+    first_volume_of,
     require_one_volume_per_clip,
     time_step,
 )
@@ -32,6 +34,8 @@ from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal import clip_times
 from neuroclips_cli.signal.windows import leading_volumes
 
+CONVENTION = "cc2017's convention"
+"""Source of the first volume's time of runs that follow it."""
 PROFILE = "profile"
 """Source of the time step of runs that follow cc2017's convention, where the user states none."""
 
@@ -214,17 +218,17 @@ def _time_steps(
 
 def _viewing(row: RunRow, film: Stimulus, run: Run, step: TimeStep, data: DataSettings) -> Viewing:
     """Return when a row's stretch was shown, which cc2017's convention tells from the lengths."""
-    start_s = row.scan_start_s
-    if start_s is None:
-        leading = leading_volumes(
-            run.volumes,
-            film.clips(data.clip_s, data.frames_per_clip),
-            data.trailing_volumes,
-            run=row.run_name,
-            film=film.path.name,
-        )
-        start_s = leading * step.seconds
-    return Viewing(row, run, step.seconds, start_s)
+    if row.scan_start_s is not None:
+        first = first_volume_of(row, step.seconds)
+        return Viewing(row, run, step.seconds, row.scan_start_s - first.seconds, first)
+    leading = leading_volumes(
+        run.volumes,
+        film.clips(data.clip_s, data.frames_per_clip),
+        data.trailing_volumes,
+        run=row.run_name,
+        film=film.path.name,
+    )
+    return Viewing(row, run, step.seconds, leading * step.seconds, FirstVolume(0.0, CONVENTION))
 
 
 def _clips_shown(
@@ -245,12 +249,12 @@ def _clips_shown(
                 f"up to {stretch.film_start_s + row.duration_s:g} s: the film is another one, or "
                 "duration_s or film_start_s are wrong"
             )
-        if viewing.start_s + row.duration_s > end_s + viewing.tr_s:
+        until_s = viewing.start_s + viewing.first_volume.seconds + row.duration_s
+        if until_s > end_s + viewing.tr_s:
             raise UserError(
                 f"{row.run_name} ends after {end_s:g} s ({viewing.run.volumes} volumes of "
                 f"{viewing.tr_s:g} s), but {film.path.name} is said to be shown in it up to "
-                f"{viewing.start_s + row.duration_s:g} s: correct scan_start_s, duration_s or the "
-                "TR, or fetch the run again"
+                f"{until_s:g} s: correct scan_start_s, duration_s or the TR, or fetch the run again"
             )
         shown = min(shown, clips)
     if shown < 1:

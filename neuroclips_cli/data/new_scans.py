@@ -27,7 +27,7 @@ class FilmTiming:
     Attributes
     ----------
     start_s : float
-        When it began, in s after the first volume.
+        When it began, in s after the scan did.
     duration_s : float or None
         How long it lasted; None: until the run is over.
     tr_s : float or None

@@ -25,7 +25,7 @@ SPLITS = ("train", "test", "val")
 NOT_THERE = "n/a"
 COLUMNS = (
     *("subject", "session", "file", "film", "film_start_s", "scan_start_s", "duration_s", "tr_s"),
-    *("split", "repetition", "mask", "confounds"),
+    *("split", "repetition", "mask", "confounds", "first_volume_s"),
 )
 _NEEDED = ("subject", "file", "film", "split")
 _HDF5 = (".h5", ".hdf5")
@@ -50,7 +50,7 @@ class RunRow:
     film_start_s : float
         Where in the film the stretch begins, in s; at least 0.
     scan_start_s : float or None
-        When that moment was shown, in s after the first volume; at least 0. None: the film ends
+        When that moment was shown, in s after the scan began; at least 0. None: the film ends
         ``data.trailing_volumes`` before the run does, after 1 or 2 leading volumes, as in cc2017.
     duration_s : float or None
         Length of the stretch in s. None: up to the end of the film or of the run.
@@ -64,8 +64,11 @@ class RunRow:
         Brain mask of a volumetric run.
     confounds : Path or None
         Table of confounds.
-    tr_source : str
-        Where a reader found ``tr_s``; no column of the table.
+    first_volume_s : float or None
+        When the first volume was measured, in s after the scan began (BIDS: ``StartTime``). None:
+        as the sidecar beside the file says.
+    tr_source, first_volume_source : str
+        Where a reader found ``tr_s`` and ``first_volume_s``; no columns of the table.
     """
 
     subject: str
@@ -81,7 +84,9 @@ class RunRow:
     repetition: int
     mask: Path | None = None
     confounds: Path | None = None
+    first_volume_s: float | None = None
     tr_source: str = field(default="run table", compare=False)
+    first_volume_source: str = field(default="run table", compare=False)
 
     @property
     def run(self) -> tuple[tuple[Path, ...], str]:
@@ -204,6 +209,7 @@ def _row(path: Path, number: int, line: dict[str | None, str], seen: dict[object
         repetition=0,
         mask=_optional_path(path.parent, text.get("mask", "")),
         confounds=_optional_path(path.parent, text.get("confounds", "")),
+        first_volume_s=_number(where, text, "first_volume_s", least=0.0),
     )
     stretch = (subject_number(row.subject), split, row.film, row.film_start_s)
     seen[stretch] += 1
@@ -282,6 +288,7 @@ def run_table_text(rows: Iterable[RunRow], folder: Path | None) -> str:
                 row.repetition,
                 _shown(row.mask, folder),
                 _shown(row.confounds, folder),
+                _seconds(row.first_volume_s),
             )
         )
     return text.getvalue()

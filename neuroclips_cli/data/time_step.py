@@ -14,10 +14,12 @@ import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from neuroclips_cli.data.run_table import RunRow
+from neuroclips_cli.data.slice_timing import FirstVolume, first_volume
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.text import read_text
 from neuroclips_cli.settings.schema import DataSettings
@@ -150,6 +152,35 @@ def sidecar_step(path: Path) -> float | None:
             )
         return float(value)
     return None
+
+
+def first_volume_of(row: RunRow, tr_s: float) -> FirstVolume:
+    """Return when a run's first volume was measured: by its row, else by the sidecars beside it.
+
+    Raises
+    ------
+    UserError
+        If a sidecar is no JSON, or states no time.
+    """
+    if row.first_volume_s is not None:
+        return FirstVolume(row.first_volume_s, row.first_volume_source)
+    return first_volume_beside(row.files[0], tr_s)
+
+
+def first_volume_beside(path: Path, tr_s: float) -> FirstVolume:
+    """Return when a run's first volume was measured, by the sidecars beside its file.
+
+    Raises
+    ------
+    UserError
+        As :func:`first_volume_of`.
+    """
+
+    def lookup(values: dict[str, Any], sidecar: Path, key: str) -> tuple[Any, Path] | None:
+        return (values[key], sidecar) if key in values else None
+
+    found = [partial(lookup, _json(sidecar), sidecar) for sidecar in sidecars(path)]
+    return first_volume(found, tr_s)
 
 
 def sidecars(path: Path) -> list[Path]:

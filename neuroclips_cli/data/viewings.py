@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.runs import Run
+from neuroclips_cli.data.slice_timing import FirstVolume
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal import clip_times, confounds
@@ -51,13 +52,17 @@ class Viewing:
     tr_s : float
         Time between two volumes in s.
     start_s : float
-        When the stretch was shown, in s after the first volume.
+        When the stretch was shown, in s after the first volume was measured; below 0 where it began
+        before that.
+    first_volume : FirstVolume
+        When that was, in s after the scan began.
     """
 
     row: RunRow
     run: Run
     tr_s: float
     start_s: float
+    first_volume: FirstVolume
 
     def positions(self, clips: int, data: DataSettings) -> NDArray[np.float64]:
         """Return where in the run the responses to clips lie, float64 (clips, window)."""
@@ -100,10 +105,13 @@ class Viewing:
         taken = confounds.regressors(self.row.confounds, data.confounds, self.run.volumes)
         return partial(confounds.regress, confounds=taken, tr_s=self.tr_s)
 
-    def film_positions(self, clips: int, clip_s: float, like: Viewing) -> NDArray[np.float64]:
-        """Return the moments of film at which ``like`` has volumes, as positions in this run.
+    def film_positions(
+        self, clips: int, clip_s: float, like: Viewing, first_s: float
+    ) -> NDArray[np.float64]:
+        """Return moments of film at which ``like`` has volumes, as positions in this run.
 
-        float64 (moments,): for comparing repetitions; no delay.
+        float64 (moments,), the first one ``first_s`` after the stretch begins: for comparing
+        repetitions; no delay.
         """
         return clip_times.film_positions(
             self.run.volumes,
@@ -111,5 +119,5 @@ class Viewing:
             start_s=self.start_s,
             tr_s=self.tr_s,
             grid_s=like.tr_s,
-            first_s=clip_times.first_volume_s(like.start_s, like.tr_s),
+            first_s=first_s,
         )

@@ -1,6 +1,7 @@
 """When clips and their responses lie on a run's volumes, and the series at those times.
 
-Volume ``i`` of a run counts as measured ``i * tr_s`` after its first one. Clip ``k`` of a stretch
+All times count from the moment at which a run's first volume was measured; volume ``i`` follows it
+``i * tr_s`` later. Clip ``k`` of a stretch
 of film begins ``k * clip_s`` after the stretch; its response is read ``delay_s`` later, from the
 ``window`` volumes about that moment. Where such a time falls on a volume, that volume is taken as
 it is; elsewhere the series is interpolated.
@@ -130,10 +131,26 @@ def film_positions(
     return positions[positions <= volumes - 1]
 
 
-def first_volume_s(start_s: float, tr_s: float) -> float:
-    """Return how long after the beginning of a stretch the next volume is measured, in s."""
-    position = float(_snapped(np.array([start_s / tr_s]))[0])
-    return max(0.0, (math.ceil(position) - position) * tr_s)
+def next_volume_s(start_s: float, tr_s: float, least_s: float = 0.0) -> float:
+    """Return when a volume is measured, in s of a stretch, at or next after ``least_s`` of it.
+
+    Parameters
+    ----------
+    start_s : float
+        When the stretch begins, in s after the first volume; may be below 0.
+    tr_s : float
+        Time between two volumes in s.
+    least_s : float
+        From when on.
+
+    Examples
+    --------
+    >>> from neuroclips_cli.signal.clip_times import next_volume_s
+    >>> next_volume_s(3.0, 2.0), next_volume_s(-0.5, 2.0), next_volume_s(0.0, 2.0, 0.5)
+    (1.0, 0.5, 2.0)
+    """
+    position = float(_snapped(np.array([(start_s + least_s) / tr_s]))[0])
+    return least_s + max(0.0, (max(math.ceil(position), 0) - position) * tr_s)
 
 
 def _snapped(positions: NDArray[np.float64]) -> NDArray[np.float64]:

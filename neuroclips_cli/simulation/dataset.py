@@ -207,7 +207,7 @@ def _record_subject(
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **truth)
     if layout.name != "cc2017":
-        write_json(path.with_name("timing.json"), timing_truth(scan))
+        write_json(path.with_name("timing.json"), timing_truth(scan, corrected=layout.corrected))
 
     def record(recording: Recording) -> np.ndarray:
         return subject.record(recording.timeline, recording.name)

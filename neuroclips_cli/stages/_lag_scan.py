@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,10 @@ def scan_lag(films: Sequence[SeenFilm], selection: Selection, data: DataSettings
     chosen = _clearest(selection)
     runs = []
     for film in alike:
-        features = clip_features(film.frames[: MOST_CLIPS // len(alike)])
-        runs.append(LagRun(_series(film.viewing, chosen, data), film.viewing.start_s, features))
+        early = max(0, math.ceil(-film.viewing.start_s / data.clip_s))  # before the first volume
+        features = clip_features(film.frames[early : early + MOST_CLIPS // len(alike)])
+        start_s = film.viewing.start_s + early * data.clip_s
+        runs.append(LagRun(_series(film.viewing, chosen, data), start_s, features))
     longest_s = max(LONGEST_S, data.delay_s)
     order = data.detrend_order
     try:

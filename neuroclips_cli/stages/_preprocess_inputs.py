@@ -163,8 +163,14 @@ def table_used(source: PreprocessSource) -> list[RunRow]:
         duration_s = source.clips[stretch.name] * source.data.clip_s
         for repetition, row in stretch.rows.items():
             seen = source.view(stretch, repetition)
-            start_s, tr_s = seen.start_s, seen.tr_s
-            rows.append(replace(row, scan_start_s=start_s, duration_s=duration_s, tr_s=tr_s))
+            known = replace(
+                row,
+                scan_start_s=seen.start_s if row.scan_start_s is None else row.scan_start_s,
+                duration_s=duration_s,
+                tr_s=seen.tr_s,
+                first_volume_s=seen.first_volume.seconds,
+            )
+            rows.append(known)
     return rows
 
 

@@ -20,7 +20,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import Stage, read_array
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.schema import DataSettings
-from neuroclips_cli.signal.clip_times import at_positions, span
+from neuroclips_cli.signal.clip_times import at_positions, next_volume_s, span
 from neuroclips_cli.signal.detrend import standardize, usable_columns
 from neuroclips_cli.signal.quality import BlockQuality, RunQuality, combine_blocks, scan_block
 from neuroclips_cli.signal.reproducibility import (
@@ -222,8 +222,10 @@ def _film_moments(source: PreprocessSource, segment: Stretch) -> dict[int, NDArr
     clips = source.clips[segment.name]
     viewings = {r: source.view(segment, r) for r in segment.rows}
     first = next(iter(viewings.values()))
+    measured_s = max(0.0, *(-viewing.start_s for viewing in viewings.values()))
+    first_s = next_volume_s(first.start_s, first.tr_s, measured_s)
     found = {
-        repetition: viewing.film_positions(clips, source.data.clip_s, first)
+        repetition: viewing.film_positions(clips, source.data.clip_s, first, first_s)
         for repetition, viewing in viewings.items()
     }
     shortest = min(map(len, found.values()))

@@ -28,6 +28,7 @@ from neuroclips_cli.data.new_scans import (
 )
 from neuroclips_cli.data.responses import standardized_responses
 from neuroclips_cli.data.runs import Run, require_valid_run
+from neuroclips_cli.data.time_step import first_volume_beside
 from neuroclips_cli.data.viewings import Reading
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.video_generator import write_videos
@@ -251,7 +252,8 @@ class ScanReader:
             )
         tr_s = self.timing.tr_s or self.data.tr_s
         self._warn(check_step(opened, tr_s, stated=self.timing.tr_s is not None))
-        reading = response_reading(opened, self.timing, self.data, tr_s)
+        first_s = first_volume_beside(path, tr_s).seconds
+        reading = response_reading(opened, self.timing, self.data, tr_s, first_s)
         volumes = reading.over.stop - reading.over.start
         if volumes <= self.data.detrend_order + 1:
             return self._by_training(opened, reading)
@@ -310,8 +312,12 @@ def _in_windows(z: NDArray[np.float32], reading: Reading) -> NDArray[np.float32]
     return z.reshape(clips, window, -1) if window > 1 else z
 
 
-def response_reading(opened: Run, timing: FilmTiming, data: DataSettings, tr_s: float) -> Reading:
+def response_reading(
+    opened: Run, timing: FilmTiming, data: DataSettings, tr_s: float, first_s: float
+) -> Reading:
     """Return which volumes of a new run are standardized, and where the responses are read.
+
+    The first volume was measured ``first_s`` after the scan began, and one follows every ``tr_s``.
 
     Raises
     ------
@@ -330,7 +336,7 @@ def response_reading(opened: Run, timing: FilmTiming, data: DataSettings, tr_s: 
     clips = math.floor(wanted_s / data.clip_s + 1e-6)
     positions = response_positions(
         clips,
-        start_s=timing.start_s,
+        start_s=timing.start_s - first_s,
         clip_s=data.clip_s,
         delay_s=data.delay_s,
         tr_s=tr_s,

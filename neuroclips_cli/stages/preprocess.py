@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,10 @@ def _preprocess(stage: Stage, source: PreprocessSource, common: NDArray[np.int64
     stage.fact("layout", {**layout, "decisions": list(source.runs.notes)})
     steps = sorted({viewing.tr_s for viewing in recordings.viewings.values()})
     stage.fact("tr", {"seconds": steps, "source": recordings.steps})
+    firsts = {viewing.row.run: viewing.first_volume for viewing in recordings.viewings.values()}
+    moments = sorted({first.seconds for first in firsts.values()})
+    sources = dict(Counter(first.source for first in firsts.values()))
+    stage.fact("first_volume", {"seconds": moments, "source": sources})
     stage.fact("clips_without_response", recordings.dropped)
     films = list(dict.fromkeys(segment.film for segment in source.stretches))
     stage.fact("synthetic", shows_synthetic_films(source.runs.folder, films))

@@ -98,7 +98,7 @@ class WrittenRun:
 
 HEADER = (
     *("subject", "session", "file", "film", "film_start_s", "scan_start_s", "duration_s", "tr_s"),
-    *("split", "repetition", "mask", "confounds"),
+    *("split", "repetition", "mask", "confounds", "first_volume_s"),
 )
 
 

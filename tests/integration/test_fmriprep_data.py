@@ -45,11 +45,13 @@ Array = NDArray[np.float64]
 class Study:
     """A raw tree, its derivative, and what every run measured.
 
+    The first volume was measured `first_s` after a scan began (StartTime).
     `series` is (film, repetition) -> (volumes, voxels) as stored, `confounds` the regressors.
     """
 
     tree: BidsTree
     tr_s: float
+    first_s: float = 0.0
     series: dict[tuple[int, int], Array] = field(default_factory=dict)
     confounds: dict[tuple[int, int], Array] = field(default_factory=dict)
 
@@ -58,11 +60,11 @@ class Study:
         return f"sub-01_ses-{repetition}_task-{task}_run-{film:02d}"
 
 
-def made(folder: Path, tr_s: float, *, moving: bool = False) -> Study:
+def made(folder: Path, tr_s: float, *, moving: bool = False, first_s: float = 0.0) -> Study:
     """Write films, events and sidecars, and make the series of all runs."""
-    study = Study(BidsTree(folder), tr_s)
+    study = Study(BidsTree(folder), tr_s, first_s)
     volumes = int((ONSET_S + FILM_S + AFTER_S) / tr_s)
-    times_s = np.arange(volumes) * tr_s
+    times_s = first_s + np.arange(volumes) * tr_s
     for film in FILMS:
         write_film(folder / "stimuli" / f"film{film}.mp4", film, FILM_S)
         for repetition in range(1, REPETITIONS + 1):
@@ -86,6 +88,8 @@ def made(folder: Path, tr_s: float, *, moving: bool = False) -> Study:
             )
     for task in ("train", "test"):
         study.tree.sidecar(study.tree.raw / f"task-{task}_bold.json", RepetitionTime=tr_s)
+        corrected = {"SliceTimingCorrected": True, "StartTime": first_s} if first_s else {}
+        study.tree.sidecar(study.tree.root / f"task-{task}_space-fsLR_bold.json", **corrected)
     return study
 
 
@@ -199,7 +203,7 @@ def cleaned(study: Study, film: int, repetition: int) -> Array:
 def responses(study: Study, film: int, repetition: int) -> Array:
     """Return (clips, voxels): cubic between the volumes that the film's responses span."""
     times_s = ONSET_S + CLIP_S * np.arange(int(FILM_S / CLIP_S)) + DELAY_S
-    places = times_s / study.tr_s
+    places = (times_s - study.first_s) / study.tr_s
     places = np.where(np.abs(places - places.round()) < 1e-6, places.round(), places)
     first, last = int(np.floor(places.min())), int(np.ceil(places.max()))
     z = standardized(cleaned(study, film, repetition)[first : last + 1])
@@ -208,7 +212,7 @@ def responses(study: Study, film: int, repetition: int) -> Array:
 
 def selection(study: Study) -> tuple[NDArray[np.bool_], Array]:
     """Return which voxels are selected and their t, from volumes while the films ran."""
-    times_s = np.arange(len(study.series[1, 1])) * study.tr_s
+    times_s = study.first_s + np.arange(len(study.series[1, 1])) * study.tr_s
     end_s = ONSET_S + FILM_S - study.tr_s
     during = (times_s >= ONSET_S - 1e-6) & (times_s <= end_s + 1e-6)
     z = []
@@ -245,20 +249,20 @@ def pictures(study: Study, film: int, clips: int) -> NDArray[np.int64]:
 
 
 @pytest.mark.parametrize(
-    ("name", "tr_s", "confounds"),
+    ("name", "tr_s", "first_s", "confounds"),
     [
-        ("cifti", 1.5, ""),
-        ("cifti", 0.8, "motion"),
-        ("cortex and hippocampus", 1.0, ""),
-        ("hemispheres", 1.49, ""),
-        ("hemispheres in one array", 2.0, ""),
-        ("volumes", 0.8, ""),
+        ("cifti", 1.5, 0.735, ""),
+        ("cifti", 0.8, 0.0, "motion"),
+        ("cortex and hippocampus", 1.0, 0.0, ""),
+        ("hemispheres", 1.49, 0.0, ""),
+        ("hemispheres in one array", 2.0, 0.0, ""),
+        ("volumes", 0.8, 0.0, ""),
     ],
 )
 def test_arrays_equal_what_numpy_makes_of_the_files(
-    tmp_path: Path, name: str, tr_s: float, confounds: str
+    tmp_path: Path, name: str, tr_s: float, first_s: float, confounds: str
 ) -> None:
-    study = made(tmp_path / "study", tr_s, moving=bool(confounds))
+    study = made(tmp_path / "study", tr_s, moving=bool(confounds), first_s=first_s)
     for (film, repetition), series in study.series.items():
         FORMATS[name](study, study.stem(film, repetition), series)
     structures = CHOSEN if name == "cortex and hippocampus" else ("cortex",)
@@ -284,6 +288,8 @@ def test_arrays_equal_what_numpy_makes_of_the_files(
     assert f"10 runs have a TR of {tr_s:g} s by sidecars such as" in decisions
     assert "data.test_films names them (film5)" in decisions
     assert known["tr"] == {"seconds": [tr_s], "source": {"sidecar": 10}}
+    source = "StartTime" if first_s else "no sidecar speaks of slice timing correction"
+    assert known["first_volume"] == {"seconds": [first_s], "source": {source: 10}}
     assert known["voxels_tested"] == VOXELS - DEAD
     assert known["voxels_excluded"] == DEAD + 1
     frames = np.load(done / "frames_test.npy").astype(int)

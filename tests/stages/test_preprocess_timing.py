@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import itertools
+import json
 
 import nibabel as nib
 import numpy as np
 import pytest
 from helpers.movie_runs import (
+    HEADER,
     RATE,
     VOXELS,
     WrittenRun,
@@ -23,6 +25,7 @@ from helpers.movie_runs import (
 from scipy.interpolate import CubicSpline, interp1d
 
 from neuroclips_cli.data.run_table import read_run_table
+from neuroclips_cli.data.time_step import first_volume_beside
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.signal.detrend import standardize
@@ -114,6 +117,55 @@ def test_responses_at_any_timing(tmp_path, tr_s, clip_s, delay_s, window, method
         assert np.abs(found - expected).max() < 1e-4
     assert np.allclose(np.load(done / "fmri_test.npy"), tests.mean(axis=1), atol=1e-6)
     assert facts(done)["tr"] == {"seconds": [tr_s], "source": {"series step": 9}}
+
+
+FIRST_S = 0.625
+STATED = {
+    "run table": {},
+    "StartTime": {"SliceTimingCorrected": True, "StartTime": FIRST_S, "SliceTiming": [0.0, 0.1]},
+    "SliceTiming": {"SliceTimingCorrected": True, "SliceTiming": [1.0, 0.0, 0.875]},
+    "half a TR, as SliceTimingCorrected is true": {"SliceTimingCorrected": True},
+}
+"""What sidecars say of a run of TR 1.25 s."""
+
+
+@pytest.mark.parametrize("source", STATED)
+def test_the_first_volume_is_measured_when_sidecar_or_table_say(tmp_path, source):
+    """Films begin with the scan, half a TR before the first volume, or a little later."""
+    starts = (-FIRST_S, 0.7)
+    table, runs = _study(tmp_path / "d", 2 * FIRST_S, starts, duration_s=24.0)
+    lines = [line.split("\t") for line in table.read_text("utf-8").splitlines()]
+    for line in lines[1:]:
+        line[HEADER.index("scan_start_s")] = str(
+            float(line[HEADER.index("scan_start_s")]) + FIRST_S
+        )
+        if source == "run table":
+            line[HEADER.index("first_volume_s")] = str(FIRST_S)
+    table.write_text("\n".join("\t".join(line) for line in lines) + "\n", encoding="utf-8")
+    for run in runs.values() if STATED[source] else ():
+        path = tmp_path / "d" / "scans" / f"{run.name}.dtseries.json"
+        path.write_text(json.dumps(STATED[source]), encoding="utf-8")
+    done = preprocess(table, tmp_path)
+    with np.load(done / "selection.npz", allow_pickle=False) as selection:
+        index = selection["index"]
+    train = np.load(done / "fmri_train.npy")
+    for (film, repetition), run in list(runs.items())[:6]:
+        found = train[12 * (film - 1) : 12 * film, repetition - 1]
+        assert np.abs(found - answer(run, 0, 12)[:, 0, index]).max() < 1e-4
+    assert facts(done)["first_volume"] == {"seconds": [FIRST_S], "source": {source: 9}}
+    assert len(index) > VOXELS / 4
+    again = preprocess(done / "runs.tsv", tmp_path / "again")
+    assert np.array_equal(np.load(again / "fmri_train.npy"), train)
+
+
+@pytest.mark.parametrize("value", [-0.5, "soon", True, None, [0.5]])
+def test_a_start_time_that_is_none_is_refused(tmp_path, value):
+    path = tmp_path / "x_bold.dtseries.json"
+    path.write_text(json.dumps({"StartTime": value}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"x_bold\.dtseries\.json has StartTime .*correct it"):
+        first_volume_beside(tmp_path / "x_bold.dtseries.nii", 2.0)
+    path.write_text(json.dumps({"SliceTimingCorrected": False, "SliceTiming": [0, 1]}), "utf-8")
+    assert first_volume_beside(tmp_path / "x_bold.dtseries.nii", 2.0).seconds == 0
 
 
 def _rests(folder):

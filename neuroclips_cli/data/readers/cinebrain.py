@@ -8,12 +8,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from neuroclips_cli.data.bids import Inherited, parse_name, repetition_time
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.readers.splits import split_rule
 from neuroclips_cli.data.run_table import RunRow, is_subject, subject_number
+from neuroclips_cli.data.slice_timing import first_volume
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import Tree
 from neuroclips_cli.io.placeholders import require_content, what_to_fetch
@@ -31,7 +33,7 @@ _CLOCK_S = 2.0  # how far the clips of a run may be from filling the time betwee
 
 @dataclass(frozen=True)
 class Showing:
-    """A run, and when its video started and stopped, in s after the first volume."""
+    """A run, and when its video started and stopped, in s after the scan began."""
 
     run: int
     file: Path
@@ -77,6 +79,7 @@ class CineBrain:
         for showing in showings:
             found = repetition_time(inherited, showing.file)
             step = options.tr_s or (found[0] if found else TR_S)
+            first = first_volume([partial(inherited.value, showing.file)], step)
             for place in range(showing.clips):
                 clip = clips[len(rows)]
                 rows.append(
@@ -92,6 +95,8 @@ class CineBrain:
                         tr_s=step,
                         split=split[clip],
                         repetition=1,
+                        first_volume_s=first.seconds,
+                        first_volume_source=first.source,
                     )
                 )
         options.say(
@@ -160,7 +165,7 @@ def _times(path: Path) -> tuple[float, float]:
     if not 0 <= start < stop < math.inf:
         raise UserError(
             f"{path} has {_START} = {rows[0][_START]!r} and {_STOP} = {rows[0][_STOP]!r}: write "
-            "seconds after the first volume"
+            "seconds after the scan began"
         )
     return start, stop
 

@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from neuroclips_cli.data.bids import BidsName, Inherited, parse_name, repetition_time
@@ -23,6 +24,7 @@ from neuroclips_cli.data.readers.bids_runs import (
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.readers.splits import split_rule
 from neuroclips_cli.data.run_table import RunRow, subject_number
+from neuroclips_cli.data.slice_timing import AT_ONCE, FirstVolume, first_volume
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import Tree
 from neuroclips_cli.io.placeholders import is_annexed, what_to_fetch
@@ -177,6 +179,8 @@ class _Reading:
 
     def row(self, run: BidsRun, shown: Shown, split: str) -> RunRow:
         """Return one row of the run table; repetitions are counted later."""
+        step = self._step(run)
+        first = self._first_volume(run, step)
         return RunRow(
             subject=run.get("sub"),
             session=run.get("ses"),
@@ -186,12 +190,14 @@ class _Reading:
             film_start_s=shown.film_start_s,
             scan_start_s=shown.scan_start_s,
             duration_s=shown.duration_s,
-            tr_s=self._step(run),
+            tr_s=step,
             split=split,
             repetition=1,
             mask=self._mask(run),
             confounds=self._table(run),
+            first_volume_s=first.seconds if first else None,
             tr_source="sidecar",
+            first_volume_source=first.source if first else "",
         )
 
     def _table(self, run: BidsRun) -> Path | None:
@@ -201,10 +207,7 @@ class _Reading:
 
     def _step(self, run: BidsRun) -> float | None:
         """Return the TR of a run's sidecars: of this copy, of its other copies, of the raw run."""
-        own = files_of(run, self._space)[0]
-        others = [path for copy in run.copies.values() for path in copy.values()]
-        raw = [] if self._raw is None else [_beside(run, self._raw)]
-        for path in (own, *sorted(others), *raw):
+        for path in (*self._copies(run), *self._raw_run(run)):
             found = repetition_time(self._inherited, path)
             if found is not None:
                 self._steps.setdefault(found[0], []).append(found[1])
@@ -213,6 +216,29 @@ class _Reading:
             "no sidecar states a RepetitionTime: the series' own step or data.tr_s is taken"
         ].append(run)
         return None
+
+    def _first_volume(self, run: BidsRun, step: float | None) -> FirstVolume | None:
+        """Return when a run's first volume was measured, None where no TR tells yet.
+
+        By the sidecars of its copies; slice times are the raw run's.
+        """
+        if step is None:
+            return None
+        paths = (*self._copies(run), *self._raw_run(run))
+        found = first_volume([partial(self._inherited.value, path) for path in paths], step)
+        if found.source != AT_ONCE:
+            self._sources[
+                f"the first volume counts as measured at {found.seconds:g} s (by {found.source})"
+            ].append(run)
+        return found
+
+    def _copies(self, run: BidsRun) -> list[Path]:
+        """Return the files of a run in all spaces, the one that is read first."""
+        others = sorted(path for copy in run.copies.values() for path in copy.values())
+        return [files_of(run, self._space)[0], *others]
+
+    def _raw_run(self, run: BidsRun) -> list[Path]:
+        return [] if self._raw is None else [_beside(run, self._raw)]
 
     def _mask(self, run: BidsRun) -> Path | None:
         """Return the brain mask of volumes: in the same space, at the same resolution.

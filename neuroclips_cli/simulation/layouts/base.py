@@ -71,6 +71,8 @@ class Layout(ABC):
         Given videos can be shown instead of the synthetic dataset.
     captioned : bool
         Its clips are numbered in the order of the films, so that captions can be told by number.
+    corrected : bool
+        Sidecars say that slices were brought to the middle of a volume (``StartTime``).
     """
 
     name: str
@@ -78,6 +80,7 @@ class Layout(ABC):
     top_level: tuple[str, ...]
     shows_videos = False
     captioned = True
+    corrected = False
 
     def scan(self, simulate: SimulateSettings, data: DataSettings) -> Scan:
         """Put the settings together with the layout's own TR and clips."""
@@ -175,13 +178,15 @@ def _repetitions(film: str, plan: SimulateSettings) -> int:
     return plan.train_repetitions if film.startswith("seg") else plan.test_repetitions
 
 
-def timing_truth(scan: Scan) -> dict[str, Any]:
-    """Return what is known of the runs' timing."""
+def timing_truth(scan: Scan, *, corrected: bool) -> dict[str, Any]:
+    """Return what is known of the runs' timing: the delay counts from when a volume is measured."""
+    first_s = scan.tr_s / 2 if corrected else 0.0
     return {
         "tr_s": scan.tr_s,
         "clip_s": scan.clip_s,
         "volume_stands_for_s_after_its_beginning": scan.tr_s / 2,
-        "true_delay_s": best_delay_s(scan.clip_s, scan.tr_s),
+        "first_volume_s": first_s,
+        "true_delay_s": round(best_delay_s(scan.clip_s, scan.tr_s) + first_s, 2),
     }
 
 

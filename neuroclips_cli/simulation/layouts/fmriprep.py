@@ -51,6 +51,7 @@ class Fmriprep(Layout):
         *("participants.tsv", "task-*_bold.json"),
     )
     shows_videos = True
+    corrected = True
     derivatives = Path("derivatives") / "fmriprep"
     label = "sub-{:02d}"
 

@@ -88,7 +88,7 @@ def test_a_table_without_times_is_one_sentence(tree):
     with pytest.raises(UserError, match="videoStartTime = 'start'"):
         table(tree)
     write_times(tree, 9, 20, 8)
-    with pytest.raises(UserError, match="seconds after the first volume"):
+    with pytest.raises(UserError, match="seconds after the scan began"):
         table(tree)
 
 
