@@ -24,17 +24,17 @@ def _films() -> Path:
     return Path(mkdtemp(prefix="neuroclips-films-"))
 
 
-def write_film(path: Path, number: int, seconds: float) -> Path:
+def write_film(path: Path, number: int, seconds: float, rate: int = RATE) -> Path:
     """Write a film whose pictures tell their time; films of the same number are made once."""
     import av
 
-    made = _films() / f"{number}-{seconds:g}.mp4"
+    made = _films() / f"{number}-{seconds:g}-{rate}.mp4"
     if not made.exists():
         with av.open(str(made), "w") as container:
-            stream = container.add_stream("mpeg4", rate=RATE)
+            stream = container.add_stream("mpeg4", rate=rate)
             stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
             stream.bit_rate = 8_000_000
-            for picture in range(round(seconds * RATE)):
+            for picture in range(round(seconds * rate)):
                 gray = np.full((32, 32, 3), (10 * number + picture) % 250, np.uint8)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(gray, format="rgb24")))
             container.mux(stream.encode(None))
