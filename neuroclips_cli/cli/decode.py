@@ -16,7 +16,9 @@ def decode(
     settings: Settings,
     scans: Annotated[
         list[Path] | None,
-        typer.Argument(help="Runs that saw one film, averaged; or a .npy of scans."),
+        typer.Argument(
+            help="Runs of one film, averaged: FILE, LEFT,RIGHT or FILE.h5#KEY; or a .npy."
+        ),
     ] = None,
     run: Annotated[
         Path | None,
@@ -34,6 +36,13 @@ def decode(
     tr: Annotated[
         float | None,
         typer.Option("--tr", help="Time between volumes in s, where headers are wrong."),
+    ] = None,
+    confounds_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--confounds-file",
+            help="Table of confounds, one per run in their order; 'none': taken out already.",
+        ),
     ] = None,
     first_clip: Annotated[
         int,
@@ -81,7 +90,10 @@ def decode(
         from neuroclips_cli.stages import decode as stage
         from neuroclips_cli.stages._follow import FOLLOWED, FollowOptions
 
-        options = FollowOptions(timing, first_clip, volumes, idle, stop_file)
+        removed = [str(path) for path in confounds_file or ()] == ["none"]
+        options = FollowOptions(
+            timing, first_clip, volumes, idle, stop_file, confounds_removed=removed
+        )
         folder = stage.follow(settings, path=follow, options=options, label=label or FOLLOWED)
     else:
         from neuroclips_cli.stages._launch import run_stage
@@ -91,6 +103,7 @@ def decode(
             "decode",
             scans=tuple(scans or ()),
             timing=timing,
+            confounds=tuple(confounds_file or ()),
             first_clip=first_clip,
             label=label,
             overwrite=overwrite,

@@ -113,23 +113,25 @@ class GiftiRun:
         return same
 
 
-def both_hemispheres(left: Path) -> tuple[Path, Path]:
-    """Return the left file of a run and the right one beside it, by their names.
+def both_hemispheres(path: Path) -> tuple[Path, Path]:
+    """Return the left and the right file of a run from either of them, by their names.
 
     Raises
     ------
     UserError
-        If the name is not of a left hemisphere, or there is no right one.
+        If the name is of no hemisphere, or the other one is not beside it.
     """
-    for mark, other in (("hemi-L", "hemi-R"), ("lh.", "rh."), (".L.", ".R.")):
-        if mark in left.name:
-            right = left.with_name(left.name.replace(mark, other))
-            if not right.exists() and not right.is_symlink():
-                raise UserError(f"{left} has no {right.name} beside it: add the other hemisphere")
-            return left, right
+    for marks in (("hemi-L", "hemi-R"), ("lh.", "rh."), (".L.", ".R.")):
+        for mark, other in (marks, marks[::-1]):
+            if mark in path.name:
+                beside = path.with_name(path.name.replace(mark, other))
+                if not beside.exists() and not beside.is_symlink():
+                    raise UserError(
+                        f"{path} has no {beside.name} beside it: add the other hemisphere"
+                    )
+                return (path, beside) if mark == marks[0] else (beside, path)
     raise UserError(
-        f"{left} is not the left hemisphere by its name (hemi-L): give that file; the right one "
-        "(hemi-R) is found beside it"
+        f"{path} is no hemisphere by its name (hemi-L or hemi-R): name both files as LEFT,RIGHT"
     )
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_maps import Geometry, read_geometry
-from neuroclips_cli.data.runs import Run, VolumeMask, open_run
-from neuroclips_cli.data.structures import MissingStructure, without_prefix
-from neuroclips_cli.data.time_step import TOLERANCE_S
+from neuroclips_cli.data.run_table import RunRow
+from neuroclips_cli.data.runs import Run, VolumeMask, is_volumetric, open_row
+from neuroclips_cli.data.structures import CORTEX_ALONE, MissingStructure, without_prefix
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.npy import read_array
+from neuroclips_cli.signal.training_statistics import TrainingStatistics
 
 MOST_LOST = 0.1
 """Share of the selected voxels that may be without a signal in a new run; they count as 0 then."""
@@ -99,14 +100,41 @@ def read_trained_voxels(preprocess: Path) -> TrainedVoxels:
     return TrainedVoxels(columns, selected, geometry)
 
 
-def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
+def read_training_statistics(preprocess: Path, what_for: str) -> TrainingStatistics:
+    """Read what ``preprocess`` noted of the training runs.
+
+    Parameters
+    ----------
+    preprocess : pathlib.Path
+        Its folder.
+    what_for : str
+        What needs it, for the message.
+
+    Raises
+    ------
+    UserError
+        If an older version made it, without.
+    """
+    path = preprocess / "training_statistics.npz"
+    if not path.is_file():
+        raise UserError(
+            f"{what_for}, and {preprocess} holds no training_statistics.npz: run `neuroclips "
+            "preprocess --overwrite`"
+        )
+    with np.load(path, allow_pickle=False) as file:
+        known = {key: file[key] for key in file}
+    single: dict[str, Any] = {key: known[key].item() for key in known if not known[key].ndim}
+    return TrainingStatistics(**{**known, **single})
+
+
+def open_new_run(row: RunRow, voxels: TrainedVoxels) -> Run:
     """Open a run and make sure that its voxels are the trained ones.
 
     Parameters
     ----------
-    path : pathlib.Path
-        A run of the kind of the training runs: ``*.dtseries.nii``, the left hemisphere of a pair
-        (``*_hemi-L_*.func.gii``), or volumes.
+    row : RunRow
+        A run of the kind of the training runs: CIFTI, a pair of GIFTI hemispheres, volumes, or
+        parcels.
     voxels : TrainedVoxels
         What it has to hold.
 
@@ -121,21 +149,28 @@ def open_new_run(path: Path, voxels: TrainedVoxels) -> Run:
     """
     if voxels.geometry is None:
         raise UserError(
-            f"{path} cannot be decoded: the run was trained on the authors' tensors, which do not "
-            "say where in the brain their voxels lie; give a .npy of scans preprocessed as theirs"
+            f"{row.run_name} cannot be decoded: the run was trained on the authors' tensors, which "
+            "do not say where in the brain their voxels lie; give a .npy of scans preprocessed as "
+            "theirs"
         )
-    if voxels.grid is not None:
-        return open_run(path, voxels.grid)
+    grid = voxels.grid
+    if is_volumetric(row) != (grid is not None):
+        theirs, ours = ("surface or parcels", "volumes") if grid else ("volumes", "another kind")
+        raise UserError(
+            f"{row.run_name} holds {theirs}, and the training runs were {ours}: give the copy of "
+            "the run that is of their kind"
+        )
+    cifti = row.files[0].name.lower().endswith(".dtseries.nii")
     try:
-        run = open_run(path, structures=voxels.structures)
+        run = open_row(row, grid, structures=voxels.structures if cifti else CORTEX_ALONE)
     except MissingStructure as error:
         raise UserError(
-            f"{path} is of another geometry than the training runs, which were read in "
+            f"{row.run_name} is of another geometry than the training runs, which were read in "
             f"{', '.join(map(without_prefix, voxels.structures))}: give a run of all of these"
         ) from error
-    if not has_trained_voxels(run, voxels):
+    if grid is None and not has_trained_voxels(run, voxels):
         raise UserError(
-            f"{path} holds {len(run.columns)} voxels of another geometry than the "
+            f"{row.run_name} holds {len(run.columns)} voxels of another geometry than the "
             f"{len(voxels.columns)} of the training runs: bring it to their space first"
         )
     return run
@@ -147,43 +182,6 @@ def has_trained_voxels(run: Run, voxels: TrainedVoxels) -> bool:
     ours: Any = voxels.geometry.models if voxels.geometry else None
     return (
         theirs is not None and np.array_equal(run.columns, voxels.columns) and bool(theirs == ours)
-    )
-
-
-def check_step(run: Run, tr_s: float, *, stated: bool) -> str:
-    """Compare a new run's time between volumes with that of the training runs.
-
-    Parameters
-    ----------
-    run : Run
-        The new run.
-    tr_s : float
-        Time between two volumes that is taken, in s.
-    stated : bool
-        The user said so.
-
-    Returns
-    -------
-    str
-        A warning; empty if there is nothing to say.
-
-    Raises
-    ------
-    UserError
-        If the header says otherwise and the user said nothing.
-    """
-    if run.step_s is None:
-        return f"{run.path} states no time between volumes: {tr_s:g} s was taken"
-    if abs(run.step_s - tr_s) <= TOLERANCE_S:
-        return ""
-    if stated:
-        return (
-            f"{run.path} has a volume every {run.step_s:g} s by its header; {tr_s:g} s was taken, "
-            "as you stated"
-        )
-    raise UserError(
-        f"{run.path} has a volume every {run.step_s:g} s by its header, and not every {tr_s:g} s "
-        f"as the training runs: say which is true, with --tr {run.step_s:g} or --tr {tr_s:g}"
     )
 
 

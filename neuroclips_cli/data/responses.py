@@ -123,4 +123,6 @@ def _joined(blocks: list[RunStatistics]) -> RunStatistics:
     return RunStatistics(
         np.concatenate([block.trend for block in blocks], axis=1),
         np.concatenate([block.deviation for block in blocks]),
+        np.concatenate([block.autocorrelation for block in blocks]),
+        blocks[0].volumes,
     )

@@ -193,7 +193,7 @@ def _row(path: Path, number: int, line: dict[str | None, str], seen: dict[object
             "or val"
         )
     subject_number(text["subject"])
-    files, key = _files(path.parent, text["file"])
+    files, key = named_files(path.parent, text["file"])
     start = _number(where, text, "film_start_s", least=0.0)
     row = RunRow(
         subject=text["subject"].removeprefix("sub-"),
@@ -233,8 +233,21 @@ def _number(where: str, text: dict[str, str], name: str, least: float) -> float 
     return number
 
 
-def _files(folder: Path, text: str) -> tuple[tuple[Path, ...], str]:
-    """Read ``left,right`` or ``file#key``; a file that exists under the whole name is that file."""
+def named_files(folder: Path, text: str) -> tuple[tuple[Path, ...], str]:
+    """Read ``left,right`` or ``file#key``; a file that exists under the whole name is that file.
+
+    Parameters
+    ----------
+    folder
+        What relative paths count from.
+    text
+        As the column ``file`` has it.
+
+    Returns
+    -------
+    tuple of Path, str
+        The files, and the data set inside an HDF5 file (empty otherwise).
+    """
     if _path(folder, text).exists():
         return (_path(folder, text),), ""
     name, mark, key = text.rpartition("#")

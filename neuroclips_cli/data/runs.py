@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
-from neuroclips_cli.data.gifti_runs import GiftiRun, both_hemispheres
+from neuroclips_cli.data.gifti_runs import GiftiRun
 from neuroclips_cli.data.parcel_runs import ParcelRun
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.structures import CORTEX_ALONE, chosen_columns
@@ -340,23 +340,6 @@ def open_row(
         If the file cannot be read, holds something else, or lacks a structure.
     """
     return opener_of(row)(row, mask, like, structures)
-
-
-def open_run(
-    path: Path,
-    mask: VolumeMask | None = None,
-    like: Run | None = None,
-    structures: Sequence[str] = CORTEX_ALONE,
-) -> Run:
-    """Open a single file: volumes with a mask, GIFTI with its other hemisphere, else CIFTI.
-
-    See :func:`open_row`.
-    """
-    if mask is not None:
-        return VolumeRun(path, mask)
-    if path.name.lower().endswith((".gii", ".gii.gz")):
-        return GiftiRun(both_hemispheres(path))
-    return CiftiRun(path, like if isinstance(like, CiftiRun) else None, structures)
 
 
 def check_values(path: Path, series: NDArray[np.float32]) -> RunQuality:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+HIGHEST = 0.95
+"""Highest autocorrelation that is believed: beyond it noise and drift cannot be told apart."""
+
 
 @dataclass(frozen=True)
 class RunStatistics:
@@ -25,10 +28,17 @@ class RunStatistics:
         run, its mean first, in the units of the series.
     deviation : numpy.ndarray
         float64 (voxels,), standard deviation (ddof 1) of what they leave.
+    autocorrelation : numpy.ndarray
+        float64 (voxels,), correlation of what they leave with itself a volume later; NaN where
+        nothing is left.
+    volumes : int
+        Volumes of the run.
     """
 
     trend: NDArray[np.float64]
     deviation: NDArray[np.float64]
+    autocorrelation: NDArray[np.float64]
+    volumes: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,9 @@ class TrainingStatistics:
         float64 (voxels,), root mean square over the runs of the detrended standard deviation.
     volumes : int
         Volumes of the longest run, to which -1..1 of its polynomials corresponds.
+    autocorrelation : float
+        0..`HIGHEST`, median over the voxels of the runs' mean correlation of the detrended series
+        with itself a volume later.
     """
 
     mean: NDArray[np.float64]
@@ -56,6 +69,7 @@ class TrainingStatistics:
     drift: NDArray[np.float64]
     deviation: NDArray[np.float64]
     volumes: int
+    autocorrelation: float = 0.0
 
     def standardize(self, series: NDArray[np.floating]) -> NDArray[np.float64]:
         """Standardize a series by the training runs alone.
@@ -116,8 +130,12 @@ def run_statistics(series: NDArray[np.floating], order: int) -> RunStatistics:
     trend = np.linalg.lstsq(basis, data, rcond=None)[0]
     data -= basis @ trend
     trend[0] += mean
+    deviation = np.where(finite, data.std(axis=0, ddof=1), np.nan)
+    power = np.square(data).sum(axis=0)
+    lagged = np.where(power > 0, (data[1:] * data[:-1]).sum(axis=0), np.nan)
+    lagged /= np.where(power > 0, power, 1.0)
     return RunStatistics(
-        np.where(finite, trend, np.nan), np.where(finite, data.std(axis=0, ddof=1), np.nan)
+        np.where(finite, trend, np.nan), deviation, np.where(finite, lagged, np.nan), len(data)
     )
 
 
@@ -158,15 +176,13 @@ def gain(
     return found if found > 0 else 1.0
 
 
-def over_runs(runs: Sequence[RunStatistics], volumes: int) -> TrainingStatistics:
+def over_runs(runs: Sequence[RunStatistics]) -> TrainingStatistics:
     """Combine the training runs.
 
     Parameters
     ----------
     runs : sequence of RunStatistics
         All training runs. A voxel that is NaN or constant in one is left out of that one.
-    volumes : int
-        Volumes of the longest.
 
     Returns
     -------
@@ -189,5 +205,17 @@ def over_runs(runs: Sequence[RunStatistics], volumes: int) -> TrainingStatistics
         between_runs=np.sqrt(np.square(apart).sum(axis=0) / np.maximum(count - 1, 1)),
         drift=np.sqrt(np.square(trend[:, 1:]).sum(axis=0) / count),
         deviation=spread,
-        volumes=volumes,
+        volumes=max(run.volumes for run in runs),
+        autocorrelation=_autocorrelation(
+            np.stack([run.autocorrelation for run in runs])[:, used.any(axis=0)]
+        ),
     )
+
+
+def _autocorrelation(found: NDArray[np.float64]) -> float:
+    """Return the median over the voxels, (runs, voxels), of their mean over the runs."""
+    known = np.isfinite(found)
+    total, count = np.where(known, found, 0.0).sum(axis=0), known.sum(axis=0)
+    if not count.any():
+        return 0.0
+    return float(np.clip(np.median(total[count > 0] / count[count > 0]), 0.0, HIGHEST))

@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 
 from neuroclips_cli import console
 from neuroclips_cli.data.incoming_volumes import Arrived, IncomingVolumes, open_incoming
-from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming, read_trained_voxels
+from neuroclips_cli.data.new_scans import (
+    WHOLE_RUN,
+    FilmTiming,
+    read_trained_voxels,
+    read_training_statistics,
+)
+from neuroclips_cli.data.scan_files import require_cleaned, unstated_step
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.signal.causal import CausalStandardizer
-from neuroclips_cli.signal.clip_times import response_positions
-from neuroclips_cli.signal.training_statistics import TrainingStatistics
+from neuroclips_cli.signal.causal import CausalStandardizer, FilmSpan
+from neuroclips_cli.signal.clip_times import response_positions, span
+from neuroclips_cli.stages._requests import training_steps
 
 if TYPE_CHECKING:
     from neuroclips_cli.generation.decoder import Decoded
@@ -49,6 +55,8 @@ class FollowOptions:
         Stop when it exists; None: `STOP_FILE`.
     last : str
         The last part to make of a clip, as :meth:`neuroclips_cli.api.Run.decode` takes it.
+    confounds_removed : bool
+        The volumes come without the confounds that were regressed out of the training runs.
     """
 
     timing: FilmTiming = WHOLE_RUN
@@ -57,6 +65,7 @@ class FollowOptions:
     idle_s: float = 60.0
     stop_file: Path | None = None
     last: str = "clips"
+    confounds_removed: bool = False
 
 
 UNTIL_IDLE = FollowOptions()
@@ -135,15 +144,34 @@ class LiveDecoding:
         self, settings: Settings, folders: Mapping[str, Path], path: Path, options: FollowOptions
     ) -> None:
         self.settings, self.options, self.path = settings, options, path
-        self.tr_s = options.timing.tr_s or settings.data.tr_s
+        require_cleaned(settings.data.confounds, removed=options.confounds_removed)
         preprocess = folders["preprocess"]
         voxels = read_trained_voxels(preprocess)
-        self._standardizer = CausalStandardizer(_read_statistics(preprocess))
+        statistics = read_training_statistics(preprocess, "volumes are standardized one by one")
+        self.tr_s = unstated_step(training_steps(preprocess, settings), options.timing.tr_s)
+        self._standardizer = CausalStandardizer(statistics, self._span())
         self._incoming: IncomingVolumes = open_incoming(path, voxels)
         self._decoder = LiveDecoder(settings, folders, options.last, voxels.count)
         self._history: dict[int, NDArray[np.float32]] = {}
         self._clips = 0
         self.warnings: list[str] = []
+
+    def _span(self) -> FilmSpan | None:
+        """Return the volumes that will answer to the film; None where its length is not known."""
+        timing, data = self.options.timing, self.settings.data
+        clips = 0 if timing.duration_s is None else int(timing.duration_s / data.clip_s + 1e-6)
+        if clips < 1:
+            return None
+        positions = response_positions(
+            clips,
+            start_s=timing.start_s,
+            clip_s=data.clip_s,
+            delay_s=data.delay_s,
+            tr_s=self.tr_s,
+            window=data.window,
+        )
+        over = span(positions)
+        return FilmSpan(over.start, over.stop - over.start)
 
     def __iter__(self) -> Iterator[LiveVolume | LiveClip]:
         """Yield volumes and clips until the end; see the class."""
@@ -270,15 +298,3 @@ class LiveDecoder:
 def default_stop_file(path: Path) -> Path:
     """Return the file that ends following a path, where none is named."""
     return path / STOP_FILE if path.is_dir() else path.with_name(f"{path.name}.{STOP_FILE}")
-
-
-def _read_statistics(preprocess: Path) -> TrainingStatistics:
-    path = preprocess / "training_statistics.npz"
-    if not path.is_file():
-        raise UserError(
-            f"{preprocess} holds no training_statistics.npz, by which volumes are standardized one "
-            "by one: run `neuroclips preprocess --overwrite`"
-        )
-    with np.load(path, allow_pickle=False) as file:
-        known = {key: file[key] for key in file}
-    return TrainingStatistics(**{**known, "volumes": int(known["volumes"])})

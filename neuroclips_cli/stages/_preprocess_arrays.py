@@ -102,7 +102,7 @@ def write_training_responses(
     shape = source.shape("train", int(selected.sum()))
     with stage.open_array("fmri_train.npy", shape, np.float32) as array:
         _, statistics = fill_responses(source, "train", array, selected)
-    _write_training_statistics(stage, source, statistics)
+    _write_training_statistics(stage, statistics)
 
 
 def _write_mean(stage: Stage, repetitions: NDArray[np.float32]) -> None:
@@ -175,14 +175,10 @@ def _fill_missing(source: PreprocessSource, name: str, array: NDArray[np.float32
         release_pages(array)
 
 
-def _write_training_statistics(
-    stage: Stage, source: PreprocessSource, statistics: list[RunStatistics]
-) -> None:
+def _write_training_statistics(stage: Stage, statistics: list[RunStatistics]) -> None:
     """Write what ``decode`` knows of runs that are not finished yet."""
-    longest = max(source.clips[segment.name] for segment in source.segments("train"))
-    found = over_runs(statistics, longest)
     with stage.atomic("training_statistics.npz") as path:
-        np.savez(path, **asdict(found))
+        np.savez(path, **asdict(over_runs(statistics)))
 
 
 def write_frames(stage: Stage, source: PreprocessSource) -> None:

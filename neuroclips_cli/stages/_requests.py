@@ -19,8 +19,8 @@ from neuroclips_cli.backbones.references import resolve, revisions
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming
+from neuroclips_cli.data.scan_files import files_of, require_cleaned, scan_rows
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.placeholders import require_content
 from neuroclips_cli.models.subject_place import recorded_place
 from neuroclips_cli.protocols import evaluators
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
@@ -202,6 +202,7 @@ def decode(
     *,
     scans: Sequence[Path],
     timing: FilmTiming = WHOLE_RUN,
+    confounds: Sequence[Path] = (),
     first_clip: int = 0,
     label: str = "",
 ) -> StageRequest:
@@ -215,13 +216,12 @@ def decode(
     _check_label(label)
     if not scans:
         raise UserError("there is nothing to decode: name a run, or a .npy of scans")
-    for path in scans:
-        require_content(path)
-        if not path.is_file():
-            raise UserError(f"the scans {path} do not exist or are no file: correct the path")
+    rows = scan_rows(scans, settings.data.confounds, confounds)
     inputs = _decoding_inputs(settings, first_clip)
-    inputs |= {f"scans_{number}": path for number, path in enumerate(scans, start=1)}
+    for number, row in enumerate(rows, start=1):
+        inputs |= files_of(row, number)
     extra = {**asdict(timing), "first_clip": first_clip, **_decoded_with(settings)}
+    extra["keys"] = [row.key for row in rows]
     return StageRequest(f"decode-{label}" if label else "decode", inputs, extra)
 
 
@@ -236,6 +236,7 @@ def follow(settings: Settings, *, path: Path, options: FollowOptions, label: str
     _check_label(label)
     if options.idle_s <= 0 or (options.volumes is not None and options.volumes < 1):
         raise UserError("--idle should be above 0, and --volumes at least 1")
+    require_cleaned(settings.data.confounds, removed=options.confounds_removed)
     inputs = _decoding_inputs(settings, options.first_clip)
     extra = {
         "follow": str(path),
@@ -245,6 +246,24 @@ def follow(settings: Settings, *, path: Path, options: FollowOptions, label: str
         **_decoded_with(settings),
     }
     return StageRequest(f"decode-{label}" if label else "decode", inputs, extra)
+
+
+def training_steps(preprocess: Path, settings: Settings) -> list[float]:
+    """Return the times between volumes of the training runs, in s, ascending.
+
+    Where ``preprocess`` did not note them, as of released scans, it is ``data.tr_s``.
+    """
+    known = read_json(preprocess / "manifest.json")["facts"].get("tr", {}).get("seconds")
+    return sorted(known or [settings.data.tr_s])
+
+
+def training_first_volumes(preprocess: Path) -> list[float]:
+    """Return when the first volumes of the training runs were measured, in s after the scans began.
+
+    0 where ``preprocess`` did not note it.
+    """
+    facts = read_json(preprocess / "manifest.json")["facts"]
+    return list(facts.get("first_volume", {}).get("seconds") or [0.0])
 
 
 def _check_label(label: str) -> None:

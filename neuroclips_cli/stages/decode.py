@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,16 @@ from neuroclips_cli.data.new_scans import (
     WHOLE_RUN,
     FilmTiming,
     TrainedVoxels,
-    check_step,
     open_new_run,
     read_standardized,
     read_trained_voxels,
+    read_training_statistics,
 )
 from neuroclips_cli.data.responses import standardized_responses
+from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.runs import Run, require_valid_run
-from neuroclips_cli.data.time_step import first_volume_beside
-from neuroclips_cli.data.viewings import Reading
+from neuroclips_cli.data.scan_files import first_of, is_array, scan_rows, step_of
+from neuroclips_cli.data.viewings import Clean, Reading, Viewing
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.generation.video_generator import write_videos
 from neuroclips_cli.io.npy import AppendedArray
@@ -44,7 +46,6 @@ from neuroclips_cli.signal.clip_times import (
     whole_clips,
 )
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
-from neuroclips_cli.signal.training_statistics import TrainingStatistics
 from neuroclips_cli.stages import _requests
 from neuroclips_cli.stages._follow import (
     FOLLOWED,
@@ -63,6 +64,7 @@ def run(
     *,
     scans: Sequence[Path],
     timing: FilmTiming = WHOLE_RUN,
+    confounds: Sequence[Path] = (),
     first_clip: int = 0,
     label: str = "",
     overwrite: bool = False,
@@ -74,10 +76,12 @@ def run(
     settings : Settings
         As of a reconstruction.
     scans : sequence of pathlib.Path
-        Runs that show responses to one film, which are averaged; or a ``.npy`` of preprocessed
-        scans.
+        Runs that show responses to one film, which are averaged, named as in a run table
+        (:func:`neuroclips_cli.data.scan_files.scan_row`); or a ``.npy`` of preprocessed scans.
     timing : FilmTiming
         When the film ran.
+    confounds : sequence of pathlib.Path
+        Tables of confounds, as :func:`neuroclips_cli.data.scan_files.scan_rows` takes them.
     first_clip : int
         Number of the first clip, which decides the random numbers.
     label : str
@@ -96,17 +100,23 @@ def run(
         If a file does not fit the run, or a needed stage or backbone is missing.
     """
     request = _requests.decode(
-        settings, scans=scans, timing=timing, first_clip=first_clip, label=label
+        settings,
+        scans=scans,
+        timing=timing,
+        confounds=confounds,
+        first_clip=first_clip,
+        label=label,
     )
     inputs = {key: Path(path) for key, path in request.inputs.items()}
     with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
-            reader = ScanReader(settings, inputs["preprocess"], timing)
+            reader = ScanReader(settings, inputs["preprocess"], timing, confounds)
             fmri = reader.read(scans)
             numbers = list(range(first_clip, first_clip + len(fmri)))
             stage.need_space(disk_usage.of_reconstruct(settings, len(numbers), None))
             _write_scans(stage, settings, fmri, numbers, timing)
-            stage.fact("warnings", reader.warnings)
+            for name, value in (*reader.facts.items(), ("warnings", reader.warnings)):
+                stage.fact(name, value)
             Reconstruction(settings, stage, inputs, fmri, numbers).run(None)
         return stage.folder
 
@@ -117,6 +127,7 @@ def follow(
     path: Path,
     options: FollowOptions = UNTIL_IDLE,
     label: str = FOLLOWED,
+    confounds: Sequence[Path] = (),
 ) -> Path:
     """Decode volumes as they arrive, and print how long each volume and clip took.
 
@@ -213,26 +224,47 @@ class _LiveResults:
 
 
 class ScanReader:
-    """Reads new scans and brings them to the form of ``fmri_test.npy``."""
+    """Reads new scans and brings them to the form of ``fmri_test.npy``.
 
-    def __init__(self, settings: Settings, preprocess: Path, timing: FilmTiming) -> None:
-        self.data, self.timing = settings.data, timing
-        self.preprocess = preprocess
+    Attributes
+    ----------
+    warnings : list of str
+        What was found wrong and how it was decided.
+    facts : dict
+        By run: ``tr`` and ``first_volume`` as ``preprocess`` notes them, and the table of
+        ``confounds`` that was regressed out.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        preprocess: Path,
+        timing: FilmTiming,
+        confounds: Sequence[Path] = (),
+    ) -> None:
+        self.timing, self.preprocess, self._tables = timing, preprocess, confounds
+        self.data, self._trained_s = settings.data, _requests.training_steps(preprocess, settings)
+        self._trained_first_s = _requests.training_first_volumes(preprocess)
         self.voxels: TrainedVoxels = read_trained_voxels(preprocess)
         self.warnings: list[str] = []
+        self.facts: dict[str, Any] = {"tr": {}, "first_volume": {}, "confounds": {}}
 
     def read(self, paths: Sequence[Path]) -> NDArray[np.float32]:
         """Return float32 (clips, voxels), the mean over the repetitions."""
-        arrays = [path.suffix.lower() == ".npy" for path in paths]
-        if all(arrays):
-            found = [read_standardized(path, self.voxels.count, self.data.window) for path in paths]
-        elif any(arrays):
+        rows = scan_rows(paths, self.data.confounds, self._tables)
+        arrays = [is_array(row) for row in rows]
+        if any(arrays) and not all(arrays):
             raise UserError(
                 f"{paths[arrays.index(True)]} holds preprocessed scans and "
                 f"{paths[arrays.index(False)]} a run: decode them one after the other"
             )
-        else:
-            found = [self._run(path)[:, None] for path in paths]
+        window = self.data.window
+        found = [
+            read_standardized(row.files[0], self.voxels.count, window)
+            if is_array(row)
+            else self._run(row)[:, None]
+            for row in rows
+        ]
         lengths = {len(scans) for scans in found}
         if len(lengths) > 1:
             raise UserError(
@@ -242,58 +274,59 @@ class ScanReader:
             )
         return mean_over_repetitions(np.concatenate(found, axis=1))
 
-    def _run(self, path: Path) -> NDArray[np.float32]:
+    def _run(self, row: RunRow) -> NDArray[np.float32]:
         """Return one run's standardized responses, float32 (clips, voxels), NaN where none."""
-        opened = open_new_run(path, self.voxels)
-        if self.data.confounds:
-            self._warn(
-                f"the training runs' confounds ({self.data.confounds}) were regressed out, those "
-                f"of {path} are not: regress them out of it first"
-            )
-        tr_s = self.timing.tr_s or self.data.tr_s
-        self._warn(check_step(opened, tr_s, stated=self.timing.tr_s is not None))
-        first_s = first_volume_beside(path, tr_s).seconds
-        reading = response_reading(opened, self.timing, self.data, tr_s, first_s)
+        opened, name = open_new_run(row, self.voxels), row.run_name
+        step, said = step_of(row, opened, self._trained_s, self.timing.tr_s)
+        first, more = first_of(row, step.seconds, self._trained_first_s)
+        for sentence in (*said, *more):
+            self._warn(sentence)
+        data = self.data if row.confounds else replace(self.data, confounds="")
+        self.facts["tr"][name] = {"seconds": step.seconds, "source": step.source}
+        self.facts["first_volume"][name] = {"seconds": first.seconds, "source": first.source}
+        self.facts["confounds"][name] = str(row.confounds) if row.confounds else None
+        reading = response_reading(opened, name, self.timing, data, step.seconds, first.seconds)
+        start_s = self.timing.start_s - first.seconds
+        clean = Viewing(row, opened, step.seconds, start_s, first).cleaner(data)
         volumes = reading.over.stop - reading.over.start
-        if volumes <= self.data.detrend_order + 1:
-            return self._by_training(opened, reading)
+        if volumes <= data.detrend_order + 1:
+            return self._by_training(opened, name, reading, clean)
         found = standardized_responses(
             opened,
             reading.over,
             self.voxels.selected,
-            self.data.detrend_order,
+            data.detrend_order,
             training=False,
             at=reading.at,
             method=reading.method,
+            clean=clean,
         )
         if found.quality:
-            require_valid_run(path, found.quality, len(self.voxels.columns))
+            require_valid_run(name, found.quality, len(self.voxels.columns))
         lost = found.without_signal
         if lost > MOST_LOST * self.voxels.count:
             raise UserError(
-                f"{path} carries no signal (constant, NaN or infinity) in {lost} of the "
+                f"{name} carries no signal (constant, NaN or infinity) in {lost} of the "
                 f"{self.voxels.count} voxels that are decoded from, while the film ran: check the "
                 "file, or leave the broken volumes out with --start and --duration"
             )
         if lost:
-            self._warn(f"{path} has no signal in {lost} of {self.voxels.count} voxels: taken as 0")
+            self._warn(f"{name} has no signal in {lost} of {self.voxels.count} voxels: taken as 0")
         return found.z
 
-    def _by_training(self, opened: Run, reading: Reading) -> NDArray[np.float32]:
+    def _by_training(
+        self, opened: Run, name: str, reading: Reading, clean: Clean | None
+    ) -> NDArray[np.float32]:
         """Standardize a few volumes by the training runs."""
-        path = self.preprocess / "training_statistics.npz"
-        if not path.is_file():
-            raise UserError(
-                f"{opened.path} is too short to be standardized by itself, and {self.preprocess} "
-                "holds no training_statistics.npz: run `neuroclips preprocess --overwrite`"
-            )
-        with np.load(path, allow_pickle=False) as file:
-            known = TrainingStatistics(**{key: file[key] for key in file})
-        series = opened.read()[reading.over][:, self.voxels.selected]
+        known = read_training_statistics(
+            self.preprocess, f"{name} is too short to be standardized by itself"
+        )
+        series: NDArray[np.floating] = opened.read()[:, self.voxels.selected]
+        series = (series if clean is None else clean(series))[reading.over]
         if not np.isfinite(series).all():
-            raise UserError(f"{opened.path} holds NaN or infinity: repair it or leave it out")
+            raise UserError(f"{name} holds NaN or infinity: repair it or leave it out")
         self._warn(
-            f"{opened.path} holds {len(series)} volumes that answer to clips, too few to be "
+            f"{name} holds {len(series)} volumes that answer to clips, too few to be "
             "standardized by themselves: means and deviations of the training runs were taken, "
             "and no drift was removed"
         )
@@ -313,7 +346,7 @@ def _in_windows(z: NDArray[np.float32], reading: Reading) -> NDArray[np.float32]
 
 
 def response_reading(
-    opened: Run, timing: FilmTiming, data: DataSettings, tr_s: float, first_s: float
+    opened: Run, name: str, timing: FilmTiming, data: DataSettings, tr_s: float, first_s: float
 ) -> Reading:
     """Return which volumes of a new run are standardized, and where the responses are read.
 
@@ -342,11 +375,11 @@ def response_reading(
         tr_s=tr_s,
         window=data.window,
     )
-    there = whole_clips(positions, opened.volumes, delay_s=data.delay_s, run=str(opened.path))
+    there = whole_clips(positions, opened.volumes, delay_s=data.delay_s, run=name)
     if there < 1 or (timing.duration_s is not None and there < clips):
         wanted = "one clip" if timing.duration_s is None else f"the {clips} clips"
         raise UserError(
-            f"{opened.path} is too short: {opened.volumes} volumes of {tr_s:g} s do not hold the "
+            f"{name} is too short: {opened.volumes} volumes of {tr_s:g} s do not hold the "
             f"responses to {wanted} of a film that begins at {timing.start_s:g} s, "
             f"{data.delay_s:g} s after each: correct --start and --duration"
         )

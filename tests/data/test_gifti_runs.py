@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.gifti_runs import GiftiRun
 from neuroclips_cli.data.run_table import RunRow
-from neuroclips_cli.data.runs import open_row, open_run
+from neuroclips_cli.data.runs import open_row
+from neuroclips_cli.data.scan_files import scan_row
 from neuroclips_cli.errors import UserError
 
 VOLUMES, LEFT, RIGHT = 9, 12, 15
@@ -82,16 +83,19 @@ def test_a_row_of_the_run_table_opens_them(tmp_path: Path, series: NDArray[np.fl
     assert not run.share_geometry(other)
 
 
-def test_the_right_hemisphere_is_found_beside_the_left_one(
+def test_one_hemisphere_is_found_beside_the_other(
     tmp_path: Path, series: NDArray[np.float32]
 ) -> None:
     left, right = pair(tmp_path, series)
-    assert np.array_equal(open_run(left).read(), series)
-    with pytest.raises(UserError, match="is not the left hemisphere by its name"):
-        open_run(right)
+    assert np.array_equal(open_row(scan_row(left)).read(), series)
+    assert scan_row(right).files == (left, right)
+    whole = left.with_name("sub-01_bold.func.gii")
+    whole.write_bytes(left.read_bytes())
+    with pytest.raises(UserError, match="is no hemisphere by its name"):
+        scan_row(whole)
     right.unlink()
     with pytest.raises(UserError, match="has no sub-01_hemi-R_bold.func.gii beside it"):
-        open_run(left)
+        open_row(scan_row(left))
 
 
 def test_what_does_not_go_together_is_refused(tmp_path: Path, series: NDArray[np.float32]) -> None:

@@ -14,7 +14,8 @@ from neuroclips_cli.data.clip_table import check_captions, read_captions, read_s
 from neuroclips_cli.data.layout import find_layout
 from neuroclips_cli.data.region_files import read_region_file
 from neuroclips_cli.data.regions import inside_models
-from neuroclips_cli.data.runs import open_run
+from neuroclips_cli.data.runs import open_row
+from neuroclips_cli.data.scan_files import scan_row
 from neuroclips_cli.data.stimuli import clip_frames, open_stimulus
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.simulation.films import film_writer
@@ -71,10 +72,10 @@ def test_cortex_comes_from_the_brain_models_wherever_it_lies(tmp_path):
     data = np.asarray(image.dataobj)
     moved = tmp_path / "seg1_1_Atlas.dtseries.nii"
     nib.cifti2.Cifti2Image(data[:, order], header=(series, models[order])).to_filename(moved)
-    run = open_run(moved)
+    run = open_row(scan_row(moved))
     assert np.array_equal(run.columns, np.arange(300, GRAYORDINATES))
     assert np.array_equal(run.read(), data[:, :CORTEX])
-    assert not run.share_geometry(open_run(simulated() / SEG1))
+    assert not run.share_geometry(open_row(scan_row(simulated() / SEG1)))
 
 
 def test_regions_limit_the_selection(tmp_path):
@@ -93,7 +94,7 @@ def test_regions_limit_the_selection(tmp_path):
     path = tmp_path / "areas.dlabel.nii"
     axis = nib.cifti2.LabelAxis(["areas"], [labels])
     nib.cifti2.Cifti2Image(keys, header=(axis, cortex)).to_filename(path)
-    run, file = open_run(simulated() / SEG1), read_region_file([path])
+    run, file = open_row(scan_row(simulated() / SEG1)), read_region_file([path])
     assert inside_models(file, ["R_V1_ROI"], run.models).mask.sum() == 400
     assert inside_models(file, ["V1"], run.models).mask.sum() == third + 400
     assert inside_models(file, [], run.models).mask.sum() == third + 400

@@ -12,7 +12,8 @@ import pytest
 from helpers.simulation_world import CORTEX, copy_of, settings_for, simulated
 
 from neuroclips_cli.data.region_files import read_region_file
-from neuroclips_cli.data.runs import VolumeMask, check_values, open_run
+from neuroclips_cli.data.runs import VolumeMask, check_values, open_row
+from neuroclips_cli.data.scan_files import scan_row
 from neuroclips_cli.data.stimuli import open_stimulus
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal import quality
@@ -116,13 +117,13 @@ def test_a_byte_swapped_header_is_read_and_swapped_values_are_refused(dataset):
     raw = swapped.nifti_header.as_byteswapped(">")
     swapped = nib.cifti2.Cifti2Image(data, header=image.header, nifti_header=raw)
     swapped.to_filename(big)
-    assert np.array_equal(open_run(big).read(), data[:, :CORTEX])
+    assert np.array_equal(open_row(scan_row(big)).read(), data[:, :CORTEX])
 
     content = bytearray(path.read_bytes())
     offset = int(nib.load(path).dataobj.offset)
     content[offset:] = np.frombuffer(bytes(content[offset:]), "<f4").astype(">f4").tobytes()
     path.write_bytes(content)
-    run = open_run(path)
+    run = open_row(scan_row(path))
     with pytest.raises(UserError, match=r"seg1_1.* impossible size .*bytes swapped"):
         check_values(path, run.read())
 
@@ -136,7 +137,7 @@ def test_slope_and_intercept_of_a_header_are_applied(tmp_path):
     image.header.set_zooms((1, 1, 1, 2))
     image.header.set_slope_inter(0.5, 10)
     image.to_filename(tmp_path / "seg1_1.nii")
-    stored = open_run(tmp_path / "seg1_1.nii", all_of((3, 3, 3))).read()
+    stored = open_row(scan_row(tmp_path / "seg1_1.nii"), all_of((3, 3, 3))).read()
     assert np.array_equal(stored, np.moveaxis(values, 3, 0).reshape(4, 27) * 0.5 + 10)
 
 
@@ -182,7 +183,7 @@ def test_a_gzip_that_ends_early_is_named(tmp_path):
     content = _volumes(path)
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(UserError, match=r"seg1_1\.nii\.gz is damaged or cut short"):
-        open_run(path, all_of((4, 4, 4))).read()
+        open_row(scan_row(path), all_of((4, 4, 4))).read()
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -194,7 +195,7 @@ def test_a_header_that_claims_more_than_the_file_can_hold_gets_no_memory(tmp_pat
     with pytest.raises(UserError, match="is cut short"):
         read_region_file([path])
     with pytest.raises(UserError, match="cut short|another grid"):
-        open_run(path, all_of((4, 4, 4)))
+        open_row(scan_row(path), all_of((4, 4, 4)))
 
 
 def test_a_film_of_variable_rate_is_taken_by_time_with_a_warning(tmp_path):

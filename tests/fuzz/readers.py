@@ -16,9 +16,10 @@ COCO_IMAGES = ("a.png", "b.png", "c.png", "d.png")
 
 
 def _cifti(path: Path) -> Any:
-    from neuroclips_cli.data.runs import check_values, open_run
+    from neuroclips_cli.data.runs import check_values, open_row
+    from neuroclips_cli.data.scan_files import scan_row
 
-    run = open_run(path)
+    run = open_row(scan_row(path))
     if run.volumes >= 1000:
         return None
     series = run.read()
@@ -29,11 +30,12 @@ def _cifti(path: Path) -> Any:
 def _nifti(path: Path) -> Any:
     from neuroclips_cli.data.region_files import read_region_file
     from neuroclips_cli.data.regions import inside_volume
-    from neuroclips_cli.data.runs import VolumeMask, check_values, open_run
+    from neuroclips_cli.data.runs import VolumeMask, check_values, open_row
+    from neuroclips_cli.data.scan_files import scan_row
 
     if "mask" in path.name:
         return inside_volume(read_region_file([path]), [], (3, 3, 2), np.eye(4)).mask
-    run = open_run(path, VolumeMask(np.ones((3, 3, 2), bool), np.eye(4)))
+    run = open_row(scan_row(path), VolumeMask(np.ones((3, 3, 2), bool), np.eye(4)))
     if run.volumes >= 1000:
         return None
     series = run.read()

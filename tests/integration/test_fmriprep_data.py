@@ -23,12 +23,14 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.interpolate import CubicSpline
 
-from neuroclips_cli.data.new_scans import open_new_run, read_trained_voxels
+from neuroclips_cli.data.new_scans import FilmTiming, open_new_run, read_trained_voxels
 from neuroclips_cli.data.region_files import read_region_file
 from neuroclips_cli.data.regions import inside_models
+from neuroclips_cli.data.scan_files import scan_row
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.stages import preprocess as stage
+from neuroclips_cli.stages.decode import ScanReader
 
 FILMS = {1: "train", 2: "train", 3: "train", 4: "train", 5: "test"}
 REPETITIONS, FILM_S, ONSET_S, AFTER_S = 2, 36.0, 6.0, 12.0
@@ -292,9 +294,26 @@ def test_arrays_equal_what_numpy_makes_of_the_files(
     assert known["first_volume"] == {"seconds": [first_s], "source": {source: 10}}
     assert known["voxels_tested"] == VOXELS - DEAD
     assert known["voxels_excluded"] == DEAD + 1
+    _decoded_alike(study, name, done, confounds)
     frames = np.load(done / "frames_test.npy").astype(int)
     assert excluded_map(done) == list(range(ONCE_DEAD + 1))
     assert np.abs(frames.reshape(-1, 32, 32, 3) - pictures(study, 5, clips)).max() <= 1
+
+
+def _decoded_alike(study: Study, name: str, done: Path, confounds: str) -> None:
+    """New scans of the kind come out as ``preprocess`` has the test runs, bit for bit."""
+    endings = {"cifti": "dtseries.nii", "volumes": "desc-preproc_bold.nii.gz"}
+    stems = [study.stem(5, repetition) for repetition in (1, 2)]
+    ending = endings.get(name, "hemi-R*")
+    scans = [next(study.tree.func(stem).glob(f"{stem}*{ending}")) for stem in stems]
+    flags = {"run.profile": "tiny", "data.confounds": confounds}
+    reader = ScanReader(
+        load_settings(flags, folder=done, environ={}), done, FilmTiming(ONSET_S, FILM_S)
+    )
+    assert np.array_equal(reader.read(scans), np.load(done / "fmri_test.npy"))
+    assert [step["source"] for step in reader.facts["tr"].values()] == ["sidecar"] * 2
+    tables = [Path(table).name for table in reader.facts["confounds"].values() if table]
+    assert tables == [f"{s}_desc-confounds_timeseries.tsv" for s in stems if confounds]
 
 
 def test_maps_and_new_scans_lie_on_the_structures_that_were_chosen(tmp_path: Path) -> None:
@@ -319,7 +338,7 @@ def test_maps_and_new_scans_lie_on_the_structures_that_were_chosen(tmp_path: Pat
     }  # fmt: skip
     voxels = read_trained_voxels(done)
     run = study.tree.func(study.stem(5, 1)) / f"{study.stem(5, 1)}_space-fsLR_den-91k_bold"
-    new = open_new_run(run.with_name(f"{run.name}.dtseries.nii"), voxels)
+    new = open_new_run(scan_row(run.with_name(f"{run.name}.dtseries.nii")), voxels)
     assert np.array_equal(new.read(), study.series[5, 1].astype(np.float32))
     cortical = tmp_path / "cortex.dlabel.nii"
     axes = (axes[0], GRAYORDINATES[np.r_[0:30, 35:65]])

@@ -24,8 +24,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.interpolate import CubicSpline
 
+from neuroclips_cli.data.new_scans import FilmTiming
+from neuroclips_cli.data.run_table import RunRow, read_run_table
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import preprocess
+from neuroclips_cli.stages.decode import ScanReader
 
 DELAY_S, SILENT, DEAD = 4.0, 12, 2
 """Delay of the responses; voxels that answer to nothing, the last ones; zeros, the first ones."""
@@ -313,11 +317,34 @@ LAYOUTS: dict[str, Callable[[Path], Study]] = {
 }
 
 
-def run(study: Study, root: Path, **more: object) -> Path:
+def chosen(study: Study, root: Path, **more: object) -> Settings:
+    """Return the settings of a study."""
     given = {"run__subject": study.subject, "data__clip_s": study.clip_s, **study.settings}
     given |= {"data__standardize": "run"} if study.whole else {}
+    return settings_for(root, root.parent, **{**given, **more})
+
+
+def run(study: Study, root: Path, **more: object) -> Path:
     with mock.patch("os.fsync"):
-        return preprocess.run(settings_for(root, root.parent, **{**given, **more}))
+        return preprocess.run(chosen(study, root, **more))
+
+
+def decoded_alike(study: Study, root: Path, done: Path) -> None:
+    """``decode`` makes of every test run what ``preprocess`` did, bit for bit."""
+    array, start = np.load(done / "fmri_test_repetitions.npy"), 0
+    films: dict[object, list[RunRow]] = {}
+    for row in read_run_table(done / "runs.tsv"):
+        if row.split == "test":
+            films.setdefault((row.film, row.film_start_s), []).append(row)
+    for rows in films.values():
+        for row in rows:
+            timing = FilmTiming(row.scan_start_s or 0.0, row.duration_s)
+            named = ",".join(map(str, row.files)) + (f"#{row.key}" if row.key else "")
+            scans = ScanReader(chosen(study, root), done, timing).read([Path(named)])
+            expected = array[start : start + len(scans), row.repetition - 1]
+            assert np.array_equal(scans, expected), (row.film.name, row.repetition)
+        start += len(scans)
+    assert start == len(array)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -342,6 +369,7 @@ def test_arrays_and_frames_equal_what_scipy_makes_of_the_files(tmp_path: Path, l
         assert array.shape == (start, len(segments[0].repetitions), wanted.sum())
         frames = np.load(done / f"frames_{name}.npy").astype(int)
         assert np.abs(frames.reshape(-1, 32, 32, 3) - pictures(study, segments)).max() <= 1
+    decoded_alike(study, root, done)
     if study.others:
         pairs = zip(study.train, study.others, strict=True)
         z = [

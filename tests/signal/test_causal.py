@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from neuroclips_cli.signal.causal import PRIOR_VOLUMES, CausalStandardizer
+from neuroclips_cli.signal.causal import LEVELS, PRIOR_VOLUMES, CausalStandardizer, FilmSpan
 from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.signal.training_statistics import TrainingStatistics, over_runs, run_statistics
 
@@ -22,37 +24,67 @@ def _run(rng: np.random.Generator, volumes: int = VOLUMES, order: int = 2) -> np
 
 def _statistics(rng: np.random.Generator, order: int = 2) -> TrainingStatistics:
     runs = [run_statistics(_run(rng, order=order), order) for _ in range(8)]
-    return over_runs(runs, VOLUMES)
+    return over_runs(runs)
 
 
-def _through(statistics: TrainingStatistics, series: np.ndarray) -> np.ndarray:
-    standardizer = CausalStandardizer(statistics)
+def _through(
+    statistics: TrainingStatistics, series: np.ndarray, span: FilmSpan | None = None
+) -> np.ndarray:
+    standardizer = CausalStandardizer(statistics, span)
     return np.stack([standardizer.update(volume) for volume in series])
 
 
-def test_a_volume_is_the_standardized_residual_of_a_gaussian_process():
-    """The same by the joint normal distribution of all volumes, without any regression."""
+@pytest.mark.parametrize("span", [None, FilmSpan(4, 30)])
+def test_a_volume_is_what_the_joint_normal_distribution_expects_of_noise(span):
+    """The same as the expectation of noise given all volumes so far, without any weights."""
     rng = np.random.default_rng(0)
-    statistics = _statistics(rng)
-    series = 1.3 * _run(rng)
-    z = _through(statistics, series)
+    statistics = replace(_statistics(rng), autocorrelation=0.4)
+    series = 1.3 * _run(rng, 30)
+    z = _through(statistics, series, span)
     scaled, center = series / statistics.deviation, statistics.mean / statistics.deviation
     shares = np.median(np.square(statistics.drift / statistics.deviation), axis=1)
     shares = np.maximum(shares - np.array([3, 5]) / VOLUMES, 1e-6)
-    between = np.median(np.square(statistics.between_runs / statistics.deviation))
-    basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, VOLUMES), 2)
+    levels = LEVELS * np.median(np.square(statistics.between_runs / statistics.deviation))
+    first, length = (0, VOLUMES) if span is None else (span.first, span.volumes)
+    basis = np.polynomial.legendre.legvander(np.linspace(-1, 1, length), 2)
+    if first:
+        before = -1 - 2 / (length - 1) * np.arange(first, 0, -1)
+        basis = np.concatenate([np.polynomial.legendre.legvander(before, 2), basis])
+    noise = 0.4 ** np.abs(np.subtract.outer(np.arange(30), np.arange(30)))
+    trends = [(basis[:30] * [level, *shares]) @ basis[:30].T for level in levels]
     squares, count = np.full(VOXELS, float(PRIOR_VOLUMES)), PRIOR_VOLUMES
-    gains = series @ statistics.mean / np.sum(statistics.mean**2)
-    for t in range(VOLUMES):
+    gains, likely = series @ statistics.mean / np.sum(statistics.mean**2), np.zeros(len(levels))
+    for t in range(30):
         g = np.median(gains[: t + 1])
-        apart = np.median(np.abs(scaled[: t + 1].mean(axis=0) - g * center))
-        level = max((1.4826 * apart) ** 2 - 1 / (t + 1), between, 0.01)
-        joint = basis @ np.diag([level, *shares]) @ basis.T + np.eye(VOLUMES)
-        weights = joint[t, :t] @ np.linalg.inv(joint[:t, :t]) if t else np.empty(0)
-        error = (scaled[t] - g * center - weights @ (scaled[:t] - g * center)) / g
-        spread = joint[t, t] - weights @ joint[:t, t]
-        assert np.allclose(z[t], error / np.sqrt(spread * squares / count), atol=2e-3), t
-        squares, count = squares + error**2 / spread, count + 1
+        apart = scaled[: t + 1] - g * center
+        for place, trend in enumerate(trends):
+            joint = (trend + noise)[: t + 1, : t + 1]
+            precision = np.linalg.inv(joint)
+            error, spread = precision[t] @ apart / precision[t, t], 1 / precision[t, t]
+            size = np.median(error**2 / (g**2 * squares / count)) / stats.chi2(1).median()
+            likely[place] -= (np.log(spread) + size / spread) / 2
+        joint = (trends[int(np.argmax(likely))] + noise)[: t + 1, : t + 1]
+        rest = noise[t, : t + 1] @ np.linalg.inv(joint) @ apart / g
+        spread = noise[t, : t + 1] @ np.linalg.inv(joint) @ noise[t, : t + 1]
+        assert np.allclose(z[t], rest / np.sqrt(spread * squares / count), atol=3e-3), t
+        squares, count = squares + rest**2 / spread, count + 1
+
+
+def test_a_lasting_response_is_no_trend():
+    """Volumes that resemble the one before are not taken for a drift; the film's span is known."""
+    rng = np.random.default_rng(2)
+    statistics = replace(_statistics(rng), autocorrelation=0.8)
+    noise = rng.normal(size=(VOLUMES, VOXELS))
+    for t in range(1, VOLUMES):
+        noise[t] = 0.8 * noise[t - 1] + 0.6 * noise[t]
+    series = _run(rng) + 50 * noise
+    whole = standardize(series, 2)[0]
+    white = replace(statistics, autocorrelation=0.0)
+    near, far = (
+        np.corrcoef(_through(one, series)[10:].ravel(), whole[10:].ravel())[0, 1]
+        for one in (statistics, white)
+    )
+    assert near > far + 0.05
 
 
 @pytest.mark.parametrize("order", [1, 4])
@@ -89,7 +121,7 @@ def test_a_common_gain_is_known_from_the_first_volume_on():
     rng = np.random.default_rng(8)
     baseline = rng.uniform(800, 1200, VOXELS)
     runs = [g * (baseline + 5 * rng.normal(size=(VOLUMES, VOXELS))) for g in (0.9, 1.0, 1.1)]
-    statistics = over_runs([run_statistics(run, 0) for run in runs], VOLUMES)
+    statistics = over_runs([run_statistics(run, 0) for run in runs])
     assert np.all(statistics.between_runs < 3) and np.std([r.mean() for r in runs]) > 50
     noise = rng.normal(size=(VOLUMES, VOXELS))
     z = _through(statistics, 1.2 * (baseline + 5 * noise))
@@ -117,7 +149,7 @@ def test_lost_volumes_and_voxels_count_as_predicted():
 
 def test_one_training_run_and_no_drift_are_enough():
     rng = np.random.default_rng(7)
-    alone = over_runs([run_statistics(_run(rng, order=0), 0)], VOLUMES)
+    alone = over_runs([run_statistics(_run(rng, order=0), 0)])
     assert alone.drift.shape == (0, VOXELS)
     z = _through(alone, _run(rng, order=0))
     assert abs(z[5:].std() - 1) < 0.1

@@ -29,6 +29,8 @@ def test_a_run_is_its_legendre_series_and_what_is_left(order):
     assert np.allclose(found.trend, np.stack([fit.coef for fit in fits], axis=1))
     left = [c - fit(np.arange(40)) for c, fit in zip(series.T, fits, strict=True)]
     assert np.allclose(found.deviation, np.std(left, axis=1, ddof=1))
+    lagged = [np.sum(rest[1:] * rest[:-1]) / np.sum(rest**2) for rest in left]
+    assert np.allclose(found.autocorrelation, lagged) and found.volumes == 40
     z, _ = standardize(series, order)
     trend = np.polynomial.legendre.legvander(np.linspace(-1, 1, 40), order) @ found.trend
     assert np.allclose(z * found.deviation + trend, series)
@@ -44,7 +46,7 @@ def test_runs_are_combined_voxel_by_voxel_without_those_that_carry_nothing():
     series[2][:, 3] = np.nan
     series[4][:, 3] = 7.0
     measured = [run_statistics(run, 1) for run in series]
-    found = over_runs(measured, 40)
+    found = over_runs(measured)
     for voxel in (0, 3):
         used = [0, 1, 3] if voxel == 3 else [0, 1, 2, 3, 4]
         means = [series[i][:, voxel].mean() for i in used]
@@ -59,9 +61,12 @@ def test_runs_are_combined_voxel_by_voxel_without_those_that_carry_nothing():
         left = [measured[i].deviation[voxel] ** 2 for i in used]
         assert np.isclose(found.deviation[voxel], np.sqrt(np.mean(left)))
     assert found.volumes == 40
-    dead = over_runs([run_statistics(np.full((9, 1), np.nan), 1)], 9)
+    lagged = np.array([run.autocorrelation for run in measured])
+    lagged[4, 3] = np.nan  # a constant voxel
+    assert found.autocorrelation == max(0.0, np.median(np.nanmean(lagged, axis=0)))
+    dead = over_runs([run_statistics(np.full((9, 1), np.nan), 1)])
     centered = [run_statistics(run - run.mean(axis=0), 1) for run in _runs(1)]
-    assert np.all(over_runs(centered, 40).between_runs < 1e-6)
+    assert np.all(over_runs(centered).between_runs < 1e-6)
     assert gain(np.full(3, 7.0), np.zeros(3), np.ones(3)) == 1.0
     assert gain(np.array([np.nan, 55.0]), np.array([40.0, 50.0]), np.ones(2)) == 1.1
     assert (dead.mean[0], dead.deviation[0], dead.between_runs[0]) == (0, 1, 0)

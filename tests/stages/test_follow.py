@@ -18,7 +18,7 @@ from neuroclips_cli.data.new_scans import FilmTiming
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.signal.causal import CausalStandardizer
+from neuroclips_cli.signal.causal import CausalStandardizer, FilmSpan
 from neuroclips_cli.signal.training_statistics import TrainingStatistics
 from neuroclips_cli.stages._follow import FollowOptions, LiveClip, LiveDecoding
 
@@ -45,8 +45,8 @@ def run(chosen: Settings) -> Run:
     return Run(Path(chosen.run.workdir) / "sub-01", {"run.device": "cpu"})
 
 
-def _causal() -> np.ndarray:
-    standardizer = CausalStandardizer(STATISTICS)
+def _causal(span: FilmSpan | None = None) -> np.ndarray:
+    standardizer = CausalStandardizer(STATISTICS, span)
     return np.stack([standardizer.update(volume) for volume in SERIES[:, :VOXELS]])
 
 
@@ -98,7 +98,7 @@ def test_a_time_between_two_volumes_is_a_straight_line(chosen, tmp_path):
     folders["train-sr"] = folders["train-pr"].with_name("train-sr")
     events = LiveDecoding(chosen, folders, tmp_path / "in", options)
     clips = [event for event in events if isinstance(event, LiveClip)]
-    z = _causal()
+    z = _causal(FilmSpan(2, 4))  # responses lie between volumes 2 and 5
     assert [clip.volume for clip in clips] == [3, 4, 5]
     assert np.allclose(clips[1].scan, (z[3] + z[4]) / 2, atol=1e-6)
 

@@ -6,7 +6,8 @@ import numpy as np
 from helpers.simulation_world import settings_for, simulated
 
 from neuroclips_cli.data.cifti_header_cache import KnownHeader
-from neuroclips_cli.data.runs import open_run
+from neuroclips_cli.data.runs import open_row
+from neuroclips_cli.data.scan_files import scan_row
 from neuroclips_cli.runtime import threads
 from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.signal.quality import combine_blocks, scan_block, scan_run
@@ -34,7 +35,7 @@ def test_scores_equal_the_long_way_also_with_drift_nan_and_constants():
 
 
 def test_blocks_hold_the_whole_run_and_findings_add_up():
-    run = open_run(_runs()[0])
+    run = open_row(scan_row(_runs()[0]))
     whole = run.read().copy()
     whole[7, 4100], whole[5, 900], whole[:, 12] = np.nan, np.inf, 1
     blocks = [(c, whole[:, c]) for c, _ in run.blocks(1000)]
@@ -47,10 +48,10 @@ def test_blocks_hold_the_whole_run_and_findings_add_up():
 
 
 def test_a_known_header_gives_what_nibabel_reads():
-    first = open_run(_runs()[0])
+    first = open_row(scan_row(_runs()[0]))
     for path in _runs()[1:]:
         assert KnownHeader.of(_runs()[0]).open(path) is not None
-        ours, plain = open_run(path, like=first), open_run(path)
+        ours, plain = open_row(scan_row(path), like=first), open_row(scan_row(path))
         assert ours.volumes == plain.volumes and np.array_equal(ours.read(), plain.read())
     assert KnownHeader.of(simulated() / "captions.csv") is None
 

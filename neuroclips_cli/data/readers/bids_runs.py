@@ -294,3 +294,27 @@ def files_of(run: BidsRun, space: OutputSpace) -> tuple[Path, ...]:
     """Return the files of a run's copy; of hemispheres the left one first."""
     copy = run.copies[space]
     return tuple(copy[side] for side in _HEMISPHERES) if space.kind == "gifti" else (copy[""],)
+
+
+def tables_of_confounds(
+    names: Iterable[tuple[BidsName, Path]], key: frozenset[tuple[str, str]]
+) -> list[Path]:
+    """Return the tables of confounds of a run among files: its entities, but those of its copies.
+
+    Parameters
+    ----------
+    names
+        Parsed names of a folder's files, and their paths.
+    key
+        Entities of the run, without `OUTPUT`.
+    """
+    found = [
+        path
+        for name, path in names
+        if name.suffix in ("timeseries", "regressors")
+        and name.extension == ".tsv"
+        and name.get("desc") == "confounds"
+        and name.without(*OUTPUT) == key
+    ]
+    # fMRIPrep renamed them in 20.2; a run that was preprocessed before and after has both.
+    return [path for path in found if path.name.endswith("_timeseries.tsv")] or found

@@ -12,7 +12,6 @@ from pathlib import Path
 from neuroclips_cli.data.bids import BidsName, Inherited, parse_name, repetition_time
 from neuroclips_cli.data.readers.bids_films import Films, Shown, only_event, shown_by_events
 from neuroclips_cli.data.readers.bids_runs import (
-    OUTPUT,
     BidsRun,
     OutputSpace,
     choose_space,
@@ -20,6 +19,7 @@ from neuroclips_cli.data.readers.bids_runs import (
     find_runs,
     natural,
     outputs,
+    tables_of_confounds,
 )
 from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.readers.splits import split_rule
@@ -276,17 +276,7 @@ class _Reading:
         UserError
             If there are several, or a strategy is set and there is none.
         """
-        found = [
-            path
-            for name, path in self._names(run.folder)
-            if name.suffix in ("timeseries", "regressors")
-            and name.extension == ".tsv"
-            and name.get("desc") == "confounds"
-            and name.without(*OUTPUT) == run.key
-        ]
-        # fMRIPrep renamed them in 20.2; a run that was preprocessed before and after has both.
-        newer = [path for path in found if path.name.endswith("_timeseries.tsv")]
-        chosen = newer or found
+        chosen = tables_of_confounds(self._names(run.folder), run.key)
         if len(chosen) > 1:
             raise UserError(
                 f"{run.stem} has several tables of confounds, "
