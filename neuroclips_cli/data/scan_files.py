@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -263,7 +264,7 @@ def first_of(row: RunRow, tr_s: float, trained_s: Sequence[float]) -> tuple[Firs
     if inherited is None:
         found = first_volume_beside(path, tr_s)
     else:
-        found = first_volume([partial(inherited.value, path.resolve())], tr_s)
+        found = first_volume([partial(inherited.value, path)], tr_s)
     if found.source != AT_ONCE or len(set(trained_s)) != 1 or trained_s[0] == found.seconds:
         return found, []
     warning = (
@@ -275,7 +276,7 @@ def first_of(row: RunRow, tr_s: float, trained_s: Sequence[float]) -> tuple[Firs
 
 def _inherited(path: Path) -> Inherited | None:
     """Return the sidecars of a run's BIDS tree; None where it lies in none."""
-    folder = path.resolve().parent
+    folder = Path(os.path.abspath(path)).parent
     tree = next((f for f in (folder, *folder.parents) if (f / DESCRIPTION).is_file()), None)
     return None if tree is None or parse_name(path.name) is None else Inherited(tree)
 
@@ -283,5 +284,5 @@ def _inherited(path: Path) -> Inherited | None:
 def _inherited_step(path: Path) -> float | None:
     """Return the TR that sidecars state, also higher up in a run's BIDS tree, in s."""
     inherited = _inherited(path)
-    found = None if inherited is None else repetition_time(inherited, path.resolve())
+    found = None if inherited is None else repetition_time(inherited, path)
     return None if found is None else found[0]

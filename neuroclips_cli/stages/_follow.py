@@ -23,9 +23,10 @@ from neuroclips_cli.data.new_scans import (
 from neuroclips_cli.data.scan_files import require_cleaned, unstated_step
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal.causal import CausalStandardizer, FilmSpan
 from neuroclips_cli.signal.clip_times import response_positions, span
-from neuroclips_cli.stages._requests import training_steps
+from neuroclips_cli.stages._requests import training_first_volumes, training_steps
 
 if TYPE_CHECKING:
     from neuroclips_cli.generation.decoder import Decoded
@@ -148,30 +149,17 @@ class LiveDecoding:
         preprocess = folders["preprocess"]
         voxels = read_trained_voxels(preprocess)
         statistics = read_training_statistics(preprocess, "volumes are standardized one by one")
+        firsts = training_first_volumes(preprocess)
+        self._first_s = firsts[0] if len(set(firsts)) == 1 else 0.0
         self.tr_s = unstated_step(training_steps(preprocess, settings), options.timing.tr_s)
-        self._standardizer = CausalStandardizer(statistics, self._span())
+        self._standardizer = CausalStandardizer(
+            statistics, film_span(options.timing, settings.data, self.tr_s, self._first_s)
+        )
         self._incoming: IncomingVolumes = open_incoming(path, voxels)
         self._decoder = LiveDecoder(settings, folders, options.last, voxels.count)
         self._history: dict[int, NDArray[np.float32]] = {}
         self._clips = 0
         self.warnings: list[str] = []
-
-    def _span(self) -> FilmSpan | None:
-        """Return the volumes that will answer to the film; None where its length is not known."""
-        timing, data = self.options.timing, self.settings.data
-        clips = 0 if timing.duration_s is None else int(timing.duration_s / data.clip_s + 1e-6)
-        if clips < 1:
-            return None
-        positions = response_positions(
-            clips,
-            start_s=timing.start_s,
-            clip_s=data.clip_s,
-            delay_s=data.delay_s,
-            tr_s=self.tr_s,
-            window=data.window,
-        )
-        over = span(positions)
-        return FilmSpan(over.start, over.stop - over.start)
 
     def __iter__(self) -> Iterator[LiveVolume | LiveClip]:
         """Yield volumes and clips until the end; see the class."""
@@ -221,7 +209,7 @@ class LiveDecoding:
             onset_s = self.options.timing.start_s + self._clips * data.clip_s
             positions = response_positions(
                 1,
-                start_s=onset_s,
+                start_s=onset_s - self._first_s,
                 clip_s=data.clip_s,
                 delay_s=data.delay_s,
                 tr_s=self.tr_s,
@@ -293,6 +281,28 @@ class LiveDecoder:
     def __call__(self, scan: NDArray[np.float32], number: int) -> Decoded:
         """Decode a scan, float32 (1, voxels), or (1, window, voxels)."""
         return self._decoder.decode(scan, [number], None, self._last)
+
+
+def film_span(
+    timing: FilmTiming, data: DataSettings, tr_s: float, first_s: float
+) -> FilmSpan | None:
+    """Return the volumes that will answer to a film; None where its length is not known.
+
+    The first volume is measured ``first_s`` after the scan begins, and one follows every ``tr_s``.
+    """
+    clips = 0 if timing.duration_s is None else int(timing.duration_s / data.clip_s + 1e-6)
+    if clips < 1:
+        return None
+    positions = response_positions(
+        clips,
+        start_s=timing.start_s - first_s,
+        clip_s=data.clip_s,
+        delay_s=data.delay_s,
+        tr_s=tr_s,
+        window=data.window,
+    )
+    over = span(positions)
+    return FilmSpan(over.start, over.stop - over.start)
 
 
 def default_stop_file(path: Path) -> Path:

@@ -302,7 +302,11 @@ def test_arrays_equal_what_numpy_makes_of_the_files(
 
 def _decoded_alike(study: Study, name: str, done: Path, confounds: str) -> None:
     """New scans of the kind come out as ``preprocess`` has the test runs, bit for bit."""
-    endings = {"cifti": "dtseries.nii", "volumes": "desc-preproc_bold.nii.gz"}
+    endings = {
+        "cifti": "dtseries.nii",
+        "cortex and hippocampus": "dtseries.nii",
+        "volumes": "desc-preproc_bold.nii.gz",
+    }
     stems = [study.stem(5, repetition) for repetition in (1, 2)]
     ending = endings.get(name, "hemi-R*")
     scans = [next(study.tree.func(stem).glob(f"{stem}*{ending}")) for stem in stems]
@@ -312,6 +316,8 @@ def _decoded_alike(study: Study, name: str, done: Path, confounds: str) -> None:
     )
     assert np.array_equal(reader.read(scans), np.load(done / "fmri_test.npy"))
     assert [step["source"] for step in reader.facts["tr"].values()] == ["sidecar"] * 2
+    moments = [first["seconds"] for first in reader.facts["first_volume"].values()]
+    assert moments == [study.first_s] * 2
     tables = [Path(table).name for table in reader.facts["confounds"].values() if table]
     assert tables == [f"{s}_desc-confounds_timeseries.tsv" for s in stems if confounds]
 
