@@ -15,6 +15,7 @@ from neuroclips_cli.data.run_table import (
     rows_of_subject,
 )
 from neuroclips_cli.data.structures import CORTEX_ALONE
+from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.folders import Tree
 from neuroclips_cli.settings.schema import DataSettings
 
@@ -95,6 +96,9 @@ def find_runs(
         rows = rows_of_subject(read_run_table(table), subject, str(table))
         check_run_table(rows)
         return RunSource(tuple(rows), OWN, "as you gave it", (), table, table.parent)
+    for key, folder in (("data.raw", data.raw), ("data.films", data.films)):
+        if folder and not Path(folder).is_dir():
+            raise UserError(f"there is no folder {folder} ({key}): correct the path")
     tree = tree_of(dataset)
     found = recognize(tree, data.layout)
     notes: list[str] = []

@@ -246,15 +246,16 @@ def _clips_shown(
         if clips > there:
             raise UserError(
                 f"{film.path} lasts {film.duration_s:g} s, but {row.run_name} is said to show it "
-                f"up to {stretch.film_start_s + row.duration_s:g} s: the film is another one, or "
-                "duration_s or film_start_s are wrong"
+                f"up to {stretch.film_start_s + row.duration_s:g} s: put the right film there, or "
+                "correct the duration of its event (duration_s, film_start_s)"
             )
         until_s = viewing.start_s + viewing.first_volume.seconds + row.duration_s
         if until_s > end_s + viewing.tr_s:
             raise UserError(
                 f"{row.run_name} ends after {end_s:g} s ({viewing.run.volumes} volumes of "
                 f"{viewing.tr_s:g} s), but {film.path.name} is said to be shown in it up to "
-                f"{until_s:g} s: correct scan_start_s, duration_s or the TR, or fetch the run again"
+                f"{until_s:g} s: correct onset or duration (scan_start_s, duration_s) or the TR, "
+                "or fetch the run again"
             )
         shown = min(shown, clips)
     if shown < 1:

@@ -406,7 +406,7 @@ def _check_overlap(rows: Sequence[RunRow]) -> None:
                 raise UserError(
                     f"two rows of {first.run_name} overlap: {first.film.name} from "
                     f"{_start(first):g} s to {until}, {second.film.name} from "
-                    f"{_start(second):g} s; correct scan_start_s or duration_s"
+                    f"{_start(second):g} s; correct onset or duration (scan_start_s, duration_s)"
                 )
 
 

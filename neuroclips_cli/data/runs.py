@@ -195,7 +195,9 @@ class VolumeRun:
         image = load(path)
         shape = image.shape
         if len(shape) != 4:
-            raise UserError(f"{path} has the shape {shape} and holds no series of volumes")
+            raise UserError(
+                f"{path} has the shape {shape} and holds no series of volumes: give a 4-D file"
+            )
         if not same_grid(shape[:3], image.affine, mask.inside.shape, mask.affine):
             raise UserError(
                 f"{path} lies on another grid than the mask or the other runs: shape {shape[:3]} "

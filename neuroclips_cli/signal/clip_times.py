@@ -201,7 +201,8 @@ def whole_clips(positions: NDArray[np.float64], volumes: int, *, delay_s: float,
         raise UserError(
             f"the window of {positions.shape[1]} volumes (data.window), {delay_s:g} s after the "
             f"onset of the first clip, begins {-positions[0, 0]:.3g} volumes before {run} does: "
-            "shorten data.window or lengthen data.delay_s"
+            "shorten data.window, lengthen data.delay_s, or correct when the film began "
+            "(scan_start_s, first_volume_s)"
         )
     return int((positions.max(axis=1, initial=0) <= volumes - 1).sum())
 

@@ -277,7 +277,8 @@ def report_selection(
             f"{ANSWERS[source.data.selection][1]}, "
             f"t = {selection.t[best]:.2f} over {len(source.segments('train'))} segments and "
             f"p = {selection.p[best]:.2g} where p < {selection.p_threshold:.2g} is needed; "
-            f"check the order of films and runs, or raise data.selection_p"
+            "check the order of films and runs, raise data.selection_p, or choose voxels in "
+            "another way (data.selection)"
         )
     console.info(f"{count} of {selection.tested} voxels selected (p < {selection.p_threshold:.2g})")
 

@@ -14,7 +14,7 @@ from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.common_voxels import common_voxels, select_common
 from neuroclips_cli.data.layout import film_name, unseen_segments
-from neuroclips_cli.data.run_table import run_table_text, subject_number
+from neuroclips_cli.data.run_table import NOT_THERE, run_table_text, subject_number
 from neuroclips_cli.data.stretches import (
     ARRAYS,
     Stretch,
@@ -118,7 +118,9 @@ def dry_run(settings: Settings) -> None:
     stretches = stretches_of(runs.rows)
     source = open_source(runs, stretches, settings, regions)
     lines = run_table_text(table_used(source), runs.folder).splitlines()
-    header, *rows = [line.split("\t") for line in lines]
+    columns = list(zip(*(line.split("\t") for line in lines), strict=True))
+    told = [column for column in columns if set(column[1:]) != {NOT_THERE}]
+    header, *rows = zip(*told, strict=True)
     console.table("Run table", header, rows)
     inputs = {path.resolve() for path in input_files(runs, stretches, settings.data).values()}
     size = sum(path.stat().st_size for path in inputs)

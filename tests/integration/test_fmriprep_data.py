@@ -129,7 +129,8 @@ def as_grayordinates(study: Study, name: str, series: Array) -> None:
 
 def as_hemispheres(single: bool) -> Callable[[Study, str, Array], None]:
     def write(study: Study, name: str, series: Array) -> None:
-        for side, half in zip("LR", np.split(series, 2, axis=1), strict=True):
+        wall = np.where(series == 0, np.nan if single else 0, series)  # --medial-surface-nan
+        for side, half in zip("LR", np.split(wall, 2, axis=1), strict=True):
             path = study.tree.func(name) / f"{name}_hemi-{side}_space-fsaverage5_bold.func.gii"
             write_hemisphere(path, half, single=single)
 
@@ -399,6 +400,9 @@ def test_events_past_the_end_of_the_run_and_of_the_film_are_refused(tmp_path: Pa
     study.tree.events(name, film_rows((40.0, FILM_S, "film3.mp4")))
     with pytest.raises(UserError, match=r"run-03_space.* ends after 54 s \(27 volumes"):
         preprocess(study, tmp_path)
+    for key in ("raw", "films"):
+        with pytest.raises(UserError, match=rf"there is no folder .*nowhere \(data.{key}\)"):
+            preprocess(study, tmp_path, **{key: str(tmp_path / "nowhere")})
     study.tree.events(name, film_rows((ONSET_S, FILM_S + 10, "film3.mp4")))
     other = f"{study.stem(3, 2)}_events.tsv"
     study.tree.events(other, film_rows((ONSET_S, FILM_S + 10, "film3.mp4")))

@@ -178,7 +178,8 @@ def cinebrain(root: Path) -> Study:
         write_rows(root / "beh_data" / f"sub_0003_{number}.csv", times, ",")
         for place, clip in enumerate(clips):
             film = root / "videos" / f"{clip:06d}.mp4"
-            write_film(film, clip % 7548, 4.0)  # films that look alike would be one film
+            # 33 pictures at 8 per second as released; films that look alike would be one film
+            write_film(film, clip % 7548, 33 / 8, rate=8)
             shown = Shown(run, onset_s + 4 * place, 0.4)
             (study.test if number == 3 else study.train).append(Segment(film, 0.0, 1, [shown]))
     return study

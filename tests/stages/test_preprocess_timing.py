@@ -300,7 +300,11 @@ def test_a_silent_vertex_of_any_film_is_left_out_of_all(tmp_path):
     ("changes", "more", "said"),
     [
         ({"duration_s": 90}, {}, r"film1.mp4 lasts 60 s, but .*r11.* up to 90 s"),
-        ({"scan_start_s": 20}, {}, r"r11.* ends after 77 s .*up to 80 s: correct scan_start_s"),
+        (
+            {"scan_start_s": 20},
+            {},
+            r"r11.* ends after 77 s .*up to 80 s: correct onset or dur",
+        ),
         ({"film": "films/other.mp4"}, {}, r"film .*other.mp4 of the run table is not there"),
         ({"tr_s": 1.1}, {}, "the repetitions of film1 correlate nowhere"),
         ({"scan_start_s": "n/a", "tr_s": 1.1}, {"data__tr_s": 2.0}, "no scan_start_s"),
