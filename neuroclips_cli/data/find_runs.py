@@ -94,7 +94,7 @@ def find_runs(
     if data.runs:
         table = Path(data.runs)
         rows = rows_of_subject(read_run_table(table), subject, str(table))
-        check_run_table(rows)
+        check_run_table(rows, test_only=bool(data.common))
         return RunSource(tuple(rows), OWN, "as you gave it", (), table, table.parent)
     for key, folder in (("data.raw", data.raw), ("data.films", data.films)):
         if folder and not Path(folder).is_dir():
@@ -110,13 +110,14 @@ def find_runs(
         session=data.session,
         confounds=data.confounds,
         test_films=data.test_films,
+        test_only=bool(data.common),
         say=notes.append,
         tr_s=data.tr_s if tr_stated else None,
         volumetric=tuple(data.structures) == CORTEX_ALONE
         and _wants_volumes(regions, tree, subject),
     )
     rows = found.reader.run_table(tree, str(subject), options)
-    check_run_table(rows)
+    check_run_table(rows, test_only=options.test_only)
     name, reason = found.reader.name, found.reason
     return RunSource(tuple(rows), name, reason, found.others, None, dataset, tuple(notes))
 

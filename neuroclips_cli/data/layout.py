@@ -15,7 +15,8 @@ from neuroclips_cli.io.atomic import sha256
 from neuroclips_cli.io.folders import Tree, walk
 from neuroclips_cli.io.placeholders import what_to_fetch
 
-SPLITS = {"seg": "train", "test": "test"}
+TRAINING = "seg"
+SPLITS = {TRAINING: "train", "test": "test"}
 _FILM = re.compile(r"^(seg|test)0*(\d+)$", re.IGNORECASE)
 _CIFTI_RUN = re.compile(r"^(seg|test)0*(\d+)_0*(\d+)(_.*)?\.dtseries\.nii$", re.IGNORECASE)
 _VOLUME_RUN = re.compile(r"^(seg|test)0*(\d+)_0*(\d+)([_.].*)?\.nii(\.gz)?$", re.IGNORECASE)
@@ -99,6 +100,7 @@ def find_layout(
     *,
     volumetric: bool = False,
     space: str = "",
+    test_only: bool = False,
     tree: Tree | None = None,
 ) -> Layout:
     """Discover a subject's segments.
@@ -118,6 +120,8 @@ def find_layout(
     space
         Which of several copies of the runs to take: part of a folder's or a file's name, such as
         ``mni`` or ``raw``. Empty: MNI volumes before others, and raw ones last.
+    test_only
+        A subject with test runs alone will do; the training films are then those of others.
     tree
         Everything below ``dataset``, where it was listed already.
 
@@ -145,6 +149,9 @@ def find_layout(
             "the folder that holds their archive's folder too"
         )
     unseen = _leave_unseen_out(films, runs, subject)
+    if test_only and not any(prefix == TRAINING for prefix, _ in runs):
+        others = {key for key in films if key[0] == TRAINING}
+        unseen, films = unseen | others, {k: film for k, film in films.items() if k not in others}
     _check_pairs(films, runs, folder, kind, unseen)
     segments = {
         split: tuple(
@@ -157,9 +164,9 @@ def find_layout(
         for prefix, split in SPLITS.items()
     }
     for split, found in segments.items():
-        if not found:
+        if not found and not (test_only and split == "train"):
             raise UserError(f"{folder} holds no {split} segments: the data set is incomplete")
-    train_repetitions = max(max(s.runs) for s in segments["train"])
+    train_repetitions = max((max(s.runs) for s in segments["train"]), default=0)
     _check_train(segments["train"], max(2, train_repetitions), folder, elsewhere)
     test_repetitions = max(max(s.runs) for s in segments["test"])
     missing = tuple(

@@ -340,13 +340,15 @@ def rows_of_subject(rows: Sequence[RunRow], subject: int, table: str) -> list[Ru
     return own
 
 
-def check_run_table(rows: Sequence[RunRow]) -> None:
+def check_run_table(rows: Sequence[RunRow], *, test_only: bool = False) -> None:
     """Refuse a table that contradicts itself or names files that are not there.
 
     Parameters
     ----------
     rows
         The rows of one subject.
+    test_only
+        Test runs alone will do.
 
     Raises
     ------
@@ -359,9 +361,10 @@ def check_run_table(rows: Sequence[RunRow]) -> None:
     _check_repetitions(rows)
     check_leakage(rows)
     splits = {row.split for row in rows}
-    if "train" not in splits:
+    if "train" not in splits and not (test_only and "test" in splits):
         raise UserError(
-            "the run table holds no training runs: mark the runs to learn from with split train"
+            "the run table holds no training runs: mark the runs to learn from with split train, "
+            "or take the voxels that others have in common, with --common"
         )
 
 

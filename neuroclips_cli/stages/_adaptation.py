@@ -10,9 +10,9 @@ from typing import Any
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import sha256
 from neuroclips_cli.runs import manifest, model_card
-from neuroclips_cli.runs.locations import workdir_folder
+from neuroclips_cli.runs.locations import stage_folder, workdir_folder
 from neuroclips_cli.runs.model_card import ModelCard, Parent
-from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.load import Settings, replace_settings
 
 RIDGE, EMBEDDER, FULL, SCRATCH = "ridge", "embedder", "full", "scratch"
 GRADIENT_MODES = (RIDGE, EMBEDDER, FULL, SCRATCH)
@@ -147,6 +147,17 @@ def _refuse_other_targets(
                     f"the adaptation has {own[key]!r}: what they share has to lead to the same "
                     "targets; leave the setting out, or take another parent"
                 )
+
+
+def scans_of(settings: Settings, card: ModelCard | None) -> dict[int, Path]:
+    """Return the preprocess folders, still there, of the subjects that a card names."""
+    found = {}
+    for subject in card.numbers if card else ():
+        own = replace_settings(settings, {"run.subject": subject})
+        folder = stage_folder(own, "preprocess")
+        if (folder / manifest.NAME).is_file():
+            found[subject] = folder
+    return found
 
 
 def parent_entry(path: Path, card: ModelCard | None) -> Parent:

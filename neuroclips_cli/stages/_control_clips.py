@@ -15,12 +15,14 @@ from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 from neuroclips_cli.data.resample import frame_count, frame_indices
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics import baselines
+from neuroclips_cli.runs import model_card
 from neuroclips_cli.runs.resumable import map_rows
 from neuroclips_cli.runs.stage import StageRequest, read_array, read_json
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.stages import reconstruct
-from neuroclips_cli.stages._control_names import GENERATED, QUICK
+from neuroclips_cli.stages._control_names import GENERATED, OF_TRAINING, QUICK
+from neuroclips_cli.stages._training_data import require_training_films
 from neuroclips_cli.stages.reconstruct import Compute, Reconstruction
 
 
@@ -39,6 +41,10 @@ def make(settings: Settings, name: str, request: StageRequest, *, overwrite: boo
         Start afresh.
     """
     folders = {key: Path(path) for key, path in request.inputs.items()}
+    if name in OF_TRAINING:
+        require_training_films(
+            folders["preprocess"], f"there is no {name} (leave it out of --only)"
+        )
     if name in GENERATED:
         clips = request.extra["clips"] or None
         variant = _variant(settings, name, folders["preprocess"])
@@ -61,7 +67,8 @@ def _make(
             return
         clips = read_array(reconstruction / "clips.npy")
         index = np.asarray(read_array(reconstruction / "index.npy"))
-        fps = read_json(reconstruction / "manifest.json")["settings"]["reconstruct"]["fps"]
+        run = read_json(reconstruction / "manifest.json")
+        fps = run["settings"]["reconstruct"]["fps"]
         makers: dict[str, Callable[[Settings, Path, np.ndarray, np.ndarray], Compute]] = {
             "nearest-training-clip": _nearest_training_clip,
             "mean-frame": _mean_frame,
@@ -81,6 +88,8 @@ def _make(
         )
         stage.write_array("index.npy", index)
         stage.fact("control", QUICK[name])
+        # It stands beside the run, whatever that was decoded by.
+        stage.fact("protocol", run["facts"].get("protocol", model_card.WITHIN))
 
 
 def _at_rate(compute: Compute, frames: int, fps: float, clip_s: float) -> Compute:

@@ -20,6 +20,8 @@ GENERATED = {
     "repetitions-5": "reconstructed from the mean of the first five repetitions",
 }
 """These take as long as `neuroclips reconstruct`."""
+OF_TRAINING = ("nearest-training-clip", "mean-frame", "mean-fmri")
+"""These are made of the subject's training films and scans."""
 NAMES = (*QUICK, *GENERATED)
 
 

@@ -185,7 +185,7 @@ def write_frames(stage: Stage, source: PreprocessSource) -> None:
     data, films = source.data, source.recordings.films
     total = sum(source.total_clips(array) for array in ARRAYS)
     with console.progress("frames", total, unit="clip") as advance:
-        for array in ARRAYS:
+        for array in (name for name in ARRAYS if source.segments(name)):
             size = data.frame_size
             shape = (source.total_clips(array), data.frames_per_clip, size, size, 3)
             with stage.open_array(f"frames_{array}.npy", shape, np.uint8) as frames:

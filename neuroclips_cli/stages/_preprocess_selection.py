@@ -28,6 +28,7 @@ from neuroclips_cli.signal.reproducibility import (
     select_voxels,
     voxel_reproducibility,
 )
+from neuroclips_cli.signal.selection import choose_all
 from neuroclips_cli.stages._lag_scan import SeenFilm, facts, scan_lag, warning
 from neuroclips_cli.stages._preprocess_inputs import PreprocessSource, rows_of
 from neuroclips_cli.stages._voxel_choice import (
@@ -97,6 +98,13 @@ def select(stage: Stage, source: PreprocessSource) -> tuple[Selection, NDArray[n
         return select_voxels(z, level, usable=usable, region=region, tested=~lifeless), usable
     among = Candidates(usable, ~lifeless, region, level, source.data.detrend_order)
     return choose_voxels(how, _training_films(stage, source), among), usable
+
+
+def untested(source: PreprocessSource) -> tuple[Selection, NDArray[np.bool_]]:
+    """Return that nothing was measured of a subject without training runs, as :func:`select`."""
+    count = len(source.first.columns)
+    nothing, usable = np.zeros(count, bool), np.ones(count, bool)
+    return choose_all(usable=usable, region=nothing, tested=nothing), usable
 
 
 def _training_films(stage: Stage, source: PreprocessSource) -> list[TrainingFilm]:

@@ -18,6 +18,7 @@ from neuroclips_cli.backbones.pixels import resize_frames
 from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from neuroclips_cli.data.clip_table import held_out_segments
+from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size, text_digest
 from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json, sha256
@@ -88,6 +89,7 @@ def training_clips(
     subject : int
         Whose scans they are.
     """
+    require_training_films(preprocess, "there is nothing to train on")
     rows = [row for row in read_csv(preprocess / "clips.csv") if row["split"] == "train"]
     segments = np.array([int(row["segment"]) for row in rows])
     wanted = held_out_segments(rows) or tuple(validation_segments)
@@ -111,6 +113,21 @@ def training_clips(
         held_out=held_out,
         frames_digest=digest or sha256(preprocess / FRAMES),
     )
+
+
+def require_training_films(preprocess: Path, what: str) -> None:
+    """Refuse a subject without training films.
+
+    Raises
+    ------
+    UserError
+        Says ``what`` cannot be done.
+    """
+    if not (preprocess / FRAMES).exists():
+        raise UserError(
+            f"{preprocess} holds no training films of this subject, so {what}: preprocess it with "
+            "its training runs, or decode it by the average subject of a pool"
+        )
 
 
 Known = Mapping[str, np.ndarray]

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.subject_place import AVERAGE, recorded_place
 from neuroclips_cli.models.subject_scans import OneSubject
 from neuroclips_cli.runs import manifest, model_card
 from neuroclips_cli.runs.locations import decoder_name
 from neuroclips_cli.runs.model_card import ModelCard, Parent, TrainedOn
 from neuroclips_cli.runs.stage import read_array, read_json
 from neuroclips_cli.settings.load import Settings
-from neuroclips_cli.stages._adaptation import Adaptation
+from neuroclips_cli.stages._adaptation import Adaptation, scans_of
 from neuroclips_cli.stages._training_data import FRAMES, TrainingClips, training_clips
 from neuroclips_cli.training.freezing import parts
 from neuroclips_cli.training.pool import PooledSamples, Samples
@@ -298,16 +299,22 @@ def _refuse_other_protocols(clips: Sequence[TrainingClips]) -> None:
 
 def _one_space(clips: Sequence[TrainingClips]) -> bool:
     """Tell whether all subjects' voxels are the same places of one common space."""
-    found = []
-    for one in clips:
-        path = one.preprocess / "selection.npz"
-        if not path.is_file():
-            return False
-        with np.load(path, allow_pickle=False) as selection:
-            if "index" not in selection:  # made from tensors that do not say whose voxels they are
-                return False
-            found.append(selection["index"])
-    return all(np.array_equal(found[0], other) for other in found[1:])
+    found = [_voxels(one.preprocess) for one in clips]
+    first = found[0]
+    if first is None:
+        return False
+    return all(own is not None and np.array_equal(first, own) for own in found)
+
+
+def _voxels(preprocess: Path) -> np.ndarray | None:
+    """Return which columns of its runs a subject's voxels are; None where that is not known."""
+    path = preprocess / "selection.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as selection:
+        # Made from tensors, it does not say whose voxels they are.
+        found: np.ndarray | None = selection.get("index")
+        return found
 
 
 def refuse_shown_tests(training: Mapping[int, Path], tested: Mapping[int, Path]) -> None:
@@ -329,7 +336,11 @@ def refuse_shown_tests(training: Mapping[int, Path], tested: Mapping[int, Path])
     folders = {**training, **tested}
     digests = {s: read_json(f / "manifest.json")["outputs"] for s, f in folders.items()}
     names = (FRAMES, "frames_test.npy")
-    if len({tuple(outputs.get(name) for name in names) for outputs in digests.values()}) == 1:
+    shown_to = {tuple(digests[subject].get(name) for name in names) for subject in training}
+    # Subjects of one data set saw the same films; those of its test are not looked at again.
+    known = {test for _, test in shown_to} if len(shown_to) == 1 else set()
+    tested = {s: folder for s, folder in tested.items() if digests[s].get(names[1]) not in known}
+    if not tested:
         return
     shown: dict[str, int] = {}
     for subject, folder in training.items():
@@ -346,6 +357,44 @@ def refuse_shown_tests(training: Mapping[int, Path], tested: Mapping[int, Path])
                     f"{other}: a decoder of both would have seen what it is tested on; leave one "
                     "of them out"
                 )
+
+
+def require_unseen(settings: Settings, trained: Sequence[Path], preprocess: Path) -> None:
+    """Refuse to decode a subject by the average of others unless both have the same voxels.
+
+    Parameters
+    ----------
+    settings : Settings
+        ``run.subject``; the others' preprocess is looked for in ``run.workdir``.
+    trained : sequence of Path
+        Folders of ``train-pr`` and ``train-sr``.
+    preprocess : Path
+        The subject's.
+
+    Raises
+    ------
+    UserError
+        If a voxel is another one, or the others learned from a film that is a test film here.
+    """
+    subject = settings.run.subject
+    for folder in trained:
+        if recorded_place(folder, subject) != AVERAGE:
+            continue
+        others = scans_of(settings, model_card.read(folder))
+        if not others:
+            console.warn(
+                f"the scans that {folder} was trained on are not in {settings.run.workdir}: "
+                f"whether subject {subject} has their voxels, and other films, cannot be told"
+            )
+        for other, theirs in others.items():
+            own, wanted = _voxels(preprocess), _voxels(theirs)
+            if own is None or wanted is None or not np.array_equal(own, wanted):
+                raise UserError(
+                    f"subject {subject} was not preprocessed in the voxels that {folder} was "
+                    f"trained on, those of subject {other}: run `neuroclips preprocess --subject "
+                    f"{subject} --common ...` with the same subjects as then"
+                )
+        refuse_shown_tests(others, {subject: preprocess})
 
 
 def _without_held_out_films(clips: Sequence[TrainingClips]) -> list[TrainingClips]:

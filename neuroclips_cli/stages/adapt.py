@@ -9,7 +9,7 @@ from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import manifest
 from neuroclips_cli.runs.inherit import take_over
-from neuroclips_cli.runs.locations import decoder_name, stage_folder, subject_label
+from neuroclips_cli.runs.locations import decoder_name, subject_label
 from neuroclips_cli.runs.stage import require_stage
 from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.settings.parse import nearest
@@ -21,6 +21,7 @@ from neuroclips_cli.stages._adaptation import (
     Adaptation,
     parent_folder,
     require_parent,
+    scans_of,
 )
 from neuroclips_cli.stages._training_scans import refuse_shown_tests
 
@@ -136,10 +137,4 @@ def _require(settings: Settings, stage: str, adaptation: Adaptation, preprocess:
     if path is None or path.is_file():
         return
     card = require_parent(settings, stage, path)
-    seen = {}
-    for subject in card.numbers if card else ():
-        own = replace_settings(settings, {"run.subject": subject})
-        folder = stage_folder(own, "preprocess")
-        if (folder / manifest.NAME).is_file():
-            seen[subject] = folder
-    refuse_shown_tests(seen, {settings.run.subject: preprocess})
+    refuse_shown_tests(scans_of(settings, card), {settings.run.subject: preprocess})

@@ -29,6 +29,7 @@ from neuroclips_cli.runtime.offload import ModelOffloader
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _requests
+from neuroclips_cli.stages._training_data import require_training_films
 
 NAME = "fuse"
 HEADER = ("chain", "position", "clip", "replaced_keyframe", "match_probability", "frames")
@@ -119,7 +120,9 @@ class _Fusion:
     def train_matcher(self) -> Matcher:
         """Train the matcher on the training films' middle frames; keep weights and accuracy."""
         chosen = self.settings.fuse
-        frames = read_array(self.inputs["preprocess"] / "frames_train.npy")
+        preprocess = self.inputs["preprocess"]
+        require_training_films(preprocess, "the matcher has nothing to learn from")
+        frames = read_array(preprocess / "frames_train.npy")
         train = [row for row in self.table if row["split"] == "train"]
         middle = np.asarray(frames[:, frames.shape[1] // 2])
         with console.progress("Matcher's keyframes", total=len(middle)) as advance:

@@ -49,6 +49,7 @@ from neuroclips_cli.stages._preprocess_selection import (
     record_lag_scan,
     report_selection,
     select,
+    untested,
     write_selection,
 )
 
@@ -128,6 +129,7 @@ def dry_run(settings: Settings) -> None:
     shapes = {
         f"fmri_{array}": f"{clips} clips x {repetitions} repetitions"
         for array, (clips, repetitions) in source.sizes().items()
+        if clips
     }
     made = "; ".join(f"{name}: {shape}" for name, shape in shapes.items())
     console.info(
@@ -165,11 +167,14 @@ def _preprocess(stage: Stage, source: PreprocessSource, common: NDArray[np.int64
     films = list(dict.fromkeys(segment.film for segment in source.stretches))
     stage.fact("synthetic", shows_synthetic_films(source.runs.folder, films))
     stage.write_text("runs.tsv", run_table_text(table_used(source), stage.folder))
-    early = source.data.selection == "encoding"
+    early = source.data.selection == "encoding" and bool(source.segments("train"))
     if early:
         write_frames(stage, source)
-    own, usable = select(stage, source)
-    report_selection(stage, source, own, usable)
+    if source.segments("train"):
+        own, usable = select(stage, source)
+        report_selection(stage, source, own, usable)
+    else:
+        own, usable = untested(source)
     selection, columns = own, source.first.columns
     if common is not None:
         selection = select_common(own, usable, columns, common)
@@ -182,7 +187,8 @@ def _preprocess(stage: Stage, source: PreprocessSource, common: NDArray[np.int64
     stage.fact("voxels_without_test_signal", silent)
     stage.fact("voxels_selected", wanted - silent)
     write_selection(stage, source, selection, usable, own.selected)
-    write_training_responses(stage, source, selection.selected)
+    if source.segments("train"):
+        write_training_responses(stage, source, selection.selected)
     report_values(stage, source)
     if not early:
         write_frames(stage, source)
@@ -197,6 +203,7 @@ def _write_clip_table(stage: Stage, source: PreprocessSource) -> None:
     unseen = unseen_segments(source.stretches[0].film.parent, number)
     captions = clip_table.read_captions(path, unseen)
     counts = {array: source.total_clips(array) for array in ARRAYS}
+    captions = {clip: caption for clip, caption in captions.items() if counts.get(clip[0], 1)}
     clip_table.check_captions(path, captions, counts)
     rows: list[Sequence[str]] = []
     data = source.data

@@ -26,6 +26,7 @@ from neuroclips_cli.runs.stage import Stage, read_array
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import _requests
+from neuroclips_cli.stages._training_scans import require_unseen
 
 Compute = Callable[[slice], np.ndarray]
 """From a slice of clips to the rows of an array."""
@@ -93,6 +94,8 @@ def run(
     numbers = parse_clips(clips, len(fmri))
     with request.open(settings, overwrite=overwrite) as stage:
         if not stage.up_to_date:
+            trained = [inputs[name] for name in ("train-pr", "train-sr") if name in inputs]
+            require_unseen(settings, trained, inputs["preprocess"])
             stage.need_space(disk_usage.of_reconstruct(settings, len(numbers), without))
             kind = (variant.recipe if variant else None) or Reconstruction
             kind(settings, stage, inputs, fmri[numbers], numbers).run(without)

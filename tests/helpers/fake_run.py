@@ -34,6 +34,7 @@ def write(
     run: str = "reconstruct",
     clips: int = CLIPS,
     without: str = "",
+    protocol: str = "within",
 ) -> np.ndarray:
     """Write preprocess and reconstruct folders; return the ground-truth clips at 8 fps."""
     truth = fake_evaluators.draw_clips(CLIPS + 2, 16, size=SIZE)
@@ -56,6 +57,7 @@ def write(
     made = np.clip(truth[index] + rng.normal(0, noise, truth[index].shape), 0, 255)
     made = made.astype(np.uint8)
     with open_stage(chosen, run, sections=["reconstruct"], inputs={}) as stage:
+        stage.fact("protocol", protocol)
         stage.write_array("clips.npy", made)
         stage.write_array("index.npy", index)
         if not run.endswith("keyframe") and without != "keyframe":

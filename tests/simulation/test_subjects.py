@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.simulation_world import settings_for
+from helpers.simulation_world import copy_of, settings_for
 
 from neuroclips_cli.data.layout import find_layout
 from neuroclips_cli.errors import UserError
@@ -18,6 +19,7 @@ from neuroclips_cli.simulation.features import CHANNELS, GRID
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
 from neuroclips_cli.simulation.subjects import viewers
 from neuroclips_cli.stages import preprocess, simulate
+from neuroclips_cli.stages._training_data import training_clips
 
 CORTEX = 400
 RESPONDING = [4, 5, 7, 9, 11, 13, 17, 23]
@@ -204,3 +206,25 @@ def test_voxels_in_common_are_the_same_for_all(two_subjects):
             assert set(taken["index"].tolist()) == found[0] & found[1]
             assert set(taken["columns"][taken["reproducible"]].tolist()) == found[subject - 1]
         assert np.load(folder / "fmri_test.npy").shape[1] == len(found[0] & found[1])
+
+
+def test_a_subject_without_training_runs_takes_the_voxels_of_others(two_subjects, tmp_path):
+    """Its test scans are then what they are with its training runs there."""
+    root = copy_of(Path(two_subjects.run.dataset), tmp_path / "dataset")
+    for run in (root / "subject2" / "fmri").glob("seg*"):
+        shutil.rmtree(run)
+    places = {"run.dataset": str(root), "run.workdir": str(tmp_path / "runs")}
+    bare = replace_settings(two_subjects, places)
+    with pytest.raises(UserError, match="no run of segment seg1"):
+        _preprocessed(bare, 2)
+    found = []
+    for settings in (two_subjects, bare):
+        _preprocessed(settings, 1)
+        folder = _preprocessed(settings, 2, **{"data.common": (1,)})
+        found.append([np.load(folder / f"{name}_test.npy") for name in ("fmri", "frames")])
+    for whole, alone in zip(*found, strict=True):
+        assert np.array_equal(whole, alone)
+    with (folder / "clips.csv").open(newline="") as stream:
+        assert {row["split"] for row in csv.DictReader(stream)} == {"test"}
+    with pytest.raises(UserError, match="no training films of this subject, so there is nothing"):
+        training_clips(folder, ())

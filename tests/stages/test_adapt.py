@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from neuroclips_cli.runs.locations import stage_folder
 from neuroclips_cli.runs.state import command_for
 from neuroclips_cli.settings.load import replace_settings
 from neuroclips_cli.stages import _training_data, adapt, train_pr, train_sr
+from neuroclips_cli.stages._training_scans import require_unseen
 
 VOXELS = {1: 12, 2: 9, 3: 7}
 
@@ -92,6 +94,15 @@ def test_an_average_subject_is_learned_in_a_common_space_only(settings):
         replace_settings(_pool(settings, 1, 2), {"train_pr.subject_dropout": 0.5})
     )
     assert load_perception(folder, 7)(torch.randn(1, 12)).shape == (1, stand_ins.FRAMES, 4, 2, 2)
+    unseen = _of(settings, 7)
+    for given, sentence in (
+        ({"index": places}, ""),
+        ({"index": places + 1}, "not preprocessed in the voxels that .*train-pr was trained on"),
+        ({"index": places, "test_films": slice(3, 5)}, "test clip 0 of subject 7 is a training"),
+    ):
+        stand_ins.write_preprocess(unseen, **given)
+        with pytest.raises(UserError, match=sentence) if sentence else nullcontext():
+            require_unseen(unseen, [folder], stage_folder(unseen, "preprocess"))
     apart = replace_settings(settings, {"run.workdir": settings.run.workdir + "-apart"})
     _preprocess(apart, 1, 2)
     chosen = replace_settings(_pool(apart, 1, 2), {"train_pr.subject_dropout": 0.5}, origin="flag")

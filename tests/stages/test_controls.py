@@ -19,7 +19,7 @@ def chosen(tmp_path, monkeypatch):
     """A run with scans that tell which clip was shown, and a training set that holds some."""
     fake_evaluators.install(monkeypatch)
     chosen = fake_run.settings(tmp_path)
-    fake_run.write(chosen)
+    fake_run.write(chosen, protocol="pooled")
     folder = run_folder(chosen) / "preprocess"
     frames = np.load(folder / "frames_test.npy")
     rng = np.random.default_rng(0)
@@ -59,6 +59,8 @@ def test_controls_are_written_evaluated_and_compared(chosen, capsys):
         assert folder.name in shown
         result = read_json(folder / "metrics.json")
         assert result["protocol"]["n"] == fake_run.CLIPS
+        assert result["training_protocol"] == "pooled"
+    assert "Unlike protocols" not in shown
     ssim = [read_json(f / "metrics.json")["metrics"]["ssim"]["mean"] for f in folders]
     assert ssim[0] == 1.0 > ssim[2] > ssim[1]
 

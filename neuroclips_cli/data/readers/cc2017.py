@@ -26,7 +26,12 @@ class Cc2017:
         """
         number = subject_number(subject)
         layout = find_layout(
-            tree.root, number, volumetric=options.volumetric, space=options.space, tree=tree
+            tree.root,
+            number,
+            volumetric=options.volumetric,
+            space=options.space,
+            test_only=options.test_only,
+            tree=tree,
         )
         return [
             RunRow(

@@ -31,6 +31,8 @@ class ReaderOptions:
         Strategy of the confound regression; empty: none is regressed.
     tr_s : float or None
         Time between two volumes in s that the user stated.
+    test_only : bool
+        A subject without training runs will do: its voxels are those that others have in common.
     volumetric : bool
         Volumes are wanted: the region mask is of voxels.
     say : callable
@@ -44,6 +46,7 @@ class ReaderOptions:
     session: str = ""
     confounds: str = ""
     tr_s: float | None = None
+    test_only: bool = False
     volumetric: bool = False
     test_films: tuple[str, ...] = ()
     say: Callable[[str], None] = _nobody
