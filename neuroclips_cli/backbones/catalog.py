@@ -36,6 +36,7 @@ FILES: dict[str, tuple[str, ...]] = {
     "tokenizer": TOKENIZER,
     "scene_unet": DIFFUSERS,
     "domain_adapter": ("adapter",),
+    "distilled_lora": ("adapter",),
     "motion_adapter": DIFFUSERS,
     "sparsectrl": DIFFUSERS,
     "image_classifier": TRANSFORMERS,
@@ -149,6 +150,9 @@ RELEASED_SOURCES: dict[str, ReleasedSource] = {
     ),
     "domain_adapter": ReleasedSource(
         "guoyww/animatediff", "model", "v3_sd15_adapter.ckpt", "adapter"
+    ),
+    "distilled_lora": ReleasedSource(
+        "wangfuyun/AnimateLCM", "model", "AnimateLCM_sd15_t2v_lora.safetensors", "lora"
     ),
     "motion_adapter": ReleasedSource("guoyww/animatediff", "model", "v3_sd15_mm.ckpt", "motion"),
     "sparsectrl": ReleasedSource(

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    LCMScheduler,
+)
 
 from neuroclips_cli.backbones.references import locate
 
@@ -57,21 +62,33 @@ def halve_steps(steps: int) -> int:
     return (steps + 1) // 2
 
 
-def fast_scheduler(scheduler: DDIMScheduler) -> DPMSolverMultistepScheduler:
-    """Return a second-order multistep solver (DPM-Solver++) for the same noise schedule.
+def solver_scheduler(
+    scheduler: DDIMScheduler, solver: str
+) -> DDIMScheduler | DPMSolverMultistepScheduler | EulerDiscreteScheduler | LCMScheduler:
+    """Return a solver for the same noise schedule.
 
     Parameters
     ----------
     scheduler : diffusers.DDIMScheduler
         Its configuration is taken.
+    solver : str
+        As ``reconstruct.solver``.
 
     Returns
     -------
-    diffusers.DPMSolverMultistepScheduler
+    diffusers.SchedulerMixin
 
     Notes
     -----
-    Two evaluations determine a step, each made once, so that a step costs what a DDIM step does
-    (Lu et al. 2022, arXiv 2211.01095).
+    ``dpm``: two evaluations determine a step, each made once, so that a step costs what a DDIM step
+    does (Lu et al. 2022, arXiv 2211.01095). ``lcm``: each step goes to the clean clip and is
+    noised again (Luo et al. 2023, arXiv 2310.04378). ``euler``: steps counted from the end of the
+    process, as AnimateDiff-Lightning was distilled (Lin & Yang 2024, arXiv 2403.12706).
     """
-    return DPMSolverMultistepScheduler.from_config(scheduler.config)
+    if solver == "dpm":
+        return DPMSolverMultistepScheduler.from_config(scheduler.config)
+    if solver == "lcm":
+        return LCMScheduler.from_config(scheduler.config)
+    if solver == "euler":
+        return EulerDiscreteScheduler.from_config(scheduler.config, timestep_spacing="trailing")
+    return scheduler

@@ -16,7 +16,6 @@ from diffusers import (
     UNetMotionModel,
 )
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
-from safetensors.torch import load_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -31,6 +30,7 @@ from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.backbones.schedulers import load_scheduler
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.safetensors import read_tensors
 from neuroclips_cli.runtime.precision import compute_in
 from neuroclips_cli.settings.schema import BackboneSettings
 
@@ -50,7 +50,7 @@ class VideoModels:
     text_encoder, tokenizer
         Prompt to text states.
     scheduler : diffusers.DDIMScheduler
-        AnimateDiff v3's noise schedule.
+        AnimateDiff v3's noise schedule, or another solver for it.
     """
 
     unet: UNetMotionModel
@@ -116,8 +116,8 @@ def combine(scene: UNet2DConditionModel, adapter: MotionAdapter) -> UNetMotionMo
     return normalize_per_frame(UNetMotionModel.from_unet2d(scene, adapter))
 
 
-def add_domain_adapter(scene: nn.Module, ref: str, scale: float = 1.0) -> nn.Module:
-    """Add AnimateDiff's domain adapter, a low-rank change of every attention, to a scene model.
+def add_low_rank(scene: nn.Module, ref: str, what: str, scale: float = 1.0) -> nn.Module:
+    """Add a low-rank change to layers of a scene model: AnimateDiff's domain adapter, or a LoRA.
 
     Parameters
     ----------
@@ -125,6 +125,8 @@ def add_domain_adapter(scene: nn.Module, ref: str, scale: float = 1.0) -> nn.Mod
         Changed in place.
     ref : str
         Folder with ``adapter.safetensors``, from ``neuroclips models convert``.
+    what : str
+        Its name in ``[backbones]``.
     scale : float
         Strength; 1 in the released configuration.
 
@@ -141,27 +143,44 @@ def add_domain_adapter(scene: nn.Module, ref: str, scale: float = 1.0) -> nn.Mod
     path = Path(resolve(ref)) / ADAPTER_FILE
     if not path.is_file():
         raise UserError(
-            f"the domain adapter {path} does not exist: make it with 'neuroclips models convert "
-            "v3_sd15_adapter.ckpt' or correct domain_adapter in [backbones]."
+            f"{what} {path} does not exist: make it with 'neuroclips models convert' from the "
+            f"published file, or correct {what} in [backbones]."
         )
-    state = load_file(path)
-    weights = dict(scene.named_parameters())
+    state = read_tensors(path)
+    weights: dict[str, torch.Tensor] = {}
+    for name, weight in scene.named_parameters():
+        layer = name.removesuffix(".weight")
+        # LoRAs write underscores for the dots of a layer's name.
+        weights |= {layer: weight, layer.replace(".", "_"): weight}
     with torch.no_grad():
-        for name in (n.removesuffix(".down") for n in state if n.endswith(".down")):
-            change = state[f"{name}.up"].float() @ state[f"{name}.down"].float()
-            weight = weights.get(f"{name}.weight")
-            if weight is None or weight.shape != change.shape:
-                has = "none" if weight is None else tuple(weight.shape)
+        for layer in (n.removesuffix(".down") for n in state if n.endswith(".down")):
+            down, up = state[f"{layer}.down"].float(), state[f"{layer}.up"].float()
+            change = (up.flatten(1) @ down.flatten(1)).unflatten(1, down.shape[1:])
+            found = weights.get(layer)
+            if found is None or _extent(found) != _extent(change):
+                has = "none" if found is None else tuple(found.shape)
                 raise UserError(
-                    f"the domain adapter {path} is for another scene model: it changes '{name}' "
+                    f"{what} {path} is for another scene model: it changes '{layer}' "
                     f"of shape {tuple(change.shape)}, the scene model has {has}"
                 )
-            weight.add_(scale * change)
+            found.add_(scale * change.view_as(found))
     return scene
 
 
+def _extent(weight: torch.Tensor) -> list[int]:
+    """Return a layer's shape; a filter of one pixel is a matrix."""
+    shape = list(weight.shape)
+    while len(shape) > 2 and shape[-1] == 1:
+        shape.pop()
+    return shape
+
+
 def load_video_models(
-    backbones: BackboneSettings, device: str = "cpu", precision: str = "float32"
+    backbones: BackboneSettings,
+    device: str = "cpu",
+    precision: str = "float32",
+    *,
+    distilled_scale: float = 1.0,
 ) -> VideoModels:
     """Load the text-to-video networks.
 
@@ -169,11 +188,13 @@ def load_video_models(
     ----------
     backbones : BackboneSettings
         ``vae``, ``text_encoder``, ``tokenizer``, ``scene_unet``, ``domain_adapter``,
-        ``motion_adapter`` and ``sparsectrl`` are read.
+        ``distilled_lora``, ``motion_adapter`` and ``sparsectrl`` are read.
     device : str
         A torch device.
     precision : str
         ``float32`` or ``bfloat16``; the VAE is float32 always.
+    distilled_scale : float
+        Strength of ``distilled_lora``.
 
     Returns
     -------
@@ -186,7 +207,9 @@ def load_video_models(
     """
     scene: Any = load_network(UNet2DConditionModel, backbones.scene_unet, "cpu")
     if backbones.domain_adapter:
-        add_domain_adapter(scene, backbones.domain_adapter)
+        add_low_rank(scene, backbones.domain_adapter, "domain_adapter")
+    if backbones.distilled_lora:
+        add_low_rank(scene, backbones.distilled_lora, "distilled_lora", distilled_scale)
     adapter: Any = load_network(MotionAdapter, backbones.motion_adapter, "cpu")
     unet = freeze(combine(scene, adapter), device)
     sparsectrl = load_network(

@@ -23,13 +23,14 @@ FOLDERS = {
     "vae": "vae",
     "motion": "motion_adapter",
     "adapter": "domain_adapter",
+    "lora": "distilled_lora",
     "sparsectrl": "sparsectrl",
     "projector": "projector",
     "git-tokens": "git_tokens",
 }
 """Kind -> where it goes below ``models/`` unless told otherwise, as the profiles name it."""
 
-BARE = ("adapter", "projector", "git-tokens")
+BARE = ("adapter", "lora", "projector", "git-tokens")
 """Kinds that are no network of diffusers or transformers: those are not imported for them."""
 
 

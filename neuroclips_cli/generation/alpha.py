@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler
 
 from neuroclips_cli.errors import UserError
 
@@ -169,7 +169,7 @@ def start_latents(
     noise : torch.Tensor
         Standard normal numbers like ``blurry``.
     scheduler : diffusers.DDIMScheduler
-        After ``set_timesteps``.
+        Or another solver; after ``set_timesteps``.
     blur_init : str
         See :func:`parse_blur_init`.
     theta : float
@@ -196,6 +196,9 @@ def start_latents(
     timesteps = scheduler.timesteps
     if kind == EQ5:
         signal, spread = eq5_coefficients(scheduler.alphas_cumprod, theta)
+        if isinstance(scheduler, EulerDiscreteScheduler):  # its states have a variance that grows
+            grown = float((scheduler.sigmas[0] ** 2 + 1) ** 0.5)
+            signal, spread = grown * signal, grown * spread
         return signal * blurry + spread * noise, timesteps
     if kind == STRENGTH:
         kept = max(1, round(len(timesteps) * strength))

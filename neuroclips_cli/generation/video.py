@@ -8,8 +8,8 @@ Order of operations:
 1. noise of every clip from its own generator;
 2. start latents: noise, or the blurry clip noised (alpha guidance, Eq. 5);
 3. text states of prompts and negative prompt (gamma guidance);
-4. per DDIM step: SparseCtrl residuals of the keyframes (beta guidance), denoiser, classifier-free
-   guidance, scheduler step (Eq. 6);
+4. per step of the solver: SparseCtrl residuals of the keyframes (beta guidance), denoiser,
+   classifier-free guidance, scheduler step (Eq. 6);
 5. decoding by the VAE.
 """
 
@@ -34,7 +34,7 @@ class VideoOptions:
     Attributes
     ----------
     steps : int
-        DDIM steps of the whole process (paper: 25).
+        Steps of the whole process (paper: 25, of DDIM).
     guidance_scale : float
         Classifier-free guidance on the text (8.5); 1 or less switches it off.
     control_scale : float
@@ -115,7 +115,7 @@ def sample_clip_latents(
     negative_prompt : str
         For the unconditional half.
     generators : sequence of torch.Generator
-        One per clip; the noise is their only draw.
+        One per clip; the noise is their first draw, and their only one but for LCM.
     options : VideoOptions
         Steps, guidance, start.
     latent_size : tuple of int
@@ -156,7 +156,9 @@ def sample_clip_latents(
     text = encode_prompts(models, prompts)
     if options.guidance_scale > 1:
         text = torch.cat([encode_prompts(models, [negative_prompt] * len(prompts)), text])
-    return denoise_clips(models, latents, timesteps, text, options, keyframes, advance)
+    return denoise_clips(
+        models, latents, timesteps, text, options, keyframes, advance, generators=generators
+    )
 
 
 @torch.inference_mode()
@@ -168,6 +170,8 @@ def denoise_clips(
     options: VideoOptions,
     keyframes: torch.Tensor | None = None,
     advance: Callable[[int], None] | None = None,
+    *,
+    generators: Sequence[torch.Generator] = (),
 ) -> torch.Tensor:
     """Run the denoising steps on prepared latents and text states.
 
@@ -188,6 +192,8 @@ def denoise_clips(
         float32 (clips, channels, h, w) scaled latents; no SparseCtrl where absent.
     advance : callable, optional
         Called with 1 after every denoising step.
+    generators : sequence of torch.Generator
+        One per clip, for solvers that draw noise in a step (LCM).
 
     Returns
     -------
@@ -208,11 +214,13 @@ def denoise_clips(
         control = keyframe_condition(keyframes.to(latents.device), frames, places)
     for step in timesteps:
         doubled = torch.cat([latents, latents]) if guided else latents
+        doubled = models.scheduler.scale_model_input(doubled, step)
         predicted = _predict(models, doubled, step, states, control, options)
         if guided:
             without, with_text = predicted.chunk(2)
             predicted = without + options.guidance_scale * (with_text - without)
-        latents = models.scheduler.step(predicted, step, latents).prev_sample
+        drawn = list(generators) or None
+        latents = models.scheduler.step(predicted, step, latents, generator=drawn).prev_sample
         if advance is not None:
             advance(1)
     return latents

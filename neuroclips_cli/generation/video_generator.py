@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from neuroclips_cli import console
-from neuroclips_cli.backbones.schedulers import fast_scheduler, halve_steps
+from neuroclips_cli.backbones.schedulers import halve_steps, solver_scheduler
+from neuroclips_cli.backbones.solvers import solver_of
 from neuroclips_cli.backbones.vae import encode_frames
 from neuroclips_cli.backbones.video import load_video_models
 from neuroclips_cli.generation.files import write_video
@@ -64,9 +65,10 @@ class VideoGenerator:
             settings.backbones,
             self.offloader.offload_device,
             choose_precision(settings.run.precision, device),
+            distilled_scale=self.chosen.distilled_scale,
         )
-        if self.chosen.fast:
-            self.models = replace(self.models, scheduler=fast_scheduler(self.models.scheduler))
+        scheduler = solver_scheduler(self.models.scheduler, solver_of(settings))
+        self.models = replace(self.models, scheduler=scheduler)
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)
         self.latent_size = (size // reduction, size // reduction)
         self.options = video_options(self.chosen)

@@ -266,6 +266,9 @@ class BackboneSettings:
     convnext: Annotated[
         str, Doc('ConvNeXt-XL checkpoint (VICRegL), only for train_pr.contrast "convnext".')
     ] = ""
+    distilled_lora: Annotated[
+        str, Doc("LoRA that lets the video model do with few steps; empty: none.")
+    ] = ""
 
 
 @dataclass(frozen=True)
@@ -474,7 +477,7 @@ class ReconstructSettings:
         ),
     ]
     theta: Annotated[Fraction, Doc("Fraction of the forward process in Eq. 5.")]
-    steps: Annotated[Count, Doc("DDIM steps of the video.")]
+    steps: Annotated[Count, Doc("Denoising steps of the video.")]
     guidance_scale: Annotated[NonNegative, Doc("Classifier-free guidance of the video.")]
     control_scale: Annotated[NonNegative, Doc("Strength of the keyframe's control (SparseCtrl).")]
     guide_keyframe: Annotated[
@@ -515,6 +518,14 @@ class ReconstructSettings:
         bool,
         Doc("Half the steps with a multistep solver (its cost: docs/results/performance.md)."),
     ]
+    solver: Annotated[
+        Literal["ddim", "dpm", "euler", "lcm"],
+        Doc(
+            "Solver of the video's steps: ddim, dpm (DPM-Solver++), or, for distilled weights, "
+            "euler (AnimateDiff-Lightning) or lcm (AnimateLCM, LCM LoRAs)."
+        ),
+    ] = "ddim"
+    distilled_scale: Annotated[Fraction, Doc("Strength of backbones.distilled_lora.")] = 1.0
     offload: Annotated[
         bool,
         Doc("Keep idle networks in the CPU's memory (docs/how-to/low-memory.md)."),

@@ -16,6 +16,7 @@ import numpy as np
 
 from neuroclips_cli.backbones.captioners import require_captioner
 from neuroclips_cli.backbones.references import resolve, revisions
+from neuroclips_cli.backbones.solvers import solver_of
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.data.clip_table import parse_clips
 from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming
@@ -174,6 +175,7 @@ def reconstruct(
     if without not in (None, *WITHOUT):
         raise UserError(f"--without '{without}' is unknown: write keyframe or blurry.")
     require_captioner(settings)
+    solver_of(settings)
     token_space = settings.semantics.token_space
     contrast_for(token_space, settings.reconstruct.keyframe_contrast)
     name = f"reconstruct-without-{without}" if without else "reconstruct"
@@ -276,6 +278,7 @@ def _decoding_inputs(settings: Settings, first_clip: int) -> dict[str, Path | st
     if first_clip < 0:
         raise UserError(f"--first-clip {first_clip} should be at least 0")
     require_captioner(settings)
+    solver_of(settings)
     contrast_for(settings.semantics.token_space, settings.reconstruct.keyframe_contrast)
     return {**require_upstream(settings, "decode")}
 
@@ -291,6 +294,7 @@ def _decoded_with(settings: Settings) -> dict[str, Any]:
 
 def fuse(settings: Settings, *, clips: str | None = None) -> StageRequest:
     """Return what decides fuse."""
+    solver_of(settings)
     inputs = require_upstream(settings, "fuse")
     if not len(rows_to_fuse(inputs["reconstruct"], clips)):
         raise UserError(

@@ -165,6 +165,10 @@ def test_animatediffs_files_come_back(nets, tmp_path):
     config = overrides(tmp_path / "m.json", settings)
     path = save(tmp_path / "v3_sd15_mm.ckpt", {"state_dict": motion, "animatediff_config": "x"})
     assert same(load(MotionAdapter, models_convert.run(path, config=config)), adapter)
+    # AnimateDiff-Lightning has diffusers' names
+    path = save(tmp_path / "lightning_4step_diffusers.safetensors", adapter.state_dict())
+    again = models_convert.run(path, config=config, out=tmp_path / "lightning")
+    assert same(load(MotionAdapter, again), adapter)
 
     heads = {"attention_head_dim": 2, "num_attention_heads": 2, "norm_num_groups": 4}
     config = overrides(
@@ -180,7 +184,7 @@ def test_animatediffs_files_come_back(nets, tmp_path):
 def test_the_domain_adapter_is_added_to_the_scene_models_attention(nets, tmp_path):
     from diffusers import UNet2DConditionModel
 
-    from neuroclips_cli.backbones.video import add_domain_adapter
+    from neuroclips_cli.backbones.video import add_low_rank
 
     unet = load(UNet2DConditionModel, nets["scene_unet"])
     before = {k: v.clone() for k, v in unet.state_dict().items()}
@@ -193,14 +197,73 @@ def test_the_domain_adapter_is_added_to_the_scene_models_attention(nets, tmp_pat
         state[f"{stem}.processor.{part}_lora.up.weight"] = up
         expected[f"{stem}.{module}.weight"] = matrix + up @ down
     folder = models_convert.run(save(tmp_path / "v3_sd15_adapter.ckpt", state))
-    add_domain_adapter(unet, str(folder))
+    add_low_rank(unet, str(folder), "domain_adapter")
     for name, value in unet.state_dict().items():
         assert torch.allclose(value, expected.get(name, before[name]), atol=1e-6), name
 
     larger = {k: torch.randn(v.shape[0], 5) if ".down." in k else v for k, v in state.items()}
     other = models_convert.run(save(tmp_path / "other.ckpt", larger), out=tmp_path / "other")
     with pytest.raises(UserError, match=r"scene model: it changes"):
-        add_domain_adapter(unet, str(other))
+        add_low_rank(unet, str(other), "domain_adapter")
+
+
+def test_a_lora_is_added_to_every_kind_of_layer_under_its_published_names(nets, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    from neuroclips_cli.backbones.video import add_low_rank
+
+    unet = load(UNet2DConditionModel, nets["scene_unet"])
+    before = {k: v.clone() for k, v in unet.state_dict().items()}
+    attention = "down_blocks.0.attentions.0"
+    layers = {
+        f"{attention}.transformer_blocks.0.attn2.to_out.0": 2.0,  # alpha
+        f"{attention}.transformer_blocks.0.ff.net.0.proj": 1.0,
+        f"{attention}.proj_in": 4.0,  # a filter of one pixel
+        "mid_block.resnets.0.conv1": 1.0,  # a filter of 3 x 3
+        "mid_block.resnets.0.time_emb_proj": None,
+    }
+    state, expected = {}, {}
+    for layer, alpha in layers.items():
+        weight = before[f"{layer}.weight"]
+        down = torch.randn(2, *weight.shape[1:])
+        up = torch.randn(len(weight), 2, *[1] * (weight.ndim - 2))
+        flat = f"lora_unet_{layer.replace('.', '_')}"
+        state |= {f"{flat}.lora_down.weight": down.half(), f"{flat}.lora_up.weight": up.half()}
+        if alpha is not None:
+            state[f"{flat}.alpha"] = torch.tensor(alpha)
+        change = torch.einsum("or...,ri...->oi...", up.half().float(), down.half().float())
+        expected[f"{layer}.weight"] = weight + 0.8 * (alpha or 2.0) / 2 * change
+    path = save(tmp_path / "AnimateLCM_sd15_t2v_lora.safetensors", state)
+    folder = models_convert.run(path)
+    assert folder == Path("models/distilled_lora")
+    add_low_rank(unet, str(folder), "distilled_lora", 0.8)
+    for name, value in unet.state_dict().items():
+        assert torch.allclose(value, expected.get(name, before[name]), atol=1e-5), name
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "told"),
+    [
+        ("lora_te_text_model_encoder_layers_0_mlp_fc1.alpha", (), "no LoRA of a scene model"),
+        ("lora_unet_conv_in.lora_down.weight", (2, 4, 3, 3), "no whole LoRA: 'conv_in'"),
+        ("lora_unet_input_blocks_1_1_proj_in", (8, 8), "it changes 'input_blocks_1_1_proj_in'"),
+        ("lora_unet_time_embedding_linear_1", (3, 3), "it changes 'time_embedding_linear_1'"),
+    ],
+)
+def test_a_lora_that_does_not_fit_is_refused(nets, tmp_path, name, shape, told):
+    from diffusers import UNet2DConditionModel
+
+    from neuroclips_cli.backbones.video import add_low_rank
+
+    state = {"lora_unet_conv_out.alpha": torch.ones(())} if "text_model" in name else {}
+    if "." in name:
+        state[name] = torch.ones(shape)
+    else:
+        state[f"{name}.lora_down.weight"] = torch.ones(1, shape[1])
+        state[f"{name}.lora_up.weight"] = torch.ones(shape[0], 1)
+    with pytest.raises(UserError, match=told):
+        folder = models_convert.run(save(tmp_path / "lora.safetensors", state))
+        add_low_rank(load(UNet2DConditionModel, nets["scene_unet"]), str(folder), "distilled_lora")
 
 
 def test_the_small_maps_come_back(tmp_path):

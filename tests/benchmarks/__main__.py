@@ -23,6 +23,7 @@ SUBJECTS = (
         "growth",
     ),
     "layouts",
+    "full_subject",
 )
 """Modules beside this one; each has ``main(folder) -> [(what, number, ratio)]``."""
 

@@ -5,15 +5,14 @@ Needs a finished demo: ``neuroclips demo --folder DIR/neuroclips-demo``, DIR bei
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+
+from tests.benchmarks.commands import run_command
 
 EVALUATED = (30, 120, 480, 1200)
 RECONSTRUCTED = (15, 30, 60, 120)
@@ -57,24 +56,11 @@ def _reconstruct(run: Path, work: Path) -> list[tuple[str, float, str]]:
 
 
 def _rows(what: str, count: int, work: Path, words: list[str]) -> list[tuple[str, float, str]]:
-    began = time.perf_counter()
-    path = os.pathsep.join(
-        [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    )
-    child = subprocess.Popen(
-        [sys.executable, "-m", "neuroclips_cli", *words, "--quiet"],
-        cwd=work,
-        env={**os.environ, "PYTHONPATH": path},
-        stdout=subprocess.DEVNULL,
-    )
-    _, status, used = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"neuroclips {' '.join(words)} ended with {status}")
-    seconds = time.perf_counter() - began
-    processor = used.ru_utime + used.ru_stime
+    used = run_command(work, words)
+    seconds = used.seconds
     note = (
-        f"{60 * count / seconds:.0f} clips/min, {processor:.1f} s of processor, "
-        f"{used.ru_maxrss / 1e6:.2f} GB"
+        f"{60 * count / seconds:.0f} clips/min, {used.processor:.1f} s of processor, "
+        f"{used.memory:.2f} GB"
     )
     print(f"{what} {count}: {seconds:.1f} s, {note}", file=sys.stderr, flush=True)
     return [(f"{what}, {count} clips, s", seconds, note)]

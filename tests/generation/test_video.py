@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import random_backbones as tiny
 import torch
 
+from neuroclips_cli.backbones.schedulers import solver_scheduler
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import load_vae
 from neuroclips_cli.backbones.video import animatediff_scheduler, load_video_models
@@ -19,6 +21,7 @@ from neuroclips_cli.generation.keyframe import KeyframeOptions, keyframe_images,
 from neuroclips_cli.generation.video import (
     VideoOptions,
     decode_clips,
+    denoise_clips,
     encode_clips,
     sample_clip_latents,
 )
@@ -216,3 +219,43 @@ def test_strength_starts_at_its_share_of_the_steps_and_the_others_at_the_first()
     assert steps.tolist() == [241, 201, 161, 121, 81, 41, 1]
     for word in ("eq5", "released"):
         assert len(start_latents(nothing, nothing, scheduler, word, 0.3)[1]) == 25
+
+
+@pytest.mark.parametrize(("solver", "steps"), [("ddim", 4), ("dpm", 4), ("euler", 2), ("lcm", 4)])
+@pytest.mark.parametrize("start", ["noise", "eq5", "released", "strength:0.5"])
+def test_every_solver_reaches_the_clip_that_a_perfect_denoiser_knows(solver, steps, start):
+    schedule = animatediff_scheduler()
+    clean, noise, blurry = torch.randn(3, 2, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+
+    def denoiser(states, step, **_):
+        # It is shown sqrt(a) clean + sqrt(1 - a) noise, and asked for the noise.
+        a = schedule.alphas_cumprod[int(step)]
+        return SimpleNamespace(sample=(states - a.sqrt() * clean) / (1 - a).sqrt())
+
+    scheduler = solver_scheduler(schedule, solver)
+    scheduler.set_timesteps(steps)
+    models = SimpleNamespace(unet=denoiser, sparsectrl=None, scheduler=scheduler)
+    begin, timesteps = noise * scheduler.init_noise_sigma, scheduler.timesteps
+    if start != "noise":
+        begin, timesteps = start_latents(blurry, noise, scheduler, start, theta=0.3)
+    found = denoise_clips(
+        models,
+        begin,
+        timesteps,
+        torch.zeros(2, 1, 1),
+        VideoOptions(guidance_scale=1.0),
+        generators=clip_generators(0, [1, 2], "clip"),
+    )
+    torch.testing.assert_close(found, clean, atol=2e-3, rtol=0)
+
+
+def test_what_a_solver_is_shown_first_is_the_mixture_of_eq_5_whatever_its_own_scale():
+    shown = {}
+    noise, blurry = torch.randn(2, 1, 4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    for solver in ("ddim", "euler", "lcm"):
+        scheduler = solver_scheduler(animatediff_scheduler(), solver)
+        scheduler.set_timesteps(4)
+        begin, timesteps = start_latents(blurry, noise, scheduler, "eq5", theta=0.3)
+        shown[solver] = scheduler.scale_model_input(begin, timesteps[0])
+    torch.testing.assert_close(shown["euler"], shown["ddim"], atol=1e-4, rtol=0)
+    assert torch.equal(shown["lcm"], shown["ddim"])

@@ -7,7 +7,7 @@ import random_backbones as tiny
 import torch
 
 from neuroclips_cli.backbones import vae
-from neuroclips_cli.backbones.schedulers import fast_scheduler, halve_steps
+from neuroclips_cli.backbones.schedulers import halve_steps, solver_scheduler
 from neuroclips_cli.backbones.video import load_video_models
 from neuroclips_cli.generation.video import VideoOptions, sample_clip_latents
 from neuroclips_cli.runtime import auto_batch
@@ -25,10 +25,10 @@ def models(tmp_path_factory):
     return load_video_models(load_settings(flags, environ={}).backbones)
 
 
-@pytest.mark.parametrize("fast", [False, True])
-def test_the_size_of_a_batch_does_not_change_the_clips(models, fast):
-    if fast:
-        models = type(models)(**{**vars(models), "scheduler": fast_scheduler(models.scheduler)})
+@pytest.mark.parametrize("solver", ["ddim", "dpm", "euler", "lcm"])
+def test_the_size_of_a_batch_does_not_change_the_clips(models, solver):
+    scheduler = solver_scheduler(models.scheduler, solver)
+    models = type(models)(**{**vars(models), "scheduler": scheduler})
     size = tiny.FRAME_SIZE // 8
     options = VideoOptions(
         steps=halve_steps(6), guidance_scale=3.0, frames=4, blur_init="strength:0.8"

@@ -16,7 +16,12 @@ from neuroclips_cli.backbones.conversion.latent import (
 from neuroclips_cli.backbones.conversion.parts import ConvertedNetwork
 from neuroclips_cli.backbones.conversion.small import converter_part, projector_part
 from neuroclips_cli.backbones.conversion.unwrap import from_common_prefix
-from neuroclips_cli.backbones.conversion.video import adapter_part, motion_part, sparsectrl_part
+from neuroclips_cli.backbones.conversion.video import (
+    adapter_part,
+    lora_part,
+    motion_part,
+    sparsectrl_part,
+)
 from neuroclips_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -59,6 +64,7 @@ CONVERTERS: dict[str, Callable[..., Parts]] = {
     "vae": _alone(vae_part),
     "motion": _alone(motion_part),
     "adapter": _alone(adapter_part),
+    "lora": _alone(lora_part),
     "sparsectrl": _alone(sparsectrl_part),
     "projector": _alone(projector_part),
     "git-tokens": _alone(converter_part),
@@ -115,6 +121,7 @@ def _fits(weights: Weights, kind: str = "") -> list[str]:
         ("sparsectrl", any(n.startswith("controlnet_cond_embedding.") for n in names)),
         ("motion", any(".motion_modules." in n for n in blocks)),
         ("adapter", any("_lora.down." in n for n in blocks)),
+        ("lora", any(n.startswith("lora_unet_") for n in names)),
         ("unclip", f"{PREFIX}label_emb.0.0.weight" in weights),
         ("scene", any(n.startswith(PREFIX) for n in names)),
         ("vae", any(n.startswith(("encoder.conv_in.", FIRST_STAGE)) for n in names)),

@@ -25,7 +25,8 @@ def motion_part(
     Parameters
     ----------
     weights : mapping
-        ``down_blocks.*.motion_modules.*`` and so on, as published.
+        ``down_blocks.*.motion_modules.*`` and so on, as published: under the original code's
+        names, or under diffusers', as one of AnimateDiff-Lightning's files has them.
     config : mapping
         Overrides what follows from the shapes; the number of heads (8) does not.
     source : str
@@ -84,6 +85,8 @@ def renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     diffusers drops the tables and builds its own, which are equal; a folder without them would
     load with a complaint about missing weights.
     """
+    if _as_diffusers(weights):
+        return dict(weights)
     from diffusers.loaders.single_file_utils import convert_animatediff_checkpoint_to_diffusers
 
     converted: dict[str, Tensor] = convert_animatediff_checkpoint_to_diffusers(dict(weights))
@@ -130,15 +133,63 @@ def adapter_part(
     return ConvertedNetwork(converted, ADAPTER_FILE)
 
 
+def lora_part(
+    weights: Mapping[str, Tensor], config: Mapping[str, Any], source: str
+) -> ConvertedNetwork:
+    """Convert a LoRA of the scene model, as AnimateLCM's and the LCM LoRAs are published.
+
+    Parameters
+    ----------
+    weights : mapping
+        ``lora_unet_<layer>.lora_down.weight``, ``.lora_up.weight`` and ``.alpha``, the layer's
+        dots being underscores.
+    config : mapping
+        Not used.
+    source : str
+        The file, for messages.
+
+    Returns
+    -------
+    ConvertedNetwork
+        ``<layer>.down`` and ``<layer>.up``, the latter times alpha / rank, where alpha is given.
+    """
+    layers: dict[str, dict[str, Tensor]] = {}
+    for name, value in weights.items():
+        match = re.fullmatch(r"lora_unet_(\w+)\.(lora_down\.weight|lora_up\.weight|alpha)", name)
+        if not match:
+            raise UserError(
+                f"{source} is no LoRA of a scene model alone: it holds '{name}'; take one whose "
+                "names are lora_unet_<layer>.lora_down.weight, .lora_up.weight and .alpha"
+            )
+        layers.setdefault(match[1], {})[match[2].removesuffix(".weight")] = value.float()
+    converted: dict[str, Tensor] = {}
+    for layer, found in layers.items():
+        down, up = found.get("lora_down"), found.get("lora_up")
+        if down is None or up is None or up.ndim < 2 or up.shape[1] != len(down):
+            raise UserError(
+                f"{source} is no whole LoRA: '{layer}' lacks a matrix or their ranks differ"
+            )
+        scale = float(found["alpha"]) / len(down) if "alpha" in found else 1.0
+        converted |= {f"{layer}.down": down, f"{layer}.up": scale * up}
+    return ConvertedNetwork(converted, ADAPTER_FILE)
+
+
 def _widths(weights: Mapping[str, Tensor], modules: str, source: str) -> list[int]:
     """Channels of every level."""
-    tail = "temporal_transformer.norm.weight" if modules == "motion_modules" else "conv1.weight"
+    tail = "conv1.weight"
+    if modules == "motion_modules":
+        tail = "norm.weight" if _as_diffusers(weights) else "temporal_transformer.norm.weight"
     widths: list[int] = []
     while f"down_blocks.{len(widths)}.{modules}.0.{tail}" in weights:
         widths.append(weights[f"down_blocks.{len(widths)}.{modules}.0.{tail}"].shape[0])
     if not widths:
         need(weights, f"down_blocks.0.{modules}.0.{tail}", source, "network of AnimateDiff")
     return widths
+
+
+def _as_diffusers(weights: Mapping[str, Tensor]) -> bool:
+    """Tell whether motion modules have diffusers' names already."""
+    return not any(".temporal_transformer." in name for name in weights)
 
 
 def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
@@ -148,6 +199,6 @@ def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
 def _longest(weights: Mapping[str, Tensor], source: str) -> int:
     """Most frames that the position tables hold."""
     for name, value in weights.items():
-        if name.endswith("pos_encoder.pe"):
+        if name.endswith(("pos_encoder.pe", "pos_embed.pe")):
             return value.shape[1]
     raise UserError(f"{source} lacks 'pos_encoder.pe', the motion module's position table")
