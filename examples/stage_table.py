@@ -7,12 +7,12 @@ Markdown table for the test clips without a film cut::
 
 Classes of frames (kind and color) and of clips (kind and setting), 60 each, are named by the
 synthetic dataset's evaluators; those of tokens by CLIP's text tower: which caption lies nearest.
-Color, place and direction are read by ridge regressions from pictures of 8 x 8 pixels, fitted to
-the other test films, so that every stage has a reader of the same kind and the film itself shows
-what the reader can reach; from scans by one fitted to the training films. Place is the
-correlation of true and read position in the middle of the clip, the mean of both axes. Direction
-counts where an object moves left, right, up or down: from pictures it is that of the way from the
-place read in the first frame to that in the last.
+Color, place and direction are read by ridge regressions fitted to the training films: from their
+frames, as maps of how much of 32 typical colors there is in each of 8 x 8 fields, and from their
+scans. The same readers of pictures look at every stage, and the film itself shows what they can
+reach. Place is the correlation of true and read position in the middle of the clip, the mean of
+both axes. Direction counts where an object moves left, right, up or down: from pictures it is that
+of the way from the place read in the first frame to that in the last.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy.cluster.vq import kmeans2
 
 from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
 from neuroclips_cli.backbones.clip import load_clip, load_projector
@@ -34,7 +35,10 @@ from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.simulation import synthetic_world
 from neuroclips_cli.simulation.films import film_names, world_plans
 
-GRID = 8
+GRID, PIXELS = 8, 16
+"""Fields across a picture, and the pixels across it whose colors are compared."""
+PALETTE, NEAR = 32, 0.1
+"""Typical colors, and the distance (RGB, 0 to 1) within which a pixel counts as of one."""
 MIDDLE = 3
 """Of the six frames of a clip, the one a second after its start."""
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -66,8 +70,6 @@ class Shown:
     ----------
     index : numpy.ndarray
         int (clips,), the clips without a cut.
-    film : numpy.ndarray
-        int (clips,), number of the film.
     scenes : list of world.Scene
     places : numpy.ndarray
         float32 (clips, frames, 2), the object's center (x, y).
@@ -83,7 +85,6 @@ class Shown:
         times = np.arange(frames) * settings.data.clip_s / frames
         kept = [row for row in rows if row["crosses_scene"] == "0"]
         self.index = np.array([int(row["clip"]) for row in kept])
-        self.film = np.array([int(row["segment"]) for row in kept])
         self.scenes, places = [], []
         for row in kept:
             film, onset = films[int(row["segment"]) - 1], float(row["onset_s"])
@@ -112,7 +113,10 @@ def _films(drawn: Mapping[str, float], split: str) -> list[synthetic_world.Film]
     return [plan.film for plan in plans if plan.film is not None]
 
 
-def fit(rows: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+Fit = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def fit(rows: np.ndarray, targets: np.ndarray) -> Fit:
     """Fit a ridge regression whose penalty has the least leave-one-out error.
 
     Parameters
@@ -138,31 +142,59 @@ def fit(rows: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return weight, mean, level
 
 
-def read_out(rows: np.ndarray, targets: np.ndarray, film: np.ndarray) -> np.ndarray:
-    """Predict the targets of every film by a regression fitted to the others."""
-    said = np.empty_like(targets, dtype=float)
-    for number in np.unique(film):
-        own = film == number
-        weight, mean, level = fit(rows[~own], targets[~own])
-        said[own] = (rows[own] - mean) @ weight + level
-    return said
+class Reader:
+    """Reads color, place and direction from pictures; fitted to true frames of training films.
+
+    Parameters
+    ----------
+    clips : numpy.ndarray
+        uint8 (clips, frames, h, w, 3).
+    shown : Shown
+        What they show.
+    """
+
+    def __init__(self, clips: np.ndarray, shown: Shown) -> None:
+        self.last = clips.shape[1] - 1
+        pixels = _pixels(clips[:, MIDDLE]).reshape(-1, 3)
+        drawn = np.random.default_rng(0).choice(len(pixels), min(len(pixels), 20_000), False)
+        self.palette, _ = kmeans2(pixels[drawn], PALETTE, minit="++", seed=0)
+        self.color = fit(self.fields(clips[:, MIDDLE]), shown.colors)
+        self.place = {
+            i: fit(self.fields(clips[:, i]), shown.places[:, i]) for i in (0, MIDDLE, self.last)
+        }
+
+    def fields(self, frames: np.ndarray) -> np.ndarray:
+        """Return how much of each color is in each field, float64 (clips, features)."""
+        pixels = _pixels(frames)
+        far = np.square(pixels[..., None, :] - self.palette).sum(axis=-1)
+        near = np.exp(-far / (2 * NEAR**2)) + 1e-9
+        near /= near.sum(axis=-1, keepdims=True)
+        size = PIXELS // GRID
+        split = near.reshape(len(frames), GRID, size, GRID, size, len(self.palette))
+        return split.mean(axis=(2, 4)).reshape(len(frames), -1)
+
+    def read(self, clips: np.ndarray, shown: Shown) -> list[str]:
+        """Return color, place and, of moving pictures, direction that are right in clips."""
+        middle = self.fields(clips[:, min(MIDDLE, clips.shape[1] - 1)])
+        color, place = predict(self.color, middle), predict(self.place[MIDDLE], middle)
+        found = [_share(color.argmax(1) == shown.colors.argmax(1)), _agreement(place, shown)]
+        if clips.shape[1] == 1:
+            return [*found, ""]
+        first, last = (
+            predict(self.place[i], self.fields(clips[:, j])) for i, j in ((0, 0), (self.last, -1))
+        )
+        return [*found, _direction(last - first, shown)]
 
 
-def _small(frames: np.ndarray) -> np.ndarray:
-    """Return the frames (clips, h, w, 3) at 8 x 8 pixels, float64 (clips, features)."""
-    return resize_frames(frames, GRID).reshape(len(frames), -1) / 255.0
+def predict(fitted: Fit, rows: np.ndarray) -> np.ndarray:
+    """Return what a regression says of rows."""
+    weight, mean, level = fitted
+    return np.asarray((rows - mean) @ weight + level)
 
 
-def read_pictures(clips: np.ndarray, shown: Shown) -> list[str]:
-    """Return color, place and, of moving pictures, direction that a reader finds in clips."""
-    middle = _small(clips[:, min(MIDDLE, clips.shape[1] - 1)])
-    color = read_out(middle, shown.colors, shown.film)
-    place = read_out(middle, shown.places[:, MIDDLE], shown.film)
-    found = [_share(color.argmax(1) == shown.colors.argmax(1)), _agreement(place, shown)]
-    if clips.shape[1] == 1:
-        return [*found, ""]
-    ends = [read_out(_small(clips[:, i]), shown.places[:, i], shown.film) for i in (0, -1)]
-    return [*found, _direction(ends[1] - ends[0], shown)]
+def _pixels(frames: np.ndarray) -> np.ndarray:
+    """Return the frames (clips, h, w, 3) at 16 x 16 pixels, float64 from 0 to 1."""
+    return resize_frames(np.ascontiguousarray(frames), PIXELS) / 255.0
 
 
 def read_scans(run: Path, train: Shown, test: Shown) -> list[str]:
@@ -171,8 +203,7 @@ def read_scans(run: Path, train: Shown, test: Shown) -> list[str]:
     new = np.asarray(read_array(run / "preprocess/fmri_test.npy"))[test.index]
     said = []
     for targets in (train.colors, train.places[:, MIDDLE], train.headings):
-        weight, mean, level = fit(scans.astype(float), targets.astype(float))
-        said.append((new - mean) @ weight + level)
+        said.append(predict(fit(scans.astype(float), targets.astype(float)), new))
     color, place, heading = said
     right = color.argmax(1) == test.colors.argmax(1)
     return [_share(right), _agreement(place, test), _direction(heading, test)]
@@ -260,13 +291,15 @@ def main() -> None:
     train, test = (Shown(given.dataset, given.run, s, settings) for s in ("train", "test"))
     tokens = np.asarray(read_array(given.run / "reconstruct/tokens_prior.npy"))[test.index]
     evaluators = Evaluators(test, settings)
+    frames = np.asarray(read_array(given.run / "preprocess/frames_train.npy"))[train.index]
+    reader = Reader(frames, train)
     print(f"{len(test.index)} test clips without a cut\n")
     print(f"| {' | '.join(HEADER)} |\n|{'---|' * len(HEADER)}")
     none = [""] * 3
     print(f"| scans | {' | '.join(['', *none, *read_scans(given.run, train, test)])} |")
     print(f"| tokens | {' | '.join([token_class(tokens, test, settings), *none, *none])} |")
     for name, clips in stages(given.run, test, settings).items():
-        cells = [*evaluators.classes(clips), *read_pictures(clips, test)]
+        cells = [*evaluators.classes(clips), *reader.read(clips, test)]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -10,7 +10,7 @@ import stage_table
 from neuroclips_cli.settings.load import load_settings
 from neuroclips_cli.simulation import synthetic_world
 
-CLIPS, FILMS, FRAMES = 200, 5, 6
+CLIPS, FRAMES = 200, 6
 TIMES = np.arange(FRAMES) / 3
 
 
@@ -26,8 +26,12 @@ def scenes_drawn(seed: int) -> SimpleNamespace:
         places=places,
         colors=colors,
         headings=headings,
-        film=np.arange(CLIPS) * FILMS // CLIPS,
     )
+
+
+def rendered(shown: SimpleNamespace) -> np.ndarray:
+    """Draw the clips of drawn scenes."""
+    return np.stack([synthetic_world.render_scene(scene, 4.0 + TIMES) for scene in shown.scenes])
 
 
 def percent(cell: str) -> float:
@@ -36,24 +40,14 @@ def percent(cell: str) -> float:
 
 def test_regression_finds_a_linear_map():
     rng = np.random.default_rng(0)
-    rows, true = rng.normal(size=(120, 8)), rng.normal(size=(8, 2))
-    said = stage_table.read_out(rows, rows @ true + 3.0, np.arange(120) // 30)
-    assert np.abs(said - (rows @ true + 3.0)).max() < 0.1
-
-
-def test_film_is_read_by_the_others_alone():
-    rng = np.random.default_rng(1)
-    rows, film = rng.normal(size=(120, 400)), np.arange(120) // 30
-    said = stage_table.read_out(rows, rng.normal(size=(120, 1)), film)
-    again = stage_table.read_out(rows, np.where(film[:, None] == 2, 9.0, said), film)
-    changed = stage_table.read_out(rows, np.where(film[:, None] == 2, -9.0, said), film)
-    assert np.array_equal(again[film == 2], changed[film == 2])
-    assert not np.allclose(again[film != 2], changed[film != 2])
+    rows, new, true = rng.normal(size=(120, 8)), rng.normal(size=(30, 8)), rng.normal(size=(8, 2))
+    said = stage_table.predict(stage_table.fit(rows, rows @ true + 3.0), new)
+    assert np.abs(said - (new @ true + 3.0)).max() < 0.1
 
 
 def test_films_are_read_and_noise_is_not():
-    shown = scenes_drawn(2)
-    clips = np.stack([synthetic_world.render_scene(scene, 4.0 + TIMES) for scene in shown.scenes])
+    shown, others = scenes_drawn(2), scenes_drawn(5)
+    clips, reader = rendered(shown), stage_table.Reader(rendered(others), others)
     noise = np.random.default_rng(3).integers(0, 256, clips.shape, dtype=np.uint8)
     moving = int(shown.headings.any(axis=1).sum())
     guess, heading = 1 / len(synthetic_world.COLORS), 1 / len(stage_table.HEADINGS)
@@ -61,7 +55,7 @@ def test_films_are_read_and_noise_is_not():
     spread = [np.sqrt(guess * (1 - guess) / CLIPS), np.sqrt(0.5 / CLIPS)]
     spread.append(np.sqrt(heading * (1 - heading) / moving))
     for pictures, lowest, highest in ((clips, 4.0, np.inf), (noise, -4.0, 4.0)):
-        color, place, direction = stage_table.read_pictures(pictures, shown)
+        color, place, direction = reader.read(pictures, shown)
         found = [percent(color) / 100 - guess, float(place), percent(direction) / 100 - heading]
         assert all(lowest < f / s < highest for f, s in zip(found, spread, strict=True))
 
