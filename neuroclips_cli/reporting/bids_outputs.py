@@ -14,8 +14,8 @@ from neuroclips_cli import __version__
 from neuroclips_cli.io.atomic import atomic_path, read_json, write_json, write_text
 
 BIDS_VERSION = "1.10.0"
-IGNORED = ("*_scores.tsv", "*_stimuli.tsv", "*.html", "figures/", "sourcedata/")
-"""What a validator does not know: results that BIDS has no names for yet."""
+IGNORED = ("*_statmap.*", "*_scores.*", "*_stimuli.*", "*.html", "figures", "sourcedata/")
+"""What a validator does not know: results that BIDS (1.11) has no names for yet."""
 
 _CLIP_COLUMNS = {
     "onset_s": "Beginning of the clip in its stretch of film, s.",
@@ -127,7 +127,7 @@ def _maps(stage: Path, folder: Path, entities: Entities) -> list[Path]:
     for name, ending in (("selection.dscalar.nii", ".dscalar.nii"), ("selection.nii", ".nii")):
         if not (stage / name).is_file():
             continue
-        stem = entities.name("desc-reproducibility_stat-z_statmap", with_space=True)
+        stem = entities.name("stat-z_desc-reproducibility_statmap", with_space=True)
         path = _copy(stage / name, folder / f"{stem}{ending}")
         sidecar = folder / f"{stem}.json"
         write_json(

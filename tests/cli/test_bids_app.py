@@ -45,7 +45,7 @@ def test_a_participant_is_preprocessed_into_bids_names(study, tmp_path):
     assert described["GeneratedBy"][0]["Name"] == "neuroclips"
     assert described["SourceDatasets"] == [{"URL": study.as_uri()}]
     names = {path.name for path in (out / "sub-01" / "func").iterdir()}
-    stem = "sub-01_space-fsLR_den-91k_desc-reproducibility_stat-z_statmap"
+    stem = "sub-01_space-fsLR_den-91k_stat-z_desc-reproducibility_statmap"
     assert names == {
         f"{stem}.dscalar.nii",
         f"{stem}.json",

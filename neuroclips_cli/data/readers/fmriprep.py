@@ -88,6 +88,7 @@ class _Reading:
         self._inherited = Inherited(root, *([raw] if raw else []))
         self._sources: dict[str, list[BidsRun]] = defaultdict(list)
         self._steps: dict[float, list[Path]] = {}
+        self._timing: dict[str, tuple[float | None, FirstVolume | None]] = {}
         self._listed: dict[Path, list[tuple[BidsName, Path]]] = {}
 
     def fetched(self, runs: Sequence[BidsRun], dead: set[Path]) -> list[BidsRun]:
@@ -179,8 +180,10 @@ class _Reading:
 
     def row(self, run: BidsRun, shown: Shown, split: str) -> RunRow:
         """Return one row of the run table; repetitions are counted later."""
-        step = self._step(run)
-        first = self._first_volume(run, step)
+        if run.stem not in self._timing:
+            step = self._step(run)
+            self._timing[run.stem] = step, self._first_volume(run, step)
+        step, first = self._timing[run.stem]
         return RunRow(
             subject=run.get("sub"),
             session=run.get("ses"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.io.atomic import write_json
+from neuroclips_cli.io.atomic import write_json, write_text
 from neuroclips_cli.simulation import films
 from neuroclips_cli.simulation.brain_files import (
     MESHES,
@@ -26,6 +26,12 @@ from neuroclips_cli.simulation.timeline import Showing, Timeline, volumes_for
 REST_BEFORE_S, REST_AFTER_S = 6.0, 14.0
 """Rest before the film of a run and after it, in s."""
 BIDS_VERSION = "1.9.0"
+
+
+NO_RAW = ("/simulation.json", "/captions.csv", "/scenes.csv", "truth", "/task-*_bold.json")
+"""What is no part of a raw BIDS tree: no raw runs are written, so that their sidecars have none."""
+NO_DERIVATIVE = ("*_bold.*", "*_mask.*", "*_timeseries.*")
+"""What BIDS has no names for, or wants more of in the sidecar, in fMRIPrep's outputs."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Fmriprep(Layout):
     tr_s = 1.5
     top_level = (
         *("stimuli", "sub-*", "derivatives", "truth", "dataset_description.json"),
-        *("participants.tsv", "task-*_bold.json"),
+        *("participants.tsv", "task-*_bold.json", ".bidsignore"),
     )
     shows_videos = True
     corrected = True
@@ -132,6 +138,8 @@ class Fmriprep(Layout):
             root / self.derivatives / "dataset_description.json",
             {**described, "DatasetType": "derivative", "GeneratedBy": made_by},
         )
+        for folder, patterns in ((root, NO_RAW), (root / self.derivatives, NO_DERIVATIVE)):
+            write_text(folder / ".bidsignore", "".join(f"{pattern}\n" for pattern in patterns))
         numbers = range(1, scan.simulate.subjects + 1)
         labels = [[self.label.format(number)] for number in numbers]
         write_table(root / "participants.tsv", ["participant_id"], labels)
