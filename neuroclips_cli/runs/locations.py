@@ -23,6 +23,12 @@ def pool_name(subjects: Sequence[int]) -> str:
     return "-".join(["pool", *(f"{subject:02d}" for subject in sorted(subjects))])
 
 
+def pooled_subjects(decoder: str) -> list[int]:
+    """Return the subjects that a name of :func:`pool_name` tells; none of another name."""
+    numbers = [int(number) for number in decoder.split("-")[1:] if number.isdigit()]
+    return numbers if numbers and decoder == pool_name(numbers) else []
+
+
 def decoder_name(settings: Settings) -> str:
     """Return the folder of the decoder in use within the work folder; empty: the subject's own.
 

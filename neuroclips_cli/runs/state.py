@@ -13,6 +13,8 @@ from neuroclips_cli.runs import manifest, pipeline
 from neuroclips_cli.runs.locations import (
     decoder_name,
     named_folder,
+    pool_name,
+    pooled_subjects,
     stage_folder,
     subject_label,
 )
@@ -22,8 +24,8 @@ from neuroclips_cli.settings.load import Settings
 def command_for(stage: str, settings: Settings) -> str:
     """Return the command line that makes a stage, for messages."""
     spec = pipeline.spec_of(stage)
-    if spec and spec.owner == "decoder" and (adapting := _adapt_words(stage, settings)):
-        return " ".join(adapting)
+    if spec and spec.owner == "decoder" and (training := _training_words(stage, settings)):
+        return " ".join(training)
     name = spec.name if spec else stage
     variant = stage.removeprefix(name)
     words = ["neuroclips", name]
@@ -39,8 +41,6 @@ def command_for(stage: str, settings: Settings) -> str:
         words = ["neuroclips", "controls", "--only", stage.partition("-control-")[2]]
     if pipeline.is_shared(stage):
         words += ["DIR"]
-    elif settings.run.subjects and spec and spec.owner == "decoder":
-        words += ["--subjects", ",".join(map(str, settings.run.subjects))]
     else:
         words += ["--subject", str(settings.run.subject)]
         decoder = decoder_name(settings)
@@ -50,10 +50,16 @@ def command_for(stage: str, settings: Settings) -> str:
     return " ".join(words)
 
 
-def _adapt_words(stage: str, settings: Settings) -> list[str]:
-    """Return the command of an adaptation, as its manifest has it; nothing for other trainings."""
+def _training_words(stage: str, settings: Settings) -> list[str]:
+    """Return the command of a pool or an adaptation; nothing for a training on one subject."""
     record = manifest.read(stage_folder(settings, stage))
     made = record["determined_by"]["extra"] if record else {}
+    decoder = decoder_name(settings)
+    subjects = settings.run.subjects or made.get("subjects") or pooled_subjects(decoder)
+    home = ["--workdir", settings.run.workdir] if settings.run.workdir != "runs" else []
+    if subjects:
+        named = ["--decoder", decoder] if decoder != pool_name(subjects) else []
+        return ["neuroclips", stage, "--subjects", ",".join(map(str, subjects)), *named, *home]
     if record is None or "mode" not in made:
         return []
     words = ["neuroclips", "adapt", "--subject", str(record["settings"]["run"]["subject"])]
@@ -61,10 +67,8 @@ def _adapt_words(stage: str, settings: Settings) -> list[str]:
         parent = Path(record["inputs"]["parent"]["path"])
         words += ["--from", str(parent) if parent.suffix else parent.parent.name]
     words += ["--minutes", f"{made['minutes']:g}"] if made["minutes"] else []
-    words += ["--mode", made["mode"], "--only", stage, "--decoder", decoder_name(settings)]
-    if settings.run.workdir != "runs":
-        words += ["--workdir", settings.run.workdir]
-    return words
+    words += ["--mode", made["mode"], "--only", stage, "--decoder", decoder]
+    return [*words, *home]
 
 
 def stage_state(

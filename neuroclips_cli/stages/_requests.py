@@ -25,6 +25,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.subject_place import recorded_place
 from neuroclips_cli.protocols import evaluators
 from neuroclips_cli.protocols.evaluation_config import EvaluationConfig, evaluation_config
+from neuroclips_cli.runs.locations import decoder_name, pooled_subjects
 from neuroclips_cli.runs.stage import (
     StageRequest,
     read_array,
@@ -66,6 +67,12 @@ def _training(
     extra: dict[str, Any] = {"precision": settings.run.precision}
     inputs: dict[str, Path | str]
     subjects = sorted(settings.run.subjects)
+    named = pooled_subjects(decoder_name(settings))
+    if named and (adaptation is not None or named != subjects):
+        raise UserError(
+            f"--decoder {decoder_name(settings)} names what subjects {', '.join(map(str, named))} "
+            f"share: train it with --subjects {','.join(map(str, named))}, or give another name"
+        )
     if adaptation is not None or not subjects:
         inputs = {**require_upstream(settings, stage)}
     else:

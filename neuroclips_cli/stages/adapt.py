@@ -103,6 +103,7 @@ def run(
         settings = _with_parents_settings(settings, stage, adaptation)
     for stage in stages:
         _require(settings, stage, adaptation, preprocess)
+    for stage in stages:
         made = MODES[mode](settings, stage, adaptation, overwrite)
     label = subject_label(settings.run.subject)
     console.info(

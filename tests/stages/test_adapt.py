@@ -191,6 +191,11 @@ def test_bad_wishes_are_refused_in_a_sentence(settings, tmp_path):
     for subjects in ((1,), (1, 1)):
         with pytest.raises(UserError, match="names one subject"):
             train_pr.run(_pool(settings, *subjects))
+    alone = replace_settings(_of(settings, 1), {"run.decoder": "pool-01-02"})
+    with pytest.raises(UserError, match="train it with --subjects 1,2, or give another name"):
+        train_pr.run(alone)
+    for stage in ("train-pr", "train-sr"):
+        assert command_for(stage, alone).startswith(f"neuroclips {stage} --subjects 1,2 --workdir")
     card = json.loads((folder / "model_card.json").read_text())
     card["subjects"][0]["voxels"] = 5
     (folder / "model_card.json").write_text(json.dumps(card))
