@@ -11,6 +11,7 @@ import typer
 
 from neuroclips_cli import __version__, console
 from neuroclips_cli.cli import main as command_line
+from neuroclips_cli.cli.options import set_items
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import FILE_NAME
 
@@ -174,13 +175,7 @@ def _settings(flags: dict[str, Any], items: list[str], config: Path | None) -> A
     """Put the settings in force together; dedicated options beat ``--set``."""
     from neuroclips_cli.settings.load import load_settings
 
-    given: dict[str, Any] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or "." not in key:
-            raise UserError(f"--set {item!r} should be section.key=value")
-        given[key.strip()] = value.strip()
-    given |= {key: value for key, value in flags.items() if value is not None}
+    given = set_items(items) | {key: value for key, value in flags.items() if value is not None}
     if config is None:
         return load_settings(given)
     if config.name != FILE_NAME or not config.is_file():

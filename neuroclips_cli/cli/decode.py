@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import FolderKey, SettingKey, command, setting
+from neuroclips_cli.cli.options import FolderKey, GeneratedTogether, Steps, command
 from neuroclips_cli.settings.load import Settings
 
 
@@ -69,14 +69,8 @@ def decode(
         Path | None,
         typer.Option("--stop-file", help="With --follow: stop when this file is there."),
     ] = None,
-    steps: Annotated[
-        int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
-        SettingKey("reconstruct.batch_size"),
-    ] = None,
+    steps: Steps = None,
+    batch_size: GeneratedTogether = None,
     overwrite: bool = False,
 ) -> None:
     from neuroclips_cli.data.new_scans import FilmTiming

@@ -160,12 +160,7 @@ def _settings(stage: str, flags: Mapping[str, Any], needed: Sequence[str]) -> Se
 
 def _flags(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     """Collect the settings that were given as options; dedicated options beat ``--set``."""
-    flags: dict[str, Any] = {}
-    for item in given["set_"] or []:
-        key, equals, value = item.partition("=")
-        if not equals or "." not in key:
-            raise UserError(f"--set {item!r} should be section.key=value")
-        flags[key.strip()] = value.strip()
+    flags: dict[str, Any] = {**set_items(given["set_"])}
     for parameter in parameters:
         key = _key(parameter)
         if isinstance(key, FolderKey) and given[parameter.name] is not None:
@@ -175,6 +170,17 @@ def _flags(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) ->
         elif key and given[parameter.name] is not None:
             flags[key] = given[parameter.name]
     return flags
+
+
+def set_items(items: Sequence[str] | None) -> dict[str, str]:
+    """Return the settings that ``--set section.key=value`` names."""
+    found = {}
+    for item in items or ():
+        key, equals, value = item.partition("=")
+        if not equals or "." not in key:
+            raise UserError(f"--set {item!r} should be section.key=value")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def _key(parameter: inspect.Parameter) -> str:
@@ -196,3 +202,22 @@ def _unmarked(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter
 def setting(*names: str, help: str) -> Any:
     """Return a dedicated option for a setting; its value comes from the profile when not given."""
     return typer.Option(*names, help=help, show_default=False)
+
+
+FromCheckpoint = Annotated[
+    Path | None,
+    typer.Option(help="Begin from published weights (last.pth); give it again to go on."),
+]
+Subjects = Annotated[
+    str | None,
+    setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
+    SettingKey("run.subjects"),
+]
+Steps = Annotated[
+    int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
+]
+GeneratedTogether = Annotated[
+    int | None,
+    setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
+    SettingKey("reconstruct.batch_size"),
+]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import SettingKey, command, setting
+from neuroclips_cli.cli.options import GeneratedTogether, SettingKey, Steps, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -38,14 +38,8 @@ def reconstruct(
         setting("--captioner", help="blip2, or git on the decoded tokens."),
         SettingKey("reconstruct.captioner"),
     ] = None,
-    steps: Annotated[
-        int | None, setting("--steps", help="Denoising steps."), SettingKey("reconstruct.steps")
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        setting("--batch-size", help="Clips generated together; 0 for what memory allows."),
-        SettingKey("reconstruct.batch_size"),
-    ] = None,
+    steps: Steps = None,
+    batch_size: GeneratedTogether = None,
     fast: Annotated[
         bool | None,
         setting("--fast/--no-fast", help="Half the steps, with another solver."),

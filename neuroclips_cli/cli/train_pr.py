@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from neuroclips_cli.cli.options import SettingKey, command, setting
+from neuroclips_cli.cli.options import FromCheckpoint, SettingKey, Subjects, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -24,17 +21,8 @@ def train_pr(
         setting("--batch-size", help="Clips in one step."),
         SettingKey("train_pr.batch_size"),
     ] = None,
-    from_checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Begin from published weights (last.pth); give it again to go on.",
-        ),
-    ] = None,
-    subjects: Annotated[
-        str | None,
-        setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
-        SettingKey("run.subjects"),
-    ] = None,
+    from_checkpoint: FromCheckpoint = None,
+    subjects: Subjects = None,
     learning_rate: Annotated[
         float | None,
         setting("--learning-rate", help="Peak of OneCycle."),

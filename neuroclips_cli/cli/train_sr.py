@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from neuroclips_cli.cli.options import SettingKey, command, setting
+from neuroclips_cli.cli.options import FromCheckpoint, SettingKey, Subjects, command, setting
 from neuroclips_cli.settings.load import Settings
 
 
@@ -45,17 +44,8 @@ def train_sr(
         setting("--prior-batch-size", help="Clips in one step of phase 2."),
         SettingKey("train_sr.prior_batch_size"),
     ] = None,
-    from_checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="Begin from published weights (last.pth); give it again to go on.",
-        ),
-    ] = None,
-    subjects: Annotated[
-        str | None,
-        setting("--subjects", help="Train one decoder on these subjects, such as 1,2,3."),
-        SettingKey("run.subjects"),
-    ] = None,
+    from_checkpoint: FromCheckpoint = None,
+    subjects: Subjects = None,
     learning_rate: Annotated[
         float | None,
         setting("--learning-rate", help="Peak of OneCycle."),
