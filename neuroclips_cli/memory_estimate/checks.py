@@ -5,6 +5,7 @@ from __future__ import annotations
 from neuroclips_cli.memory_estimate.needs import MemoryEstimate
 from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
 from neuroclips_cli.memory_estimate.walk import walk
+from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import computes_in_bfloat16
 from neuroclips_cli.settings.load import Settings
@@ -41,10 +42,10 @@ def require_training_memory(
     if not device.startswith("cuda"):
         return
     mixed = computes_in_bfloat16(settings.run.precision, device)
-    section = stage.replace("-", "_")
+    section, part = stage.replace("-", "_"), BY_NAME[stage].settings[0]
     advice = (
-        f"set {section}.activation_checkpointing=true, a smaller batch or "
-        f"{section}.optimizer=adafactor"
+        f"set {section}.activation_checkpointing=true, a smaller batch, "
+        f"{section}.optimizer=adafactor or a smaller {part}.hidden, as profile compact does"
     )
     if latent_shape is not None:
         need = train_perception(settings, voxels, latent_shape, device=device, mixed=mixed)

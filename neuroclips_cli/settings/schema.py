@@ -24,28 +24,6 @@ Profile = Literal["tiny", "paper", "compact"]
 Variant = Literal["paper", "released"]
 Optimizer = Literal["adamw", "adafactor"]
 SimulatedLayout = Literal["cc2017", "fmriprep", "hcp7t", "algonauts", "cinebrain", "bold-moments"]
-OptimizerName = Annotated[
-    Optimizer,
-    Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
-]
-ActivationCheckpointing = Annotated[
-    bool,
-    Doc(
-        "Compute activations again in the backward pass: less memory, longer steps, the same "
-        "results (docs/how-to/low-memory.md)."
-    ),
-]
-MicroBatchSize = Annotated[
-    CountOrZero,
-    Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
-]
-SubjectDropout = Annotated[
-    Fraction,
-    Doc(
-        "Probability that a row of several subjects' batch goes through the average subject's "
-        "first layers, where the subjects share a space; 0: no average subject."
-    ),
-]
 PROFILES: tuple[str, ...] = get_args(Profile)
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
@@ -271,6 +249,48 @@ class BackboneSettings:
     ] = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """What the trainings of both reconstructors have in common."""
+
+    learning_rate: Annotated[Positive, Doc("Peak of the OneCycle schedule.")]
+    weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW.")]
+    ridge_weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW on the ridge layer.")]
+    noise: Annotated[
+        NonNegative, Doc("Standard deviation of Gaussian noise added to training scans.")
+    ]
+    repetition_mix_prob: Annotated[
+        Fraction, Doc("Probability that a training sample combines the repetitions of its clip.")
+    ]
+    validation_segments: Annotated[
+        tuple[Count, ...],
+        Doc("Training segments held out whole, for choosing the checkpoint."),
+    ]
+    checkpoint_every: Annotated[Count, Unit("epochs"), Doc("Epochs between two checkpoints.")]
+    optimizer: Annotated[
+        Optimizer,
+        Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
+    ] = "adamw"
+    activation_checkpointing: Annotated[
+        bool,
+        Doc(
+            "Compute activations again in the backward pass: less memory, longer steps, the same "
+            "results (docs/how-to/low-memory.md)."
+        ),
+    ] = False
+    micro_batch_size: Annotated[
+        CountOrZero,
+        Doc("Clips of a batch in the network at a time, 0: all; less memory, the same step."),
+    ] = 0
+    subject_dropout: Annotated[
+        Fraction,
+        Doc(
+            "Probability that a row of several subjects' batch goes through the average subject's "
+            "first layers, where the subjects share a space; 0: no average subject."
+        ),
+    ] = 0.1
+
+
 @dataclass(frozen=True)
 class PerceptionSettings:
     """Sizes of the Perception Reconstructor (paper 3.1, B.1)."""
@@ -302,36 +322,18 @@ class PerceptionSettings:
     ] = 0
 
 
-@dataclass(frozen=True)
-class TrainPRSettings:
+@dataclass(frozen=True, kw_only=True)
+class TrainPRSettings(TrainingSettings):
     """Training of the Perception Reconstructor (paper A)."""
 
     epochs: Annotated[Count, Doc("Epochs of training.")]
     batch_size: Annotated[Count, Unit("clips"), Doc("Clips of one optimizer step.")]
-    learning_rate: Annotated[Positive, Doc("Peak of the OneCycle schedule.")]
-    weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW.")]
-    ridge_weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW on the ridge layer.")]
     contrast_weight: Annotated[NonNegative, Doc("Weight of the contrast in Eq. 1.")]
     temperature: Annotated[Positive, Doc("Temperature of the contrast.")]
-    noise: Annotated[
-        NonNegative, Doc("Standard deviation of Gaussian noise added to training scans.")
-    ]
-    repetition_mix_prob: Annotated[
-        Fraction, Doc("Probability that a training sample combines the repetitions of its clip.")
-    ]
-    validation_segments: Annotated[
-        tuple[Count, ...],
-        Doc("Training segments held out whole, for choosing the checkpoint."),
-    ]
-    checkpoint_every: Annotated[Count, Unit("epochs"), Doc("Epochs between two checkpoints.")]
     contrast: Annotated[
         Literal["frames", "convnext"],
         Doc("Contrast of the frames of a clip (Eq. 1), or convnext: of an auxiliary map."),
     ] = "frames"
-    optimizer: OptimizerName = "adamw"
-    activation_checkpointing: ActivationCheckpointing = False
-    micro_batch_size: MicroBatchSize = 0
-    subject_dropout: SubjectDropout = 0.1
 
 
 @dataclass(frozen=True)
@@ -400,8 +402,8 @@ class TrainProjectorSettings:
     ]
 
 
-@dataclass(frozen=True)
-class TrainSRSettings:
+@dataclass(frozen=True, kw_only=True)
+class TrainSRSettings(TrainingSettings):
     """Training of the Semantics Reconstructor in two phases (paper A)."""
 
     contrastive_epochs: Annotated[Count, Doc("Epochs of phase 1, contrastive training.")]
@@ -412,9 +414,6 @@ class TrainSRSettings:
     prior_batch_size: Annotated[
         Count, Unit("clips"), Doc("Clips of one optimizer step in phase 2.")
     ]
-    learning_rate: Annotated[Positive, Doc("Peak of the OneCycle schedule.")]
-    weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW.")]
-    ridge_weight_decay: Annotated[NonNegative, Doc("Weight decay of AdamW on the ridge layer.")]
     mixco_beta: Annotated[
         Positive, Doc("Parameter b of Beta(b, b), the distribution of BiMixCo's coefficient.")
     ]
@@ -428,17 +427,9 @@ class TrainSRSettings:
             "of a ridge layer solved in closed form)."
         ),
     ]
-    repetition_mix_prob: Annotated[
-        Fraction, Doc("Probability that a training sample combines the repetitions of its clip.")
-    ]
     ridge_closed_form: Annotated[
         bool, Doc("Solve the ridge layer in closed form (Eq. 3), cross-fitted over segments.")
     ]
-    validation_segments: Annotated[
-        tuple[Count, ...],
-        Doc("Training segments held out whole, for choosing the checkpoint."),
-    ]
-    checkpoint_every: Annotated[Count, Unit("epochs"), Doc("Epochs between two checkpoints.")]
     contrastive_reftm_weight: Annotated[NonNegative, Doc("Weight of Reftm in phase 1.")] = 0.0
     reftm_temperature: Annotated[NonNegative, Doc("Temperature of Reftm; 0: that of BiMixCo.")] = (
         0.0
@@ -451,8 +442,6 @@ class TrainSRSettings:
         Literal["all", "prior"],
         Doc("What phase 2 trains: all of the network, or the prior with the rest frozen."),
     ] = "all"
-    optimizer: OptimizerName = "adamw"
-    activation_checkpointing: ActivationCheckpointing = False
     elementwise_checkpointing: Annotated[
         bool,
         Doc(
@@ -460,8 +449,6 @@ class TrainSRSettings:
             "keep all else: less memory at 2 % more operations, the same results."
         ),
     ] = False
-    micro_batch_size: MicroBatchSize = 0
-    subject_dropout: SubjectDropout = 0.1
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from neuroclips_cli.training.closed_form_adaptation import (
     shared_latents,
 )
 from neuroclips_cli.training.cross_fitted_ridge import load_into_ridge
-from neuroclips_cli.training.samples import derived_seed, repetition_mean
+from neuroclips_cli.training.samples import derived_seed, flat_scans, repetition_mean
 from neuroclips_cli.training.target_cache import clip_digests
 
 MODE = "closed-form"
@@ -95,13 +95,12 @@ def _solve(
 ) -> None:
     """Read from top to bottom: scans, latents of shared films, the layer, weights."""
     opened.fact("precision", choose_precision(settings.run.precision, choose_device("cpu")))
-    section = settings.train_pr if stage == "train-pr" else settings.train_sr
-    scans = training_scans(settings, folders, section.validation_segments, adaptation=adaptation)
+    scans = training_scans(settings, folders, stage, adaptation)
     clips = scans.clips[0]
     given = np.sort(np.concatenate([clips.train, clips.validation]))
     rows, latents = _shared(settings, stage, parent, clips, given)
     used = given[rows]
-    layer = fit_first_layer(_flat(clips.fmri[used]), clips.segments[used], latents)
+    layer = fit_first_layer(flat_scans(clips.fmri[used]), clips.segments[used], latents)
 
     sizes = {**read_json(parent / "manifest.json")["facts"]["model"], **scans.sizes}
     sizes = {name: value for name, value in sizes.items() if name not in ("subjects", "average")}
@@ -120,9 +119,7 @@ def _solve(
         f"predicts {layer.r2:.1%} of the shared latents' variance on segments left out"
     )
     opened.write_safetensors("model.safetensors", cpu_state_dict(model))
-    name = "perception" if stage == "train-pr" else "semantics"
-    sections = (name, stage.replace("-", "_"))
-    card = scans.card(settings, stage, model, sections, parent=entry, adaptation=adaptation)
+    card = scans.card(settings, stage, model, entry, adaptation)
     opened.write_json(model_card.NAME, card.as_json())
     opened.fact("protocol", card.protocol)
 
@@ -205,8 +202,3 @@ def _put_in(layer: AdaptedLayer, model: Perception | Semantics) -> None:
     if isinstance(model, Perception):
         for parameter in model.fmri.get_submodule("lin1").parameters():
             nn.init.zeros_(parameter)
-
-
-def _flat(fmri: np.ndarray) -> np.ndarray:
-    """Return the volumes of a window one after the other, (clips, repetitions, all)."""
-    return fmri.reshape(*fmri.shape[:2], -1)

@@ -18,8 +18,10 @@ from neuroclips_cli.models.subject_scans import OneSubject
 from neuroclips_cli.runs import manifest, model_card
 from neuroclips_cli.runs.locations import decoder_name
 from neuroclips_cli.runs.model_card import ModelCard, Parent, TrainedOn
+from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runs.stage import read_array, read_json
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.schema import TrainingSettings
 from neuroclips_cli.stages._adaptation import Adaptation, scans_of
 from neuroclips_cli.stages._training_data import FRAMES, TrainingClips, training_clips
 from neuroclips_cli.training.freezing import parts
@@ -109,11 +111,9 @@ class TrainingScans:
 
     def samples(
         self,
+        options: TrainingSettings,
         targets: Sequence[Mapping[str, np.ndarray]],
         *,
-        repetition_mix_prob: float,
-        noise: float,
-        subject_dropout: float,
         scans: Sequence[np.ndarray] | None = None,
         frame_targets: Sequence[str] = (),
     ) -> Samples:
@@ -124,15 +124,15 @@ class TrainingScans:
                 fmri,
                 clips.train,
                 own,
-                repetition_mix_prob=repetition_mix_prob,
-                noise=noise,
+                repetition_mix_prob=options.repetition_mix_prob,
+                noise=options.noise,
                 frame_targets=frame_targets,
             )
             for fmri, clips, own in zip(given, self.clips, targets, strict=True)
         ]
         if not self.pooled:
             return found[0]
-        return PooledSamples(found, subject_dropout if self.average else 0.0)
+        return PooledSamples(found, options.subject_dropout if self.average else 0.0)
 
     def held_out(self, device: str) -> list[Tensor]:
         """Return every subject's held-out scans, the mean over their repetitions."""
@@ -160,8 +160,6 @@ class TrainingScans:
         settings: Settings,
         stage: str,
         model: nn.Module,
-        sections: Sequence[str],
-        *,
         parent: Parent | None = None,
         adaptation: Adaptation | None = None,
     ) -> ModelCard:
@@ -184,7 +182,7 @@ class TrainingScans:
             trained=trained,
             frozen=frozen,
             parent=parent,
-            settings={name: settings.section(name) for name in sections},
+            settings={name: settings.section(name) for name in BY_NAME[stage].settings},
         )
 
 
@@ -211,10 +209,7 @@ def _trained_on(clips: TrainingClips, clip_s: float) -> TrainedOn:
 def training_scans(
     settings: Settings,
     folders: Mapping[int, Path],
-    validation_segments: Sequence[int],
-    *,
-    subject_dropout: float = 0.0,
-    dropout_key: str = "",
+    stage: str,
     adaptation: Adaptation | None = None,
 ) -> TrainingScans:
     """Open the scans of every subject of a training.
@@ -222,17 +217,14 @@ def training_scans(
     Parameters
     ----------
     settings : Settings
-        ``data.clip_s``, for minutes.
+        ``data.clip_s``, and the stage's section.
     folders : mapping
         Subject -> its finished preprocess folder.
-    validation_segments : sequence of int
-        Segments to hold out; with ``adaptation`` of some minutes these are split instead.
-    subject_dropout : float
-        Probability of the average subject's layers in a pool.
-    dropout_key : str
-        The setting's name.
+    stage : str
+        ``train-pr`` or ``train-sr``: which segments are held out, whether a pool has an average
+        subject.
     adaptation : Adaptation, optional
-        How many minutes of the only subject are given.
+        How many minutes of the only subject are given; they are split, no segment is held out.
 
     Raises
     ------
@@ -240,8 +232,10 @@ def training_scans(
         If the subjects were preprocessed differently, one's training films are another's test
         films, or there are fewer minutes than asked for.
     """
+    options: TrainingSettings = getattr(settings, stage.replace("-", "_"))
     clips = [
-        training_clips(folder, validation_segments, subject) for subject, folder in folders.items()
+        training_clips(folder, options.validation_segments, subject)
+        for subject, folder in folders.items()
     ]
     if len(clips) == 1:
         named = bool(decoder_name(settings))
@@ -253,11 +247,12 @@ def training_scans(
     _refuse_other_protocols(clips)
     refuse_shown_tests(folders, folders)
     clips = _without_held_out_films(clips)
-    average = bool(subject_dropout) and _one_space(clips)
-    if subject_dropout and not average:
-        if settings.chosen_by_user(dropout_key):
+    average = bool(options.subject_dropout) and _one_space(clips)
+    if options.subject_dropout and not average:
+        key = f"{stage.replace('-', '_')}.subject_dropout"
+        if settings.chosen_by_user(key):
             raise UserError(
-                f"{dropout_key} asks for the first layers of an average subject, and the subjects "
+                f"{key} asks for the first layers of an average subject, and the subjects "
                 "have different voxels: preprocess all of them in one common space, or set it to 0"
             )
         console.detail("the subjects have different voxels: there is no average subject")

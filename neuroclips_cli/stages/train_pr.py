@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from neuroclips_cli import console
@@ -28,7 +27,6 @@ from neuroclips_cli.stages._training_scans import TrainingScans, as_tensor, trai
 from neuroclips_cli.training.activation_checkpointing import checkpoint_as_set
 from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict, seed_torch
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
-from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.phases import perception_objective
 from neuroclips_cli.training.samples import derived_seed
@@ -96,31 +94,13 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
     device = choose_device(settings.run.device)
     precision = choose_precision(settings.run.precision, device)
     stage.fact("precision", precision)
-    scans = training_scans(
-        settings,
-        folders,
-        options.validation_segments,
-        subject_dropout=options.subject_dropout,
-        dropout_key="train_pr.subject_dropout",
-        adaptation=start.adaptation,
-    )
+    scans = training_scans(settings, folders, NAME, start.adaptation)
     _refuse_shared_dropout(settings, scans, parts=bool(parts))
     latents = of_all_films(
         scans.clips, lambda clips, known: latent_targets(settings, clips, device, known)
     )
 
     voxels, frames, latent_shape = scans.voxels, latents[0].shape[1], latents[0].shape[2:]
-    sizes = settings.perception
-    require_gpu_memory(
-        device,
-        lambda hidden: make_perception(
-            voxels, frames, replace(sizes, hidden=hidden), latent_shape, **scans.inputs
-        ),
-        sizes.hidden,
-        "perception.hidden",
-        NAME,
-        options.optimizer,
-    )
     require_training_memory(settings, NAME, device, scans.all_voxels, latent_shape)
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape, **scans.inputs)
@@ -137,12 +117,7 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
     objective = perception_objective(settings, model)
     start.freeze(model)
 
-    samples = scans.samples(
-        targets,
-        repetition_mix_prob=options.repetition_mix_prob,
-        noise=options.noise,
-        subject_dropout=options.subject_dropout,
-    )
+    samples = scans.samples(options, targets)
     networks, held_fmri = scans.networks(model), scans.held_out(device)
     held_latents = [
         as_tensor(values[clips.validation], device)
@@ -158,18 +133,8 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
             )
         )
 
-    phase_config = PhaseConfig(
-        phase="perception",
-        epochs=scans.epochs(options.epochs),
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        ridge_weight_decay=options.ridge_weight_decay,
-        checkpoint_every=options.checkpoint_every,
-        seed=settings.run.seed,
-        optimizer=options.optimizer,
-        micro_batch_size=options.micro_batch_size,
-    )
+    epochs, seed = scans.epochs(options.epochs), settings.run.seed
+    phase_config = PhaseConfig.of(options, "perception", epochs, options.batch_size, seed)
     steps = phase_config.epochs * phase_config.steps(len(samples))
     with (
         MetricLogger(stage.folder) as metric_logger,
@@ -187,14 +152,7 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
             advance=advance,
         )
     stage.write_safetensors("model.safetensors", cpu_state_dict(model))
-    card = scans.card(
-        settings,
-        NAME,
-        model,
-        ("perception", "train_pr"),
-        parent=parent,
-        adaptation=start.adaptation,
-    )
+    card = scans.card(settings, NAME, model, parent, start.adaptation)
     stage.write_json(model_card.NAME, card.as_json())
     stage.fact("protocol", card.protocol)
     facts = {"frames": frames, "latent_shape": list(latent_shape)}

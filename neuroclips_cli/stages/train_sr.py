@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +45,9 @@ from neuroclips_cli.training.cross_fitted_ridge import (
     stretches,
 )
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
-from neuroclips_cli.training.memory import require_gpu_memory
 from neuroclips_cli.training.metric_logger import MetricLogger
 from neuroclips_cli.training.phases import contrastive_objective, prior_objective
-from neuroclips_cli.training.samples import derived_seed
+from neuroclips_cli.training.samples import derived_seed, flat_scans
 from neuroclips_cli.training.validation import contrastive_figures, prior_figures
 
 NAME = "train-sr"
@@ -107,22 +105,14 @@ class _Training:
     def __init__(
         self, settings: Settings, folders: dict[int, Path], stage: Stage, start: Start
     ) -> None:
-
         self.settings, self.stage, self.options = settings, stage, settings.train_sr
         self.start = start
         self.device = choose_device(settings.run.device)
         precision = choose_precision(settings.run.precision, self.device)
         stage.fact("precision", precision)
-        self.scans = training_scans(
-            settings,
-            folders,
-            self.options.validation_segments,
-            subject_dropout=self.options.subject_dropout,
-            dropout_key="train_sr.subject_dropout",
-            adaptation=start.adaptation,
-        )
+        self.scans = training_scans(settings, folders, NAME, start.adaptation)
         self.clips = self.scans.clips
-        self._require_memory()
+        require_training_memory(settings, NAME, self.device, self.scans.all_voxels)
         self._open_targets()
         self.sizes = {
             **self.scans.sizes,
@@ -193,23 +183,6 @@ class _Training:
             self.held_tokens.append(as_tensor(tokens[held, half], self.device))
             self.held_text.append(as_tensor(of_text, self.device))
 
-    def _require_memory(self) -> None:
-        """Refuse a network that cannot fit the GPU, before the frozen targets are computed."""
-        sizes, backbones = self.settings.semantics, self.settings.backbones
-        shape = (backbones.tokens, backbones.token_dim)
-        voxels = self.scans.voxels
-        require_gpu_memory(
-            self.device,
-            lambda hidden: Semantics(
-                voxels, replace(sizes, hidden=hidden), *shape, **self.scans.inputs
-            ),
-            sizes.hidden,
-            "semantics.hidden",
-            NAME,
-            self.options.optimizer,
-        )
-        require_training_memory(self.settings, NAME, self.device, self.scans.all_voxels)
-
     def _solve_ridge(self) -> None:
         """Solve Eq. 3 for tokens and captions; what lies above learns from cross-fitted scans."""
         hidden = self.settings.semantics.hidden
@@ -219,7 +192,7 @@ class _Training:
         counts = np.cumsum([len(own) for own in tokens])[:-1]
         targets = joint_targets(np.concatenate(tokens), np.concatenate(text))
         parts = [
-            (_flat(clips.fmri[clips.train]), stretches(clips.segments[clips.train]), own)
+            (flat_scans(clips.fmri[clips.train]), stretches(clips.segments[clips.train]), own)
             for clips, own in zip(self.clips, np.split(targets, counts), strict=True)
         ]
         fits = cross_fit_pool(parts, hidden)
@@ -264,14 +237,7 @@ class _Training:
         self.stage.fact(PHASES[1], phase_facts(progress, self.clips))
         self._say("phase 2 (prior)", progress)
         self.stage.write_safetensors("model.safetensors", cpu_state_dict(self.model))
-        card = self.scans.card(
-            self.settings,
-            NAME,
-            self.model,
-            ("semantics", "train_sr"),
-            parent=self.parent,
-            adaptation=self.start.adaptation,
-        )
+        card = self.scans.card(self.settings, NAME, self.model, self.parent, self.start.adaptation)
         self.stage.write_json(model_card.NAME, card.as_json())
         self.stage.fact("protocol", card.protocol)
 
@@ -325,28 +291,14 @@ class _Training:
     def _phase(
         self, name: str, sizes: tuple[int, int], objective: Any, validate: Any, checkpoints: Any
     ) -> TrainingState:
-
-        options = self.options
         samples = self.scans.samples(
+            self.options,
             [{"tokens": t, "text": x} for t, x in zip(self.tokens, self.text, strict=True)],
             scans=self.features,
-            repetition_mix_prob=options.repetition_mix_prob,
-            noise=options.noise,
-            subject_dropout=options.subject_dropout,
             frame_targets=("tokens",) if self.text[0].ndim == 2 else ("tokens", "text"),
         )
-        phase_config = PhaseConfig(
-            phase=name,
-            epochs=self.scans.epochs(sizes[0]),
-            batch_size=sizes[1],
-            learning_rate=options.learning_rate,
-            weight_decay=options.weight_decay,
-            ridge_weight_decay=options.ridge_weight_decay,
-            checkpoint_every=options.checkpoint_every,
-            seed=self.settings.run.seed,
-            optimizer=options.optimizer,
-            micro_batch_size=options.micro_batch_size,
-        )
+        epochs, seed = self.scans.epochs(sizes[0]), self.settings.run.seed
+        phase_config = PhaseConfig.of(self.options, name, epochs, sizes[1], seed)
         steps = phase_config.epochs * phase_config.steps(len(samples))
         with (
             MetricLogger(self.stage.folder) as metric_logger,
@@ -371,8 +323,3 @@ class _Training:
             f"{len(self.held_fmri[0])} held-out clips {figures['fmri_to_image']:.2f} (image) "
             f"and {figures['image_to_fmri']:.2f} (fMRI), chance {1 / len(self.held_fmri[0]):.3f}"
         )
-
-
-def _flat(fmri: np.ndarray) -> np.ndarray:
-    """Return the volumes of a window one after the other, (clips, repetitions, all)."""
-    return fmri.reshape(*fmri.shape[:2], -1)

@@ -82,8 +82,6 @@ def shared_latents(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.closed_form_adaptation import shared_latents
     >>> first, second = np.array([[1.0], [2.0]]), np.array([[4.0]])
     >>> rows, latents = shared_latents([first, second], [["a", "b"], ["b"]], ["c", "b", "a"])
     >>> rows.tolist(), latents.tolist()
@@ -137,7 +135,7 @@ def fit_first_layer(
 
     See Also
     --------
-    neuroclips_cli.training.cross_fitted_ridge.cross_fit : Eq. 3 from scans to tokens.
+    neuroclips_cli.training.cross_fitted_ridge.cross_fit_pool : Eq. 3 from scans to tokens.
 
     Notes
     -----
@@ -151,8 +149,6 @@ def fit_first_layer(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.closed_form_adaptation import fit_first_layer
     >>> scans = np.random.default_rng(0).normal(size=(12, 1, 2))
     >>> layer = fit_first_layer(scans, np.repeat([0, 1, 2], 4), scans[:, 0, :1] + 5, [1e-4])
     >>> bool(np.allclose(layer.weight, [[1, 0]], atol=1e-3)), round(layer.r2, 2)

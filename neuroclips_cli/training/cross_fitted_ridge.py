@@ -84,8 +84,6 @@ def joint_targets(tokens: np.ndarray, text: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.cross_fitted_ridge import joint_targets
     >>> tokens = np.array([[[0.0]], [[2.0]]], dtype=np.float32)
     >>> joint_targets(tokens, np.array([[1.0], [3.0]], dtype=np.float32)).tolist()
     [[0.0, -3.0], [2.0, 3.0]]
@@ -96,28 +94,39 @@ def joint_targets(tokens: np.ndarray, text: np.ndarray) -> np.ndarray:
     return np.concatenate([flat, TEXT_WEIGHT * np.sqrt(flat.var(axis=0).sum() / spread) * text], 1)
 
 
-def cross_fit(
-    fmri: np.ndarray,
-    segments: np.ndarray,
-    targets: np.ndarray,
-    widest: int,
-    penalties: Sequence[float] = PENALTIES,
-) -> CrossFit:
-    """Fit Eq. 3 and keep what it predicts on segments left out.
+def stretches(segments: np.ndarray) -> np.ndarray:
+    """Return the segments, or six stretches of clips where there is only one segment to leave out.
 
-    The penalty is the one with the least squared error on segments left out. Components are the
-    principal axes of the cross-fitted predictions; those are kept whose prediction is better
-    than the mean (cross-validated R squared above 0). The first always stays.
+    Examples
+    --------
+    >>> stretches(np.full(12, 4)).tolist()
+    [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    """
+    if len(np.unique(segments)) > 1:
+        return segments
+    return np.arange(len(segments)) * FOLDS // len(segments)
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""One subject's scans, segments and targets, as :func:`cross_fit_pool` takes them."""
+
+
+def cross_fit_pool(
+    parts: Sequence[Part], widest: int, penalties: Sequence[float] = PENALTIES
+) -> list[CrossFit]:
+    """Fit Eq. 3 for every subject and keep what it predicts on segments left out.
+
+    Every subject has a regression and a penalty of its own: the one with the least squared error
+    on segments left out. Components are the principal axes of all subjects' cross-fitted
+    predictions together; those are kept whose prediction is better than the mean (cross-validated
+    R squared above 0). The first always stays.
 
     Parameters
     ----------
-    fmri : numpy.ndarray
-        (clips, repetitions, voxels), standardized; the voxels of a window of volumes one after
-        the other. The fit uses the mean over repetitions.
-    segments : numpy.ndarray
-        (clips,), at least two different ones.
-    targets : numpy.ndarray
-        (clips, outputs).
+    parts : sequence of tuple
+        Per subject scans (clips, repetitions, voxels), standardized, with the voxels of a window
+        of volumes one after the other, of which the mean over repetitions is fitted; segments
+        (clips,), at least two different ones; targets (clips, outputs), all in one space.
     widest : int
         Most components to keep.
     penalties : sequence of float
@@ -125,8 +134,8 @@ def cross_fit(
 
     Returns
     -------
-    CrossFit
-        With at most ``widest`` components.
+    list of CrossFit
+        One per subject, of the same axes, mean and width.
 
     See Also
     --------
@@ -148,58 +157,13 @@ def cross_fit(
     --------
     Targets that are a linear function of centered scans are recovered in one component:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.cross_fitted_ridge import cross_fit
     >>> scans = np.random.default_rng(0).normal(size=(12, 1, 2))
     >>> scans -= scans.mean(axis=0)
-    >>> fit = cross_fit(scans, np.repeat([0, 1, 2], 4), scans[:, 0, :1], widest=4, penalties=[1e-9])
+    >>> part = (scans, np.repeat([0, 1, 2], 4), scans[:, 0, :1])
+    >>> (fit,) = cross_fit_pool([part], widest=4, penalties=[1e-9])
     >>> decoded = (scans[:, 0] @ fit.weight.T + fit.bias) @ fit.axes + fit.mean
     >>> fit.width, bool(np.allclose(decoded, scans[:, 0, :1], atol=1e-5))
     (1, True)
-    """
-    return cross_fit_pool([(fmri, segments, targets)], widest, penalties)[0]
-
-
-def stretches(segments: np.ndarray) -> np.ndarray:
-    """Return the segments, or six stretches of clips where there is only one segment to leave out.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.cross_fitted_ridge import stretches
-    >>> stretches(np.full(12, 4)).tolist()
-    [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
-    """
-    if len(np.unique(segments)) > 1:
-        return segments
-    return np.arange(len(segments)) * FOLDS // len(segments)
-
-
-Part = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""One subject's scans, segments and targets, as :func:`cross_fit` takes them."""
-
-
-def cross_fit_pool(
-    parts: Sequence[Part], widest: int, penalties: Sequence[float] = PENALTIES
-) -> list[CrossFit]:
-    """Fit Eq. 3 for several subjects, with components that all of them share.
-
-    Every subject has a regression and a penalty of its own, as in :func:`cross_fit`; the principal
-    axes are those of all subjects' cross-fitted predictions together.
-
-    Parameters
-    ----------
-    parts : sequence of tuple
-        ``(fmri, segments, targets)`` per subject; the targets are in one space.
-    widest : int
-        Most components to keep.
-    penalties : sequence of float
-        Multiples of a scan's mean squared norm.
-
-    Returns
-    -------
-    list of CrossFit
-        One per subject, of the same axes, mean and width.
     """
     center = _stacked([targets for _, _, targets in parts]).mean(axis=0, dtype=np.float64)
     fits = [_Regression.fit(*part, center, penalties) for part in parts]

@@ -23,6 +23,7 @@ from torch import nn
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runtime import distributed
 from neuroclips_cli.runtime.precision import BFLOAT16
+from neuroclips_cli.settings.schema import TrainingSettings
 from neuroclips_cli.training.async_metrics import DeferredMetrics
 from neuroclips_cli.training.batch_sharding import BatchShard, share_dropout
 from neuroclips_cli.training.batches import BatchLoader, SampleBatch
@@ -75,6 +76,24 @@ class PhaseConfig:
     seed: int
     optimizer: str = "adamw"
     micro_batch_size: int = 0
+
+    @classmethod
+    def of(
+        cls, options: TrainingSettings, phase: str, epochs: int, batch_size: int, seed: int
+    ) -> PhaseConfig:
+        """Return a phase of a reconstructor's training as its settings ask for it."""
+        return cls(
+            phase,
+            epochs,
+            batch_size,
+            options.learning_rate,
+            options.weight_decay,
+            options.ridge_weight_decay,
+            options.checkpoint_every,
+            seed,
+            options.optimizer,
+            options.micro_batch_size,
+        )
 
     def steps(self, samples: int) -> int:
         """Return the optimizer steps of one epoch; an incomplete last batch is left out."""

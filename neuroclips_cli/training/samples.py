@@ -24,12 +24,26 @@ def scan_size(fmri: np.ndarray) -> tuple[int, int]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.samples import scan_size
     >>> scan_size(np.zeros((9, 2, 5))), scan_size(np.zeros((9, 2, 3, 5)))
     ((5, 1), (5, 3))
     """
     return int(fmri.shape[-1]), int(fmri.shape[2]) if fmri.ndim == 4 else 1
+
+
+def flat_scans(fmri: np.ndarray) -> np.ndarray:
+    """Return scans with the volumes of a window one after the other, (clips, repetitions, all).
+
+    Parameters
+    ----------
+    fmri : numpy.ndarray
+        float (clips, repetitions, voxels) or (clips, repetitions, window, voxels).
+
+    Examples
+    --------
+    >>> flat_scans(np.zeros((4, 2, 3, 100))).shape
+    (4, 2, 300)
+    """
+    return fmri.reshape(*fmri.shape[:2], -1)
 
 
 def derived_seed(*parts: Any) -> int:
@@ -47,7 +61,6 @@ def derived_seed(*parts: Any) -> int:
 
     Examples
     --------
-    >>> from neuroclips_cli.training.samples import derived_seed
     >>> derived_seed("order", 0, "prior", 1) == derived_seed("order", 0, "prior", 1)
     True
     >>> derived_seed("order", 0, "prior", 1) == derived_seed("order", 0, "prior", 2)
@@ -73,7 +86,6 @@ class SeededOrder(Sampler[int]):
 
     Examples
     --------
-    >>> from neuroclips_cli.training.samples import SeededOrder
     >>> order = SeededOrder(4, seed=0, phase="prior")
     >>> sorted(order), list(order) == list(order)
     ([0, 1, 2, 3], True)
@@ -129,8 +141,6 @@ class ClipSamples(Dataset[Any]):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.samples import ClipSamples
     >>> fmri = np.arange(4, dtype=np.float32).reshape(2, 2, 1)
     >>> samples = ClipSamples(fmri, np.array([0, 1]), {"latents": np.array([10.0, 20.0])})
     >>> len(samples), {name: values.tolist() for name, values in samples[3].items()}
@@ -252,8 +262,6 @@ def repetition_mean(fmri: np.ndarray, clips: np.ndarray) -> Tensor:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.samples import repetition_mean
     >>> repetition_mean(np.array([[[1.0], [3.0]], [[5.0], [7.0]]]), np.array([1])).tolist()
     [[6.0]]
     """
@@ -337,8 +345,6 @@ def first_minutes(segments: np.ndarray, minutes: float, clip_s: float, subject: 
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.training.samples import first_minutes
     >>> first_minutes(np.repeat([2, 1], 10), 0.5, 2.0, subject=4).tolist()
     [10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 0, 1, 2, 3, 4]
     """

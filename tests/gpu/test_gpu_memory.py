@@ -23,20 +23,6 @@ def free(device, monkeypatch) -> int:
     return torch.cuda.mem_get_info()[0]
 
 
-def test_weights_that_do_not_fit_are_refused_with_a_width_that_would(free, figures):
-    from neuroclips_cli.training.memory import require_gpu_memory, training_bytes
-
-    def build(hidden):
-        return torch.nn.Linear(1000, hidden, bias=False)
-
-    fits = free // (16 * 1000)
-    require_gpu_memory("cuda", build, int(fits * 0.9), "perception.hidden", "train-pr")
-    with pytest.raises(UserError, match=r"perception\.hidden=\d+ would need") as told:
-        require_gpu_memory("cuda", build, int(fits * 1.1), "perception.hidden", "train-pr")
-    advised = int(str(told.value).split("perception.hidden=")[1].split()[0])
-    figures.within("advised width, share of what is free", training_bytes(build, advised) / free, 1)
-
-
 @pytest.mark.parametrize("stage", ["train-pr", "train-sr"])
 def test_a_peak_that_does_not_fit_is_refused_before_anything_is_allocated(free, stage, device):
     from neuroclips_cli.memory_estimate.checks import require_training_memory

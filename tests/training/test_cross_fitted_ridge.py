@@ -7,7 +7,8 @@ import torch
 
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.training.cross_fitted_ridge import (
-    cross_fit,
+    CrossFit,
+    cross_fit_pool,
     init_from_ridge,
     load_into_ridge,
     padded,
@@ -15,6 +16,12 @@ from neuroclips_cli.training.cross_fitted_ridge import (
 
 TOKENS, DIM, VOXELS, CLIPS = 3, 4, 20, 60
 SEGMENTS = np.repeat(np.arange(6), CLIPS // 6)
+
+
+def cross_fit(
+    scans: np.ndarray, segments: np.ndarray, targets: np.ndarray, *more: object
+) -> CrossFit:
+    return cross_fit_pool([(scans, segments, targets)], *more)[0]
 
 
 def linear_data(noise: float, rank: int = TOKENS * DIM) -> tuple[np.ndarray, np.ndarray]:
