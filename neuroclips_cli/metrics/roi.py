@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.models.subject_place import RIDGE
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,6 @@ def region_means(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.roi import region_means
     >>> labels = np.array(["V1", "V1", "", "MT"])
     >>> [(m.region, m.voxels, m.means) for m in region_means(labels, {"w": np.arange(4.0)})]
     [('MT', 1, {'w': 3.0}), ('V1', 2, {'w': 0.5})]
@@ -78,7 +77,6 @@ def ratio(first: RegionMean, second: RegionMean) -> dict[str, float]:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.roi import RegionMean, ratio
     >>> ratio(RegionMean("low", 2, {"w": 3.0}), RegionMean("high", 2, {"w": 2.0}))
     {'w': 1.5}
     """
@@ -109,8 +107,6 @@ def grouped(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.roi import grouped
     >>> grouped(np.array(["L_V1_ROI", "L_MT_ROI"]), {"lower": ["V1"]}, ["V1", "MT"]).tolist()
     ['lower', '']
     """
@@ -120,10 +116,6 @@ def grouped(
         for full, short in zip(labels, plain, strict=True)
     ]
     return np.array(names, dtype=str)
-
-
-RIDGE = ("ridge", "ridge1")
-"""The first ridge layer of our reconstructors, and of the released perception network."""
 
 
 def voxel_weights(weights: Path, place: int | str | None = None) -> NDArray[np.float64]:
@@ -195,8 +187,6 @@ def scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.roi import scaled
     >>> scaled(np.array([2.0, 4.0, 3.0])).tolist(), scaled(np.ones(2)).tolist()
     ([0.0, 1.0, 0.5], [0.0, 0.0])
     """

@@ -30,8 +30,6 @@ class WindowLinear(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.backbone import WindowLinear
     >>> tuple(WindowLinear(voxels=5, hidden=3, window=4)(torch.zeros(2, 4, 5)).shape)
     (2, 3)
     """
@@ -73,12 +71,10 @@ class RidgeRegression(nn.Module):
 
     See Also
     --------
-    neuroclips_cli.training.cross_fitted_ridge.cross_fit : The same layer in closed form.
+    neuroclips_cli.training.cross_fitted_ridge.cross_fit_pool : The same layer in closed form.
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.backbone import RidgeRegression
     >>> tuple(RidgeRegression(voxels=5, hidden=3)(torch.zeros(2, 5)).shape)
     (2, 3)
     >>> [tuple(weights.shape) for weights in RidgeRegression([5, 7], hidden=3).parameters()]
@@ -133,8 +129,6 @@ class ResidualMLP(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.backbone import ResidualMLP
     >>> mlp = ResidualMLP(hidden=4, blocks=2, dropout=0.0)
     >>> mlp.init_as_identity()
     >>> mlp(torch.ones(1, 4)).tolist()

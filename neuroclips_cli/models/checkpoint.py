@@ -14,7 +14,7 @@ from neuroclips_cli.io import atomic
 from neuroclips_cli.io.safetensors import load_state_dict_checked, read_tensors
 from neuroclips_cli.models.perception import Perception, make_perception
 from neuroclips_cli.models.semantics import Semantics
-from neuroclips_cli.models.subject_place import place_of, voxels_at
+from neuroclips_cli.models.subject_place import FIRST_LAYERS, place_of, voxels_at
 from neuroclips_cli.settings.schema import PerceptionSettings, SemanticsSettings
 
 WEIGHTS = "model.safetensors"
@@ -127,7 +127,7 @@ def subject_weights(weights: Mapping[str, Tensor], place: int | str) -> dict[str
 
 def is_shared(name: str) -> bool:
     """Tell whether an entry of a decoder's weights belongs to all subjects, not to one."""
-    return not name.startswith(("ridge.", "ridge1.", "fmri."))
+    return not name.startswith(FIRST_LAYERS)
 
 
 def _recorded(folder: Path, section: str) -> tuple[dict[str, Any], dict[str, Any]]:

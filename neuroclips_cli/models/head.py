@@ -65,7 +65,6 @@ def make_head(hidden: int, tokens: int, token_dim: int, rank: int) -> nn.Linear 
     --------
     A factored head has far fewer weights:
 
-    >>> from neuroclips_cli.models.head import make_head
     >>> count = lambda head: sum(weights.numel() for weights in head.parameters())
     >>> count(make_head(64, 16, 32, rank=0)), count(make_head(64, 16, 32, rank=4))
     (33280, 4736)

@@ -33,7 +33,6 @@ class InceptionExtension(nn.Module):
     Examples
     --------
     >>> import torch
-    >>> from neuroclips_cli.models.inception import InceptionExtension
     >>> tuple(InceptionExtension(voxels=5, frames=6, hidden=3)(torch.zeros(2, 5)).shape)
     (2, 6, 5)
     """

@@ -31,8 +31,6 @@ class Matcher(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.matcher import Matcher
     >>> matcher, (a, b) = Matcher(dim=4, hidden=8).eval(), torch.eye(4)[:2, None]
     >>> torch.equal(matcher(a, b), matcher(b, a))
     True
@@ -115,8 +113,6 @@ def draw_pairs(groups: Sequence[str], count: int, rng: np.random.Generator) -> P
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.models.matcher import draw_pairs
     >>> pairs = draw_pairs(["cat", "cat", "dog"], 2, np.random.default_rng(0))
     >>> pairs.same.tolist(), len(pairs.first), len(pairs.second)
     ([1.0, 1.0, 0.0, 0.0], 4, 4)

@@ -34,8 +34,6 @@ class NoiseSchedule(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.prior import NoiseSchedule
     >>> schedule = NoiseSchedule(100)
     >>> clean, noise, times = torch.ones(1, 2, 3), torch.full((1, 2, 3), 0.5), torch.tensor([40])
     >>> noisy = schedule.add_noise(clean, times, noise)
@@ -398,8 +396,6 @@ class DiffusionPrior(nn.Module):
 
         Examples
         --------
-        >>> import torch
-        >>> from neuroclips_cli.models.prior import DiffusionPrior
         >>> prior = DiffusionPrior(8, 2, depth=1, heads=2, head_dim=4, timesteps=10).eval()
         >>> brain = torch.zeros(1, 2, 8)
         >>> first = prior.sample(brain, steps=4, generator=torch.Generator().manual_seed(0))

@@ -111,8 +111,6 @@ class Rotary(nn.Module):
     --------
     Position 0 is not turned, and lengths stay:
 
-    >>> import torch
-    >>> from neuroclips_cli.models.prior_transformer import Rotary
     >>> x = torch.ones(2, 4)
     >>> turned = Rotary(head_dim=4)(x)
     >>> torch.equal(turned[0], x[0]), torch.allclose(turned.norm(dim=-1), x.norm(dim=-1))
@@ -249,8 +247,6 @@ class GatedSiLU(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.prior_transformer import GatedSiLU
     >>> GatedSiLU()(torch.tensor([[2.0, 0.0]])).tolist()
     [[0.0]]
     """

@@ -18,8 +18,6 @@ class TokenProjector(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.projector import TokenProjector
     >>> projector = TokenProjector(torch.tensor([[1.0], [10.0]]))
     >>> projector(torch.tensor([[[1.0, 0.0], [3.0, 2.0]]])).tolist()
     [[12.0]]

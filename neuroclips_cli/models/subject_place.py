@@ -9,6 +9,11 @@ from typing import Any
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 
+RIDGE = ("ridge", "ridge1")
+"""The ridge layer of our reconstructors, and of the released perception network, whose weights
+have the published names; networks have it as ``ridge``."""
+FIRST_LAYERS = ("fmri.", *(f"{name}." for name in RIDGE))
+"""How the names of what belongs to one subject begin; all other layers are shared."""
 AVERAGE = "average"
 """In place of a subject's place: the first layers of the average subject."""
 

@@ -28,8 +28,6 @@ class SubjectScans:
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.subject_scans import SubjectScans
     >>> scans = SubjectScans((torch.zeros(2, 3), torch.ones(1, 5)))
     >>> len(scans), [tuple(part.shape) for part in scans[1:].parts]
     (3, [(1, 3), (1, 5)])

@@ -152,8 +152,6 @@ class TemporalUpsampling(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.temporal_upsampling import TemporalUpsampling
     >>> module = TemporalUpsampling(8, 4, frames=2, layers=1, upsample=True)
     >>> tuple(module(torch.zeros(2, 8, 4, 4)).shape)
     (2, 4, 8, 8)

@@ -26,8 +26,6 @@ class TokenSubspace(nn.Module):
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.models.token_subspace import TokenSubspace
     >>> subspace = TokenSubspace(rank=1, tokens=1, token_dim=2)
     >>> subspace.fit(torch.tensor([[[0.0, 1.0]], [[2.0, 1.0]]]))
     >>> torch.allclose(subspace(torch.tensor([[[5.0, 9.0]]])), torch.tensor([5.0, 1.0]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from neuroclips_cli.backbones.conversion.unwrap import Found, from_common_prefix
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import sha256
+from neuroclips_cli.models.backbone import RidgeRegression
 from neuroclips_cli.models.checkpoint import load_perception, load_semantics
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.released.checkpoints import (
@@ -26,6 +27,7 @@ from neuroclips_cli.models.released.checkpoints import (
     write_last_pth,
 )
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.models.subject_place import RIDGE
 from neuroclips_cli.runs import model_card
 from neuroclips_cli.runs.model_card import ModelCard, Parent
 from neuroclips_cli.runs.stage import open_stage, read_array, read_json, require_stage
@@ -150,15 +152,15 @@ def load_pretrained_weights(
     if isinstance(model, Semantics):
         require_token_space(settings, found, path)
     weights = _bare(found, model)
-    name = next(n for n in published_names(model).values() if n.endswith("linears.0.weight"))
-    own = next(v for n, v in model.state_dict().items() if n.endswith("linears.0.weight"))
+    # a window of volumes has several layers in this place
+    own = cast(RidgeRegression, model.ridge).linears[0].state_dict().get("weight")
+    name = f"{RIDGE[not isinstance(model, Semantics)]}.linears.0.weight"
     of_many = name.replace("linears.0", "linears.1") in weights
-    same = ridge and not of_many and name in weights and weights[name].shape == own.shape
+    one = own is not None and name in weights and weights[name].shape == own.shape
+    same = ridge and not of_many and one
     trunk = not (isinstance(model, Semantics) and has_other_trunk(weights, model))
     model.load_state_dict(import_published(weights, model, str(path), ridge=same, trunk=trunk))
-    others = (
-        "another subject's" if not ridge else "several subjects'" if of_many else "other voxels"
-    )
+    others = "another subject's" if not ridge else "several subjects'" if of_many else "other scans"
     left = [] if same else [f"its ridge layer ({others})"]
     left += [] if trunk else ['its trunk (semantics.backbone = "mixing" is wired otherwise)']
     console.info(f"began from {path.name}" + (f" without {' and '.join(left)}" if left else ""))

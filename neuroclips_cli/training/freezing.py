@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-FIRST = ("fmri.", "ridge.", "ridge1.")
+from neuroclips_cli.models.subject_place import FIRST_LAYERS
+
 TRUNK = ("backbone.blocks.", "backbone.mixer_blocks1.", "backbone.mixer_blocks2.")
 LEARNING: dict[str, tuple[str, ...]] = {
-    "ridge": FIRST,
-    "closed-form": FIRST,
-    "embedder": (*FIRST, *TRUNK),
+    "ridge": FIRST_LAYERS,
+    "closed-form": FIRST_LAYERS,
+    "embedder": (*FIRST_LAYERS, *TRUNK),
 }
 """Mode -> beginnings of the names of what learns; in any other mode everything does."""
 
@@ -48,8 +49,6 @@ def parts(model: nn.Module, mode: str) -> tuple[tuple[str, ...], tuple[str, ...]
 
     Examples
     --------
-    >>> from torch import nn
-    >>> from neuroclips_cli.training.freezing import parts
     >>> parts(nn.ModuleDict({"ridge": nn.Linear(2, 1), "head": nn.Linear(1, 1)}), "ridge")
     (('ridge',), ('head',))
     """

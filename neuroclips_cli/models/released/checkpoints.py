@@ -20,6 +20,7 @@ from neuroclips_cli.models.backbone import ResidualMLP
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.prior import NoiseSchedule
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.models.subject_place import RIDGE
 
 VOXELS = {13447: 1, 14828: 2, 9114: 3}
 """Selected voxels of cc2017 to the subject whose checkpoints have as many (paper 4.1)."""
@@ -49,7 +50,7 @@ _UPSAMPLING = (
 )
 _SCHEDULE = "diffusion_prior.noise_scheduler."
 _SEQUENCE = "backbone.mixer_blocks2."
-_RIDGES = ("ridge.", "ridge1.")
+_RIDGES = tuple(f"{name}." for name in RIDGE)
 _TRUNKS = ("backbone.mixer_blocks1.", _SEQUENCE)
 # What checkpoints hold beside the networks of ours: the frozen projector, MindEye2's low-level
 # branch, and whatever becomes of either.
@@ -230,7 +231,7 @@ def _check(name: str, weights: Mapping[str, Tensor], shape: tuple[int, ...], sou
     found = tuple(weights[name].shape)
     if found == shape:
         return
-    if name in ("ridge.linears.0.weight", "ridge1.linears.0.weight") and found[0] == shape[0]:
+    if name in [f"{ridge}.linears.0.weight" for ridge in RIDGE] and found[0] == shape[0]:
         whose = f" (subject {VOXELS[found[1]]} of cc2017)" if found[1] in VOXELS else ""
         raise UserError(
             f"{source} was trained on {found[1]} voxels{whose}, this run has {shape[1]}: "

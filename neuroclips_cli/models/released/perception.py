@@ -152,13 +152,18 @@ class PublishedPerception(nn.Module):
         self.ridge1 = RidgeRegression(voxels, settings.hidden, average=average)
         self.backbone = PublishedBackbone(settings, grid, latent_channels)
 
+    @property
+    def ridge(self) -> RidgeRegression:
+        """The ridge layer, whose published name is ``ridge1``."""
+        return self.ridge1
+
     def forward(self, fmri: Scans) -> Tensor:
         """Decode ``(batch, voxels)`` to latents ``(batch, frames, channels, height, width)``."""
         return self.with_auxiliary(fmri)[0]
 
     def with_auxiliary(self, fmri: Scans) -> tuple[Tensor, Tensor]:
         """Return latents as above and the auxiliary maps ``(batch, frames, h x w, 512)``."""
-        rows = self.ridge1(self.fmri(fmri)).flatten(0, 1)
+        rows = self.ridge(self.fmri(fmri)).flatten(0, 1)
         span = len(rows) if self.attention == "batch" else self.frames
         latents, auxiliary = self.backbone(rows, span)
         shape = (len(fmri), self.frames)
