@@ -11,7 +11,7 @@ import torch
 from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
 from neuroclips_cli.backbones.loading import load_network, load_pretrained
-from neuroclips_cli.backbones.pixels import batches
+from neuroclips_cli.runtime.batches import batches
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Captioner:
             One caption per frame, without surrounding blanks.
         """
         captions: list[str] = []
-        for piece in batches(len(frames), batch_size):
+        for piece in batches(len(frames), batch_size, advance):
             images = [np.array(frame) for frame in frames[piece]]
             pixels = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
             ids = self.model.generate(
@@ -70,8 +70,6 @@ class Captioner:
             )
             texts = self.processor.batch_decode(ids, skip_special_tokens=True)
             captions.extend(" ".join(text.split()) for text in texts)
-            if advance is not None:
-                advance(piece.stop - piece.start)
         return captions
 
 

@@ -15,9 +15,9 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from neuroclips_cli.backbones.catalog import CONVERTER_FILE, CONVERTER_LAYERS
 from neuroclips_cli.backbones.loading import freeze, load_network, load_pretrained
-from neuroclips_cli.backbones.pixels import batches
 from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runtime.batches import batches
 from neuroclips_cli.runtime.precision import compute_in
 
 
@@ -121,7 +121,7 @@ class GitCaptioner:
                 "[backbones], or caption with --captioner blip2"
             )
         captions: list[str] = []
-        for piece in batches(len(tokens), batch_size):
+        for piece in batches(len(tokens), batch_size, advance):
             given = torch.from_numpy(np.array(tokens[piece], dtype=np.float32)).to(self.device)
             states = self.converter(given)[:, None]  # where GIT expects an image, 4 axes
             ids = self.model.generate(
@@ -129,8 +129,6 @@ class GitCaptioner:
             )
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
             captions.extend(" ".join(text.split()) for text in texts)
-            if advance is not None:
-                advance(piece.stop - piece.start)
         return captions
 
 

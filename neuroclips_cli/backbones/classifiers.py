@@ -18,9 +18,10 @@ from transformers import (
 
 from neuroclips_cli.backbones.loading import load_network, load_pretrained
 from neuroclips_cli.backbones.local_files import folder_of
-from neuroclips_cli.backbones.pixels import Preprocess, batches, from_image_processor
+from neuroclips_cli.backbones.pixels import Preprocess, from_image_processor
 from neuroclips_cli.backbones.references import locate
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runtime.batches import batches
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,9 @@ class ImageClassifier(_Classifier):
             float32 (N, classes); rows sum to 1.
         """
         parts = []
-        for piece in batches(len(frames), batch_size):
+        for piece in batches(len(frames), batch_size, advance):
             logits = self.model(pixel_values=self.preprocess(frames[piece], self.device)).logits
             parts.append(logits.float().softmax(-1).cpu())
-            if advance is not None:
-                advance(piece.stop - piece.start)
         return torch.cat(parts).numpy()
 
 
@@ -99,13 +98,11 @@ class VideoClassifier(_Classifier):
         count = int(self.model.config.num_frames)
         chosen = np.linspace(0, clips.shape[1] - 1, count).round().astype(int)
         parts = []
-        for piece in batches(len(clips), batch_size):
+        for piece in batches(len(clips), batch_size, advance):
             sampled = np.asarray(clips[piece])[:, chosen]
             pixels = self.preprocess(sampled.reshape(-1, *sampled.shape[2:]), self.device)
             logits = self.model(pixel_values=pixels.unflatten(0, (-1, count))).logits
             parts.append(logits.float().softmax(-1).cpu())
-            if advance is not None:
-                advance(piece.stop - piece.start)
         return torch.cat(parts).numpy()
 
 

@@ -12,11 +12,12 @@ import torch
 from torch.nn import functional
 
 from neuroclips_cli.backbones.loading import freeze, unavailable
-from neuroclips_cli.backbones.pixels import Preprocess, batches
+from neuroclips_cli.backbones.pixels import Preprocess
 from neuroclips_cli.backbones.references import require_here, resolve
 from neuroclips_cli.backbones.token_space import PUBLISHED, STANDARD
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.safetensors import read_tensors
+from neuroclips_cli.runtime.batches import batches
 from neuroclips_cli.runtime.precision import compute_in
 
 PROJECTOR_FILE = "projector.safetensors"
@@ -60,13 +61,11 @@ class ClipBackbone:
         upper_half: bool = False,
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         pooled, tokens = [], []
-        for piece in batches(len(frames), batch_size):
+        for piece in batches(len(frames), batch_size, advance):
             pixels = self.preprocess(frames[piece], self.device, upper_half=upper_half)
             whole, patches = self.model.visual(pixels)
             pooled.append(whole.cpu())
             tokens.append(patches.cpu())
-            if advance is not None:
-                advance(piece.stop - piece.start)
         return pooled, tokens
 
     def tokens(

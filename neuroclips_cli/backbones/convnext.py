@@ -19,8 +19,9 @@ from transformers import ConvNextConfig, ConvNextModel
 from neuroclips_cli.backbones.conversion.files import read_weights
 from neuroclips_cli.backbones.conversion.unwrap import from_common_prefix
 from neuroclips_cli.backbones.loading import freeze
-from neuroclips_cli.backbones.pixels import batches, resize_frames, unit_pixels
+from neuroclips_cli.backbones.pixels import resize_frames, unit_pixels
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.runtime.batches import batches
 
 REDUCTION = 32
 """Pixels of a frame per position of its map."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,12 +123,6 @@ def to_uint8(pixels: torch.Tensor) -> np.ndarray:
     """Turn pixels (N, 3, H, W) in 0..1 into uint8 (N, H, W, 3), rounding and clipping."""
     scaled = pixels.clamp(0, 1).mul(255).round().to(torch.uint8)
     return scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-
-
-def batches(count: int, size: int) -> Iterator[slice]:
-    """Yield slices that cover ``range(count)`` in pieces of at most ``size``."""
-    for start in range(0, count, max(1, size)):
-        yield slice(start, min(start + size, count))
 
 
 def resize_frames(frames: np.ndarray, size: int) -> np.ndarray:

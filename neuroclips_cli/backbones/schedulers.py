@@ -55,7 +55,6 @@ def halve_steps(steps: int) -> int:
 
     Examples
     --------
-    >>> from neuroclips_cli.backbones.schedulers import halve_steps
     >>> halve_steps(25), halve_steps(1)
     (13, 1)
     """

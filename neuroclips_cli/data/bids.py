@@ -67,7 +67,6 @@ def parse_name(name: str) -> BidsName | None:
 
     Examples
     --------
-    >>> from neuroclips_cli.data.bids import parse_name
     >>> name = parse_name("sub-01_hemi-L_run-02_space-fsaverage5_bold.func.gii")
     >>> name.entities["space"], name.suffix, name.extension
     ('fsaverage5', 'bold', '.func.gii')

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.runtime.batches import batches
+
 CELLS = 4
 """The picture is cut into 4 x 4 cells."""
 
@@ -32,13 +34,11 @@ def clip_features(clips: NDArray[np.uint8], block: int = 64) -> NDArray[np.float
     --------
     A grey clip that stands still has neither contrast nor motion:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.data.clip_features import clip_features
     >>> found = clip_features(np.full((1, 2, 8, 8, 3), 51, dtype=np.uint8))
     >>> found.shape, np.unique(found.round(6)).tolist()
     ((1, 80), [0.0, 0.20000000298023224])
     """
-    parts = [_features(np.asarray(clips[i : i + block])) for i in range(0, len(clips), block)]
+    parts = [_features(np.asarray(clips[rows])) for rows in batches(len(clips), block)]
     return np.concatenate(parts) if parts else np.empty((0, 5 * CELLS**2), np.float32)
 
 
@@ -76,8 +76,6 @@ def with_neighbors(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.data.clip_features import with_neighbors
     >>> with_neighbors(np.array([[1.0], [2.0]]), (-1, 0)).tolist()
     [[0.0, 1.0], [1.0, 2.0]]
     """

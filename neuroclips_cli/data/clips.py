@@ -17,7 +17,7 @@ from neuroclips_cli.data.resample import ArrayClips, frame_count, frame_indices
 from neuroclips_cli.data.video_checks import SUFFIXES
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.folders import is_leftover
+from neuroclips_cli.io.folders import is_leftover, natural_order
 from neuroclips_cli.io.npy import read_array
 from neuroclips_cli.io.placeholders import require_content
 
@@ -56,7 +56,7 @@ def list_clips(path: Path, option: str) -> dict[str, Path | int]:
             f"{option} {path} is neither a folder of clips nor a .npy file: give {FORMATS}."
         )
     clips: dict[str, Path | int] = {}
-    for entry in sorted(path.iterdir(), key=_natural):
+    for entry in sorted(path.iterdir(), key=lambda path: natural_order(path.name)):
         if is_leftover(entry.name) or not _is_clip(entry):
             continue
         require_content(entry)
@@ -86,15 +86,8 @@ def _pngs(folder: Path) -> list[Path]:
         raise UserError(
             f"the folder {folder} cannot be read: give yourself access to it, or move it away"
         ) from error
-    return sorted((path for path in names if not is_leftover(path.name)), key=_natural)
-
-
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key under which clip-9 comes before clip-10."""
-    import re
-
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
+    kept = [path for path in names if not is_leftover(path.name)]
+    return sorted(kept, key=lambda path: natural_order(path.name))
 
 
 def _open_array(path: Path, option: str) -> np.ndarray:
@@ -251,7 +244,7 @@ def read_clip(path: Path, clip_s: float) -> tuple[np.ndarray, float]:
 
 
 def _frame_files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.png"), key=_natural)
+    files = sorted(path.glob("*.png"), key=lambda path: natural_order(path.name))
     if not files:
         raise UserError(f"{path} holds no png frames: put frames in it or remove it.")
     return files

@@ -71,11 +71,6 @@ class Layout:
     volumetric: bool = False
     unseen: frozenset[tuple[str, int]] = frozenset()
 
-    @property
-    def run_count(self) -> int:
-        """Number of all runs."""
-        return sum(len(segment.runs) for segment in (*self.train, *self.test))
-
 
 def film_name(path: Path) -> str:
     """Return how a film is called: ``seg3`` for ``Seg03.mp4``, any other by its own name."""

@@ -46,7 +46,6 @@ def frame_count(frames: int, fps: float, target_fps: float) -> int:
 
     Examples
     --------
-    >>> from neuroclips_cli.data.resample import frame_count
     >>> frame_count(16, 8.0, 3.0), frame_count(1, 8.0, 3.0)
     (6, 1)
     """
@@ -80,7 +79,6 @@ def frame_indices(frames: int, fps: float, target_fps: float) -> np.ndarray:
     --------
     16 frames at 8 Hz, and 14 frames over 2 s as the authors' GIFs hold them, to 3 Hz:
 
-    >>> from neuroclips_cli.data.resample import frame_indices
     >>> frame_indices(16, 8.0, 3.0).tolist()
     [0, 3, 5, 8, 11, 13]
     >>> frame_indices(14, 7.0, 3.0).tolist()
@@ -111,8 +109,6 @@ def resize(frames: np.ndarray, size: int) -> np.ndarray:
     --------
     Four pixels become their mean:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.data.resample import resize
     >>> frames = np.array([[[0] * 3, [100] * 3], [[100] * 3, [200] * 3]], dtype=np.uint8)
     >>> resize(frames[None], 1).tolist()
     [[[[100, 100, 100]]]]

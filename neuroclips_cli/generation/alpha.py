@@ -32,7 +32,6 @@ def parse_blur_init(value: str) -> tuple[str, float]:
 
     Examples
     --------
-    >>> from neuroclips_cli.generation.alpha import parse_blur_init
     >>> parse_blur_init("strength:0.6"), parse_blur_init("eq5")
     (('strength', 0.6), ('eq5', 1.0))
     """
@@ -63,7 +62,6 @@ def parse_strength(number: str) -> float | None:
 
     Examples
     --------
-    >>> from neuroclips_cli.generation.alpha import parse_strength
     >>> parse_strength("0.6"), parse_strength("0"), parse_strength("much")
     (0.6, None, None)
     """
@@ -105,8 +103,6 @@ def eq5_coefficients(alphas_cumprod: torch.Tensor, theta: float) -> tuple[float,
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.generation.alpha import eq5_coefficients
     >>> alphas_cumprod = torch.tensor([0.8, 0.64, 0.5, 0.16])
     >>> signal, noise = eq5_coefficients(alphas_cumprod, theta=0.5)
     >>> round(signal, 4), round(noise, 4)
@@ -143,8 +139,6 @@ def forward_diffuse(
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.generation.alpha import forward_diffuse
     >>> signal, noise = forward_diffuse(torch.tensor([0.64, 0.36]), None, 0)
     >>> round(signal, 4), round(noise, 4)
     (0.8, 0.6)

@@ -26,7 +26,6 @@ def neighbors(segments: Sequence[str], onsets_s: Sequence[float], clip_s: float)
 
     Examples
     --------
-    >>> from neuroclips_cli.generation.fusion import neighbors
     >>> neighbors(["seg1", "seg1", "seg1", "seg2"], [0.0, 2.0, 6.0, 8.0], 2.0).tolist()
     [True, False, False]
     """
@@ -58,8 +57,6 @@ def build_chains(joined: np.ndarray, longest: int) -> list[list[int]]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.generation.fusion import build_chains
     >>> build_chains(np.array([True, True, True, False]), longest=3)
     [[0, 1, 2], [3], [4]]
     """

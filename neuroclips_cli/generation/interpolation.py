@@ -33,7 +33,6 @@ def interpolation_matrix(source: int, target: int) -> np.ndarray:
 
     Examples
     --------
-    >>> from neuroclips_cli.generation.interpolation import interpolation_matrix
     >>> interpolation_matrix(2, 3).tolist()
     [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     >>> interpolation_matrix(6, 16)[:4, :2].round(2).astype(float).round(2).tolist()
@@ -67,8 +66,6 @@ def interpolate_frames(clips: np.ndarray, target: int) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.generation.interpolation import interpolate_frames
     >>> clip = np.array([0, 100], dtype=np.uint8).reshape(1, 2, 1, 1, 1).repeat(3, axis=-1)
     >>> interpolate_frames(clip, 3)[0, :, 0, 0, 0].tolist()
     [0, 50, 100]

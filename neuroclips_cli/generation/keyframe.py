@@ -96,7 +96,6 @@ def keyframe_timesteps(steps: int) -> list[int]:
 
     Examples
     --------
-    >>> from neuroclips_cli.generation.keyframe import keyframe_timesteps
     >>> keyframe_timesteps(38)[:3], keyframe_timesteps(4)
     ([999, 972, 946], [999, 749, 499, 249])
     """
@@ -143,8 +142,6 @@ def size_features(values: torch.Tensor, width: int) -> torch.Tensor:
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.generation.keyframe import size_features
     >>> size_features(torch.tensor([0.0, 0.0]), 8).tolist()
     [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]
     """

@@ -288,8 +288,6 @@ def keyframe_condition(
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.generation.video import keyframe_condition
     >>> condition, mask = keyframe_condition(torch.ones(1, 4, 2, 2), frames=3)
     >>> tuple(condition.shape), mask[0, 0, :, 0, 0].tolist()
     ((1, 4, 3, 2, 2), [1.0, 0.0, 0.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,18 @@ LEFTOVERS = frozenset(
 """What macOS, Windows, Synology and ext4 leave beside people's files, in small letters."""
 MOST_FOLDERS = 200_000
 """More is no data set, or links that lead in circles through many folders."""
+
+
+def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:
+    """Return a key that sorts numbers within a text by their size.
+
+    Examples
+    --------
+    >>> sorted(["clip-10", "clip-9"], key=natural_order)
+    ['clip-9', 'clip-10']
+    """
+    parts = re.split(r"(\d+)", text)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,7 +52,6 @@ def info_nce(
     Embeddings that are all the same leave a choice among three:
 
     >>> import math
-    >>> import torch
     >>> from neuroclips_cli.losses import info_nce
     >>> rows = torch.ones(3, 2)
     >>> round(info_nce(rows, rows, 1.0).item(), 4), round(math.log(3), 4)
@@ -99,7 +98,6 @@ def frame_info_nce(predictions: Tensor, targets: Tensor, temperature: float) -> 
 
     Examples
     --------
-    >>> import torch
     >>> from neuroclips_cli.losses import frame_info_nce
     >>> frames = torch.eye(4)[None]
     >>> round(frame_info_nce(frames, frames, 0.05).item(), 4)
@@ -145,7 +143,6 @@ def reftm_loss(image: Tensor, text: Tensor, temperature: float) -> Tensor:
     --------
     Two clips with the same caption are no negatives of each other:
 
-    >>> import torch
     >>> from neuroclips_cli.losses import reftm_loss
     >>> image, text = torch.eye(2), torch.ones(2, 2)
     >>> round(reftm_loss(image, text, 1.0).item(), 4)
@@ -187,7 +184,6 @@ def soft_clip_loss(predictions: Tensor, targets: Tensor, temperature: float) -> 
 
     Examples
     --------
-    >>> import torch
     >>> from neuroclips_cli.losses import soft_clip_loss
     >>> round(soft_clip_loss(torch.eye(2), torch.eye(2), 0.05).item(), 4)
     0.0
@@ -223,7 +219,6 @@ def soft_contrastive_loss(
 
     Examples
     --------
-    >>> import torch
     >>> from neuroclips_cli.losses import soft_clip_loss, soft_contrastive_loss
     >>> rows = torch.eye(3)
     >>> soft = soft_contrastive_loss(rows, rows, rows, 0.1)
@@ -255,7 +250,6 @@ def annealed_temperature(first: float, last: float, step: int, steps: int) -> fl
 
     Examples
     --------
-    >>> from neuroclips_cli.losses.contrastive import annealed_temperature
     >>> [round(annealed_temperature(0.004, 0.008, step, 3), 6) for step in range(3)]
     [0.004, 0.006, 0.008]
     """

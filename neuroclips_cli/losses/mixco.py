@@ -59,7 +59,6 @@ class Mix:
 
         Examples
         --------
-        >>> import torch
         >>> from neuroclips_cli.losses import Mix
         >>> selected = torch.tensor([True, False, False])
         >>> Mix(torch.tensor([1, 2, 0]), torch.ones(3), selected).unmixed().tolist()
@@ -94,7 +93,6 @@ def draw_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.
 
     Examples
     --------
-    >>> import torch
     >>> from neuroclips_cli.losses import draw_mix
     >>> mix = draw_mix(4, 0.15, torch.device("cpu"), share=0.0)
     >>> mix.coefficient.tolist(), mix.selected.any().item()
@@ -129,7 +127,6 @@ def mix_rows(rows: Tensor, mix: Mix) -> Tensor:
 
     Examples
     --------
-    >>> import torch
     >>> from neuroclips_cli.losses import Mix, mix_rows
     >>> partner, selected = torch.tensor([1, 0]), torch.tensor([True, False])
     >>> mix = Mix(partner, torch.tensor([0.75, 1.0]), selected)
@@ -161,8 +158,6 @@ def mix_targets(mix: Mix) -> Tensor:
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.losses.mixco import Mix, mix_targets
     >>> partner, selected = torch.tensor([1, 0]), torch.tensor([True, False])
     >>> mix_targets(Mix(partner, torch.tensor([0.75, 1.0]), selected)).tolist()
     [[0.75, 0.25], [0.0, 1.0]]
@@ -214,7 +209,6 @@ def bimixco_loss(
 
     Examples
     --------
-    >>> import torch
     >>> from neuroclips_cli.losses import Mix, bimixco_loss, info_nce
     >>> rows, others = torch.eye(2), torch.tensor([1, 0])
     >>> unmixed = Mix(others, torch.ones(2), torch.zeros(2, dtype=torch.bool))

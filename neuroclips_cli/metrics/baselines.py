@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.runtime.batches import batches
+
 
 def nearest_scans(
     scans: NDArray[np.float32], library: NDArray[np.float32], block: int = 256
@@ -37,8 +39,6 @@ def nearest_scans(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.baselines import nearest_scans
     >>> library = np.array([[1.0, 2.0, 3.0], [3.0, 1.0, 2.0]], dtype=np.float32)
     >>> nearest_scans(np.array([[9.0, 2.0, 5.0]], dtype=np.float32), library).tolist()
     [1]
@@ -46,12 +46,12 @@ def nearest_scans(
     wanted = _unit(scans)
     best = np.full(len(scans), -np.inf)
     found = np.zeros(len(scans), dtype=np.int64)
-    for start in range(0, len(library), block):
-        r = wanted @ _unit(np.asarray(library[start : start + block])).T
+    for rows in batches(len(library), block):
+        r = wanted @ _unit(np.asarray(library[rows])).T
         place = r.argmax(axis=1)
         top = r[np.arange(len(r)), place]
         better = top > best
-        best[better], found[better] = top[better], start + place[better]
+        best[better], found[better] = top[better], rows.start + place[better]
     return found
 
 
@@ -72,16 +72,14 @@ def mean_frame(clips: NDArray[np.uint8], block: int = 64) -> NDArray[np.uint8]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.baselines import mean_frame
     >>> clips = np.zeros((2, 2, 1, 1, 3), dtype=np.uint8)
     >>> clips[0] = 100
     >>> mean_frame(clips).tolist()
     [[[50, 50, 50]]]
     """
     total = np.zeros(clips.shape[2:])
-    for start in range(0, len(clips), block):
-        total += clips[start : start + block].sum(axis=(0, 1), dtype=np.float64)
+    for rows in batches(len(clips), block):
+        total += clips[rows].sum(axis=(0, 1), dtype=np.float64)
     mean: NDArray[np.uint8] = np.rint(total / (len(clips) * clips.shape[1])).astype(np.uint8)
     return mean
 
@@ -105,8 +103,6 @@ def noise_scans(scans: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     --------
     A voxel that never changes stays as it is:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.baselines import noise_scans
     >>> scans = np.array([[1.0, 5.0], [3.0, 5.0]], dtype=np.float32)
     >>> noise_scans(scans, seed=0)[:, 1].tolist()
     [5.0, 5.0]

@@ -38,8 +38,6 @@ def similarity(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.captions import similarity
     >>> embeddings = np.eye(3)
     >>> values, shuffled = similarity(embeddings, embeddings, shuffles=2, seed=0)
     >>> values["caption_similarity"].tolist(), shuffled["caption_similarity"].tolist()

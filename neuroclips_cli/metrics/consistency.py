@@ -20,8 +20,6 @@ def unit(embeddings: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.consistency import unit
     >>> unit(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
     """
@@ -67,8 +65,6 @@ def clip_pcc(embeddings: np.ndarray, pairs: str = "adjacent") -> np.ndarray:
     --------
     Frames at right angles score 0, a repeated frame scores 1:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.consistency import clip_pcc
     >>> embeddings = np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
     >>> clip_pcc(embeddings).tolist()
     [0.5]
@@ -101,8 +97,6 @@ def frozen(embeddings: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.consistency import frozen
     >>> frozen(np.array([[[1.0, 0.0], [0.0, 1.0]]])).tolist()
     [[[1.0, 0.0], [1.0, 0.0]]]
     """
@@ -124,8 +118,6 @@ def paired_cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.consistency import paired_cosine
     >>> left, right = np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([[1.0, 0.0], [1.0, -1.0]])
     >>> paired_cosine(left, right).tolist()
     [1.0, 0.0]

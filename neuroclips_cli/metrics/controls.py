@@ -6,6 +6,9 @@ import warnings
 
 import numpy as np
 
+from neuroclips_cli.runtime.batches import batches
+from neuroclips_cli.signal.reproducibility import interrun_correlation
+
 
 def derangement(count: int, rng: np.random.Generator) -> np.ndarray:
     """Random permutation that leaves no row in its place.
@@ -33,8 +36,6 @@ def derangement(count: int, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.controls import derangement
     >>> order = derangement(5, np.random.default_rng(0))
     >>> sorted(order.tolist()), bool((order == np.arange(5)).any())
     ([0, 1, 2, 3, 4], False)
@@ -74,7 +75,6 @@ def derangements(count: int, shuffles: int, seed: int) -> np.ndarray:
     --------
     With two clips there is one derangement only:
 
-    >>> from neuroclips_cli.metrics.controls import derangements
     >>> derangements(2, shuffles=3, seed=0).tolist()
     [[1, 0], [1, 0], [1, 0]]
     """
@@ -101,8 +101,6 @@ def scene_derangement(scenes: np.ndarray, rng: np.random.Generator) -> np.ndarra
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.controls import scene_derangement
     >>> scenes = np.array(["a", "a", "b", "b", "c", "c"])
     >>> order = scene_derangement(scenes, np.random.default_rng(0))
     >>> bool((scenes[order] == scenes).any())
@@ -148,8 +146,6 @@ def split_half_reliability(repetitions: np.ndarray, block: int = 512) -> dict[st
     --------
     Two equal repetitions are perfectly reliable:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.controls import split_half_reliability
     >>> scan = np.array([[1.0], [2.0], [4.0]], dtype=np.float32)
     >>> facts = split_half_reliability(np.stack([scan, scan], axis=1))
     >>> round(facts["split_half_r"], 6), facts["repetitions"]
@@ -160,9 +156,9 @@ def split_half_reliability(repetitions: np.ndarray, block: int = 512) -> dict[st
     if count < 2 or clips < 3 or voxels == 0:
         return {"split_half_r": float("nan"), "spearman_brown_r": float("nan"), **facts}
     halves = np.empty(voxels)
-    for start in range(0, voxels, block):
-        data = np.asarray(repetitions[:, :, start : start + block], dtype=np.float64)
-        halves[start : start + block] = _correlate(_mean(data[:, ::2]), _mean(data[:, 1::2]))
+    for piece in batches(voxels, block):
+        data = np.asarray(repetitions[:, :, piece], dtype=np.float64)
+        halves[piece] = _correlate(_mean(data[:, ::2]), _mean(data[:, 1::2]))
     r = float(np.nanmedian(halves)) if not np.all(np.isnan(halves)) else float("nan")
     return {"split_half_r": r, "spearman_brown_r": 2 * r / (1 + r), **facts}
 
@@ -178,10 +174,4 @@ def _mean(data: np.ndarray) -> np.ndarray:
 def _correlate(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Pearson correlation per column over the rows where both are known."""
     known = ~(np.isnan(left).any(axis=1) | np.isnan(right).any(axis=1))
-    left, right = left[known], right[known]
-    left, right = left - left.mean(axis=0), right - right.mean(axis=0)
-    power = np.sqrt((left**2).sum(axis=0) * (right**2).sum(axis=0))
-    product = (left * right).sum(axis=0)
-    r: np.ndarray = np.full(power.shape, np.nan)
-    np.divide(product, power, out=r, where=power > 0)
-    return r
+    return interrun_correlation(left[known], right[known], constant=np.nan)

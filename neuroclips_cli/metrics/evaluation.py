@@ -120,7 +120,6 @@ def pixel_shuffles(clips: int, shuffles: int) -> int:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.evaluation import pixel_shuffles
     >>> pixel_shuffles(1200, 10), pixel_shuffles(100, 10)
     (2, 10)
     """
@@ -144,7 +143,6 @@ def steps(clips: int, options: MeasureOptions) -> int:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.evaluation import MeasureOptions, steps
     >>> steps(5, MeasureOptions(shuffles=2)), steps(5, MeasureOptions(shuffles=0))
     (15, 5)
     """
@@ -284,7 +282,6 @@ def metric_names(ways: Sequence[int]) -> list[str]:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.evaluation import metric_names
     >>> metric_names([2, 50])
     ['video_2way', 'video_50way', 'clip_pcc', 'frame_2way', 'frame_50way', 'ssim', 'psnr']
     """
@@ -311,7 +308,6 @@ def extra_metric_names(extra_metrics: Mapping[str, PairMetric] | Sequence[str] =
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.evaluation import extra_metric_names
     >>> extra_metric_names(["epe"])
     ['clip_similarity', 'pixel_pearson', 'hue_similarity', 'epe']
     """
@@ -447,9 +443,6 @@ def pair_metrics(rules: ProtocolRules) -> dict[str, PairMetric]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.evaluation import pair_metrics
-    >>> from neuroclips_cli.protocols.rules import ProtocolRules
     >>> metrics = pair_metrics(ProtocolRules())
     >>> black = np.zeros((1, 2, 8, 8, 3), dtype=np.uint8)
     >>> metrics["psnr"](black, black).tolist(), metrics["ssim"](black, black).tolist()

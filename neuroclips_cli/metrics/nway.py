@@ -56,7 +56,6 @@ def win_probability(others: int, above: int, tied: int, ways: int, best: int = 1
     --------
     One of three other classes scores higher; a 2-way draw avoids it two times in three:
 
-    >>> from neuroclips_cli.metrics.nway import win_probability
     >>> round(win_probability(others=3, above=1, tied=0, ways=2), 4)
     0.6667
     >>> win_probability(others=3, above=0, tied=3, ways=2)
@@ -103,8 +102,6 @@ def nway_accuracy(scores: np.ndarray, classes: np.ndarray, ways: int) -> np.ndar
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.nway import nway_accuracy
     >>> scores = np.array([[0.7, 0.2, 0.1], [0.7, 0.2, 0.1]])
     >>> nway_accuracy(scores, np.array([0, 1]), ways=2).tolist()
     [1.0, 0.5]
@@ -152,8 +149,6 @@ def sampled_accuracy(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.nway import sampled_accuracy
     >>> scores = np.array([[0.7, 0.2, 0.1]])
     >>> won, error = sampled_accuracy(scores, np.array([0]), 2, 100, np.random.default_rng(0))
     >>> won.tolist(), error.tolist()
@@ -208,7 +203,6 @@ def chance(ways: int, classes: int = 1) -> float:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.nway import chance
     >>> chance(50), chance(2, classes=3), round(chance(50, classes=3), 3)
     (0.02, 0.75, 0.058)
     """

@@ -33,8 +33,6 @@ def check_pair(pred: np.ndarray, gt: np.ndarray) -> None:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.pixel import check_pair
     >>> check_pair(np.zeros((1, 2, 8, 8, 3)), np.zeros((1, 2, 8, 8, 3)))
     Traceback (most recent call last):
         ...
@@ -88,8 +86,6 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.pixel import ssim
     >>> gt = np.arange(192, dtype=np.uint8).reshape(1, 1, 8, 8, 3)
     >>> ssim(gt, gt).tolist()
     [[1.0]]
@@ -197,8 +193,6 @@ def psnr(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.pixel import psnr
     >>> gt = np.zeros((1, 2, 8, 8, 3), dtype=np.uint8)
     >>> pred = gt.copy()
     >>> pred[0, 1] = 255
@@ -238,8 +232,6 @@ def pearson(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.pixel import pearson
     >>> gt = np.arange(192, dtype=np.uint8).reshape(1, 1, 8, 8, 3)
     >>> pearson(255 - gt, gt).round(6).tolist()
     [[-1.0]]
@@ -282,8 +274,6 @@ def hue_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.pixel import hue_similarity
     >>> grey = np.full((1, 1, 8, 8, 3), 99, dtype=np.uint8)
     >>> red = np.zeros((1, 1, 8, 8, 3), dtype=np.uint8)
     >>> red[..., 0] = 200
@@ -376,8 +366,6 @@ def ssim_variant(pred: np.ndarray, gt: np.ndarray, variant: str = "rgb-uniform7"
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.pixel import ssim_variant
     >>> frames = np.zeros((1, 2, 11, 11, 3), dtype=np.uint8)
     >>> ssim_variant(frames, frames, "grey-gaussian").tolist()
     [[1.0, 1.0]]

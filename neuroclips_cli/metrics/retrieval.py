@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from neuroclips_cli.metrics.controls import derangements
+from neuroclips_cli.runtime.batches import batches
 
 
 class NotFinite(ValueError):
@@ -33,8 +34,6 @@ def random_parts(count: int, part: int, rng: np.random.Generator) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.retrieval import random_parts
     >>> random_parts(1200, 300, np.random.default_rng(0)).shape
     (4, 300)
     >>> random_parts(7, 3, np.random.default_rng(0)).shape
@@ -46,9 +45,8 @@ def random_parts(count: int, part: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _unit_blocks(rows: np.ndarray, block: int) -> Iterator[tuple[slice, np.ndarray]]:
-    for start in range(0, len(rows), block):
-        where = slice(start, min(start + block, len(rows)))
-        values = np.asarray(rows[where], dtype=np.float32).reshape(where.stop - start, -1)
+    for where in batches(len(rows), block):
+        values = np.asarray(rows[where], dtype=np.float32).reshape(where.stop - where.start, -1)
         if not np.isfinite(values).all():
             raise NotFinite(f"rows {where.start} to {where.stop} hold values that are not finite")
         yield where, values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
@@ -77,8 +75,6 @@ def cosine_matrix(left: np.ndarray, right: np.ndarray, block: int = 64) -> np.nd
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.retrieval import cosine_matrix
     >>> cosine_matrix(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([[3.0, 0.0]])).tolist()
     [[1.0], [0.0]]
     """
@@ -113,8 +109,6 @@ def ranks(similarity: np.ndarray, parts: np.ndarray) -> tuple[np.ndarray, np.nda
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.retrieval import ranks
     >>> similarity = np.array([[0.9, 0.1], [0.8, 0.7]])
     >>> forward, backward = ranks(similarity, np.array([[0, 1]]))
     >>> forward.tolist(), backward.tolist()
@@ -147,8 +141,6 @@ def hits(rank: np.ndarray, top: int) -> np.ndarray:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.retrieval import hits
     >>> hits(np.array([0.0, 4.0, 5.0, np.nan]), top=5).tolist()
     [1.0, 1.0, 0.0, nan]
     """
@@ -256,8 +248,6 @@ def retrieve(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.retrieval import retrieve
     >>> tokens = np.eye(4).reshape(4, 2, 2)
     >>> found = retrieve(tokens, tokens, part=4, shuffles=1, seed=0)
     >>> found.metrics["retrieval_fmri_to_image"].tolist()

@@ -71,8 +71,6 @@ def bootstrap_interval(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.statistics import bootstrap_interval
     >>> bootstrap_interval(np.array([0.5, 0.5, 0.5]), samples=100, seed=0)
     (0.5, 0.5)
     >>> low, high = bootstrap_interval(np.array([0.0, 1.0]), samples=1000, seed=0)
@@ -132,7 +130,6 @@ def summarize(
 
     Examples
     --------
-    >>> import numpy as np
     >>> from neuroclips_cli.metrics import statistics
     >>> summary = statistics.summarize(np.array([1.0, 3.0, np.nan]), samples=100)
     >>> summary.mean, round(summary.std, 4), summary.n
@@ -199,8 +196,6 @@ def sign_flip_p(
     --------
     Three equal differences: two of the eight sign patterns are as far from zero.
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.statistics import sign_flip_p
     >>> sign_flip_p(np.array([1.0, 1.0, 1.0]))
     0.25
     """
@@ -239,7 +234,6 @@ def holm(p: Sequence[float]) -> list[float]:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.statistics import holm
     >>> holm([0.25, 0.125, 0.5])
     [0.5, 0.375, 0.5]
     """
@@ -335,8 +329,6 @@ def paired_differences(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.metrics.statistics import paired_differences
     >>> ours = {"ssim": np.array([0.5, 0.5, 0.75])}
     >>> theirs = {"ssim": np.array([0.25, 0.25, 0.5])}
     >>> difference = paired_differences(ours, theirs, samples=100)["ssim"]
@@ -367,7 +359,6 @@ def shared_clips(runs: Sequence[Sequence[str]]) -> list[str]:
 
     Examples
     --------
-    >>> from neuroclips_cli.metrics.statistics import shared_clips
     >>> shared_clips([["c", "a", "b"], ["a", "c", "d"]])
     ['c', 'a']
     """

@@ -43,7 +43,6 @@ def window_offsets(window: int) -> NDArray[np.int64]:
 
     Examples
     --------
-    >>> from neuroclips_cli.signal.clip_times import window_offsets
     >>> window_offsets(1).tolist(), window_offsets(3).tolist(), window_offsets(4).tolist()
     ([0], [-1, 0, 1], [-1, 0, 1, 2])
     """
@@ -89,7 +88,6 @@ def response_positions(
 
     Examples
     --------
-    >>> from neuroclips_cli.signal.clip_times import response_positions
     >>> given = {"start_s": 2.0, "clip_s": 2.0, "delay_s": 4.0}
     >>> response_positions(3, **given, tr_s=2.0).ravel().tolist()
     [3.0, 4.0, 5.0]
@@ -164,8 +162,6 @@ def span(positions: NDArray[np.float64]) -> slice:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.clip_times import span
     >>> span(np.array([[3.0], [4.0]])), span(np.array([2.75, 6.1]))
     (slice(3, 5, None), slice(2, 8, None))
     """
@@ -239,8 +235,6 @@ def at_positions(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.clip_times import at_positions
     >>> series = np.array([[0.0], [1.0], [4.0], [9.0], [16.0]])
     >>> at_positions(series, np.array([1.0, 2.5]), "cubic").round(6).tolist()
     [[1.0], [6.25]]

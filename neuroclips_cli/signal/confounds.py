@@ -173,8 +173,6 @@ def regress(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.confounds import regress
     >>> motion = np.array([[0.0], [1.0], [0.0], [-1.0]])
     >>> regress(np.array([[1.0], [5.0], [3.0], [1.0]]), motion, tr_s=2.0).ravel().round(6).tolist()
     [1.0, 3.0, 3.0, 3.0]

@@ -40,8 +40,6 @@ def polynomial_basis(volumes: int, order: int) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.detrend import polynomial_basis
     >>> basis = polynomial_basis(10, order=2)
     >>> basis.shape, bool(np.allclose(basis.T @ basis, np.eye(3)))
     ((10, 3), True)
@@ -86,8 +84,6 @@ def detrend(series: NDArray[np.floating], order: int = 4) -> NDArray[np.float64]
     --------
     A parabola disappears under order 2:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.detrend import detrend
     >>> series = np.arange(10.0)[:, None] ** 2
     >>> bool(np.allclose(detrend(series, order=2), 0))
     True
@@ -117,8 +113,6 @@ def usable_columns(series: NDArray[np.floating]) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.detrend import usable_columns
     >>> usable_columns(np.array([[1.0, 5.0, np.nan], [2.0, 5.0, 1.0]])).tolist()
     [True, False, False]
     """
@@ -167,8 +161,6 @@ def standardize(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.detrend import standardize
     >>> z, usable = standardize(np.array([[1.0, 7.0], [2.0, 7.0], [3.0, 7.0]]), order=0)
     >>> z.std(axis=0, ddof=1).round(6).tolist(), usable.tolist()
     ([1.0, 0.0], [True, False])

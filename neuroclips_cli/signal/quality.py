@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.runtime.batches import batches
 from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation
 
 HUGE, TINY = 1e20, 1e-20
@@ -92,8 +93,6 @@ def saturated_columns(series: NDArray[np.floating]) -> NDArray[np.bool_]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.quality import saturated_columns
     >>> ramp = np.arange(20.0)
     >>> saturated_columns(np.stack([ramp, np.minimum(ramp, 10)], axis=1)).tolist()
     [False, True]
@@ -233,7 +232,6 @@ def scan_run(series: NDArray[np.floating]) -> RunQuality:
 
     Examples
     --------
-    >>> import numpy as np
     >>> from neuroclips_cli.signal import quality
     >>> found = quality.scan_run(np.array([[1.0, 5.0, np.nan], [2.0, 5.0, 1.0]]))
     >>> found.in_words()
@@ -259,7 +257,6 @@ def odd_scales(scales: Mapping[str, float], factor: float = 10.0) -> dict[str, f
 
     Examples
     --------
-    >>> from neuroclips_cli.signal.quality import odd_scales
     >>> odd_scales({"run1": 1.0, "run2": 2.0, "run3": 100.0})
     {'run3': 50.0}
     """
@@ -297,8 +294,6 @@ def inconsistent_segments(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.quality import inconsistent_segments
     >>> z = np.full((4, 30), 0.5)
     >>> z[2] = 0.0
     >>> segments, best = inconsistent_segments(z, np.ones(30, dtype=bool))
@@ -335,8 +330,6 @@ def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.quality import inconsistent_repetitions
     >>> rng = np.random.default_rng(0)
     >>> responses = np.repeat(rng.normal(size=(20, 1, 8)), 4, axis=1)
     >>> responses[:, 3] = rng.normal(size=(20, 8))
@@ -347,9 +340,9 @@ def inconsistent_repetitions(responses: NDArray[np.floating]) -> list[int]:
     if len(there) < 3 or len(responses) < FEWEST_CLIPS:
         return []
     level, voxels = np.zeros(len(there)), responses.shape[2]
-    for start in range(0, voxels, BLOCK):
+    for piece in batches(voxels, BLOCK):
         # All voxels at once, in double precision, would take gigabytes.
-        block = np.asarray(responses[:, :, start : start + BLOCK], np.float64)[:, there]
+        block = np.asarray(responses[:, :, piece], np.float64)[:, there]
         data = np.nan_to_num(block)
         total = data.sum(axis=1)
         for i in range(len(there)):
@@ -373,7 +366,6 @@ def best_matching_run(runs: Mapping[str, NDArray[np.floating]]) -> dict[str, str
 
     Examples
     --------
-    >>> import numpy as np
     >>> from neuroclips_cli.signal import quality
     >>> first = np.random.default_rng(0).normal(size=(50, 3))
     >>> quality.best_matching_run({"a": first, "b": first + 1})

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.runtime.batches import batches
 from neuroclips_cli.signal.detrend import polynomial_basis, standardize
 
 # Identical repetitions have r = 1, whose Fisher z is infinite and would make the test undefined.
@@ -24,7 +25,7 @@ LARGEST_R = 1.0 - 1e-12
 
 
 def interrun_correlation(
-    first: NDArray[np.floating], second: NDArray[np.floating]
+    first: NDArray[np.floating], second: NDArray[np.floating], constant: float = 0.0
 ) -> NDArray[np.float64]:
     """Compute the Pearson correlation of two repetitions, column by column.
 
@@ -32,11 +33,13 @@ def interrun_correlation(
     ----------
     first, second : numpy.ndarray
         float (volumes, voxels), any scale, the same shape.
+    constant : float
+        The correlation of a constant column.
 
     Returns
     -------
     numpy.ndarray
-        float64 (voxels,), -1..1; 0 where a column is constant.
+        float64 (voxels,), -1..1.
 
     See Also
     --------
@@ -48,8 +51,6 @@ def interrun_correlation(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.reproducibility import interrun_correlation
     >>> first = np.array([[0.0, 1.0], [1.0, 1.0]])
     >>> interrun_correlation(first, 3 * first + 2).tolist()
     [1.0, 0.0]
@@ -60,7 +61,7 @@ def interrun_correlation(
     b = b - b.mean(axis=0)
     size = np.sqrt(np.einsum("tv,tv->v", a, a) * np.einsum("tv,tv->v", b, b))
     shared = np.einsum("tv,tv->v", a, b)
-    return np.divide(shared, size, out=np.zeros_like(shared), where=size > 0)
+    return np.divide(shared, size, out=np.full_like(shared, constant), where=size > 0)
 
 
 def fisher_z(r: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -78,8 +79,6 @@ def fisher_z(r: NDArray[np.floating]) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.reproducibility import fisher_z
     >>> fisher_z(np.array([-0.5, 0.0, 0.5, 1.0])).round(3).tolist()
     [-0.549, 0.0, 0.549, 14.162]
     """
@@ -119,8 +118,6 @@ def voxel_reproducibility(
     --------
     One voxel repeats, one does not, one is constant:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.reproducibility import voxel_reproducibility
     >>> rng = np.random.default_rng(0)
     >>> signal, first, second = rng.normal(size=(3, 50, 1))
     >>> flat = np.ones((50, 1))
@@ -249,8 +246,6 @@ def select_voxels(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.reproducibility import select_voxels
     >>> z = np.array([[0.5, 0.1, -0.5], [0.51, -0.1, -0.51], [0.49, 0.05, -0.49]])
     >>> selection = select_voxels(z)
     >>> selection.selected.tolist(), round(selection.p_threshold, 4)
@@ -296,16 +291,14 @@ def mean_over_repetitions(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.reproducibility import mean_over_repetitions
     >>> scans = np.array([[[1.0, np.nan], [3.0, np.nan]]], dtype=np.float32)
     >>> mean_over_repetitions(scans).tolist()
     [[2.0, 0.0]]
     """
     means = np.empty((len(repetitions), *repetitions.shape[2:]), np.float32)
-    for start in range(0, len(repetitions), block):
-        piece = np.asarray(repetitions[start : start + block])
+    for rows in batches(len(repetitions), block):
+        piece = np.asarray(repetitions[rows])
         present = np.isfinite(piece)
         total = np.where(present, piece, 0).sum(axis=1, dtype=np.float64)
-        means[start : start + block] = total / np.maximum(present.sum(axis=1), 1)
+        means[rows] = total / np.maximum(present.sum(axis=1), 1)
     return means

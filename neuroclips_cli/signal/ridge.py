@@ -25,8 +25,6 @@ def segment_folds(segments: NDArray[np.integer], most: int = FOLDS) -> list[NDAr
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.ridge import segment_folds
     >>> [fold.tolist() for fold in segment_folds(np.array([4, 4, 7]))]
     [[True, True, False], [False, False, True]]
     """

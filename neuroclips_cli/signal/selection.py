@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.runtime.batches import batches
 from neuroclips_cli.signal.reproducibility import Selection, fisher_z, interrun_correlation
 
 MOST_LAGS = 20
@@ -250,8 +251,7 @@ def _fit(half: _Half, block: int = 4096) -> None:
     values, axes = np.linalg.eigh(half.features)
     values = np.maximum(values, 0.0)
     size = max(float(values.mean()), np.finfo(float).tiny)
-    for start in range(0, half.products.shape[1], block):
-        columns = slice(start, start + block)
+    for columns in batches(half.products.shape[1], block):
         onto = axes.T @ half.products[:, columns].astype(np.float64)
         best, weights = np.full(onto.shape[1], np.inf), np.zeros_like(onto)
         for penalty in PENALTIES:

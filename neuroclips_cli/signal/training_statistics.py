@@ -86,8 +86,6 @@ class TrainingStatistics:
 
         Examples
         --------
-        >>> import numpy as np
-        >>> from neuroclips_cli.signal.training_statistics import TrainingStatistics
         >>> one = np.ones(1)
         >>> TrainingStatistics(10 * one, one, one[None], 2 * one, 9).standardize(
         ...     np.array([[14.0]])
@@ -115,8 +113,6 @@ def run_statistics(series: NDArray[np.floating], order: int) -> RunStatistics:
     --------
     A mean of 5 and a rise by 2, of which nothing is left:
 
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.training_statistics import run_statistics
     >>> found = run_statistics(np.linspace(4.0, 6.0, 9)[:, None], order=1)
     >>> found.trend.round(6).tolist(), found.deviation.round(6).tolist()
     ([[5.0], [1.0]], [0.0])
@@ -164,8 +160,6 @@ def gain(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from neuroclips_cli.signal.training_statistics import gain
     >>> gain(np.array([110.0, 220.0]), np.array([100.0, 200.0]), np.ones(2))
     1.1
     """

@@ -36,7 +36,6 @@ def leading_volumes(volumes: int, clips: int, trailing: int, *, run: str, film: 
 
     Examples
     --------
-    >>> from neuroclips_cli.signal.windows import leading_volumes
     >>> leading_volumes(245, 240, 4, run="seg1.nii", film="seg1.mp4")
     1
     """
@@ -70,47 +69,9 @@ def film_window(leading: int, clips: int) -> slice:
     slice
         ``clips`` volumes.
 
-    See Also
-    --------
-    response_window : The same, moved by the hemodynamic delay.
-
     Examples
     --------
-    >>> from neuroclips_cli.signal.windows import film_window
     >>> film_window(1, 240)
     slice(1, 241, None)
     """
     return slice(leading, leading + clips)
-
-
-def response_window(leading: int, clips: int, delay_volumes: int) -> slice:
-    """Return the volumes that answer to the clips: the film's window plus the hemodynamic delay.
-
-    Clip ``k`` goes with volume ``k + delay_volumes`` of the trimmed run; the window reaches into
-    the trailing volumes, so that no clip loses its response.
-
-    Parameters
-    ----------
-    leading : int
-        Volumes before the film starts.
-    clips : int
-        Whole clips in the movie.
-    delay_volumes : int
-        Hemodynamic delay in volumes.
-
-    Returns
-    -------
-    slice
-        ``clips`` volumes.
-
-    See Also
-    --------
-    film_window : Without the delay.
-
-    Examples
-    --------
-    >>> from neuroclips_cli.signal.windows import response_window
-    >>> response_window(1, 240, delay_volumes=2)
-    slice(3, 243, None)
-    """
-    return slice(leading + delay_volumes, leading + delay_volumes + clips)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.runtime.batches import batches
+
 FEATURE_FPS = 10  # frames per second that the features look at
 BIN_S = 0.5  # s averaged into one sample of neural drive
 GRID = 16  # feature maps are GRID x GRID
@@ -74,8 +76,8 @@ def feature_maps(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
     bank = _gabor_bank()
     parts = []
     before: tuple[NDArray[np.complex64], NDArray[np.float32]] | None = None
-    for start in range(0, frames, _CHUNK):
-        picture = pictures[start : min(start + _CHUNK, frames)]
+    for chunk in batches(frames, _CHUNK):
+        picture = pictures[chunk]
         light = picture @ np.array([0.299, 0.587, 0.114], np.float32)
         response = _filter(light, bank)
         before = before or (response[_DIRECTED, :1], light[:1])

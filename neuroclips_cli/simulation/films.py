@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,9 @@ from neuroclips_cli.data.video_checks import SUFFIXES
 from neuroclips_cli.data.video_file import read_frame_times
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import atomic_path
+from neuroclips_cli.io.folders import natural_order
 from neuroclips_cli.simulation import synthetic_world
+from neuroclips_cli.simulation.noise import named_rng
 
 FPS = 30
 _CHUNK_S = 20
@@ -74,7 +74,7 @@ def world_plans(lengths_s: dict[str, float], seed: int) -> list[FilmPlan]:
     """
     plans = []
     for name, duration in lengths_s.items():
-        rng = np.random.default_rng([seed, zlib.crc32(f"film {name}".encode())])
+        rng = named_rng(seed, f"film {name}")
         film = synthetic_world.draw_film(rng, duration, novel=name.startswith("test"))
         plans.append(FilmPlan(name, duration, film=film))
     return plans
@@ -95,7 +95,8 @@ def video_plans(lengths_s: dict[str, float], folder: Path, clip_s: float) -> lis
     if not folder.is_dir():
         raise UserError(f"no folder of videos at {folder}: give --stimuli an existing folder")
     files = sorted(
-        (p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES), key=_natural
+        (p for p in folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES),
+        key=lambda path: natural_order(path.name.lower()),
     )
     if not files:
         raise UserError(
@@ -120,11 +121,6 @@ def video_plans(lengths_s: dict[str, float], folder: Path, clip_s: float) -> lis
                 reel, used = reel[1:], 0
         plans.append(FilmPlan(name, duration, pieces=tuple(pieces)))
     return plans
-
-
-def _natural(path: Path) -> list[Any]:
-    parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts]
 
 
 def _whole_clips(path: Path, clip_s: float) -> int:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.signal.detrend import polynomial_basis
 
 _DRIFT_ORDER_S = 120.0  # cc2017 takes polynomials up to order 4 out of runs of 8 min
+
+
+def named_rng(*key: int | str) -> np.random.Generator:
+    """Return the random numbers of a key: numbers such as seed and subject, names of what is drawn.
+
+    Examples
+    --------
+    >>> bool(named_rng(0, "film seg1").random() == named_rng(0, "film seg1").random())
+    True
+    """
+    parts = [zlib.crc32(part.encode()) if isinstance(part, str) else part for part in key]
+    return np.random.default_rng(parts)
 
 
 def autocorrelated(

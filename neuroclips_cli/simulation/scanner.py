@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from neuroclips_cli.simulation.encoding import (
     receptive_fields,
 )
 from neuroclips_cli.simulation.features import BIN_S
+from neuroclips_cli.simulation.noise import named_rng
 from neuroclips_cli.simulation.subjects import draw_scaling, share_topography
 from neuroclips_cli.simulation.timeline import Showing, Timeline
 from neuroclips_cli.simulation.variability import shared_noise
@@ -68,10 +68,6 @@ def reference_step(simulate: SimulateSettings, data: DataSettings) -> float:
     return data.clip_s if simulate.layout == "cc2017" else REFERENCE_TR_S
 
 
-def _brain_rng(seed: int, number: int) -> np.random.Generator:
-    return np.random.default_rng([seed, number, zlib.crc32(b"brain")])
-
-
 class Subject:
     """A simulated subject.
 
@@ -109,11 +105,11 @@ class Subject:
         self._simulate, self._data = simulate, data
         self.cortex = cortex
         self.scaling = draw_scaling(number, seed, simulate)
-        rng, vertices = _brain_rng(seed, number), int(cortex.sum())
+        rng, vertices = named_rng(seed, number, "brain"), int(cortex.sum())
         drive, reliability = next(iter(features.values())).drive, simulate.reliability
         brain = draw_brain(rng, vertices, drive, scale, reliability)
         if number > 1:
-            reference = draw_brain(_brain_rng(seed, 1), vertices, drive, scale, reliability)
+            reference = draw_brain(named_rng(seed, 1, "brain"), vertices, drive, scale, reliability)
             brain = share_topography(brain, reference, vertices, number, seed, simulate)
         columns = len(cortex)
         self._baseline = rng.uniform(*_BASELINE, columns).astype(np.float32)
@@ -129,7 +125,7 @@ class Subject:
         self._responses = self._unit_responses(brain, features, scale, wanted)
         self.brain, self.noise_ceiling = self._calibrated(brain)
         self._shared = shared_noise(
-            np.random.default_rng([seed, number, zlib.crc32(b"shared noise")]),
+            named_rng(seed, number, "shared noise"),
             [
                 self._responses[timeline]
                 for film, timeline in self.films.items()
@@ -208,7 +204,7 @@ class Subject:
         -------
         float32 (volumes, grayordinates), arbitrary scanner units
         """
-        rng = np.random.default_rng([*self._key, zlib.crc32(name.encode())])
+        rng = named_rng(*self._key, name)
         response = self._responses[timeline]
         volumes, columns = len(response), len(self.cortex)
         step = timeline.tr_s / reference_step(self._simulate, self._data)

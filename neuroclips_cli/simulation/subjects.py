@@ -5,7 +5,6 @@ Subject 1 is the reference: its draw is the topography that the others share in 
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from neuroclips_cli.settings.schema import SimulateSettings
 from neuroclips_cli.simulation.encoding import Brain
 from neuroclips_cli.simulation.films import film_names
+from neuroclips_cli.simulation.noise import named_rng
 
 DIFFERENCES = (
     "shared_topography",
@@ -60,7 +60,7 @@ def draw_scaling(number: int, seed: int, simulate: SimulateSettings) -> Scaling:
     """
     if number == 1:
         return Scaling()
-    rng = np.random.default_rng([seed, number, zlib.crc32(b"scaling")])
+    rng = named_rng(seed, number, "scaling")
     gain, noise = rng.standard_normal(2)
     return Scaling(
         float(np.exp(simulate.gain_spread * gain)), float(np.exp(simulate.noise_spread * noise))
@@ -92,10 +92,10 @@ def share_topography(
         All other vertices lie elsewhere.
     """
     count, difference = len(own.vertices), simulate.tuning_difference
-    common = np.random.default_rng([seed, zlib.crc32(b"topography")]).permutation(count)
+    common = named_rng(seed, "topography").permutation(count)
     shared = np.zeros(count, bool)
     shared[common[: round(simulate.shared_topography * count)]] = True
-    rng = np.random.default_rng([seed, number, zlib.crc32(b"topography")])
+    rng = named_rng(seed, number, "topography")
     elsewhere = rng.permutation(cortex)
     elsewhere = elsewhere[~np.isin(elsewhere, reference.vertices[shared])]
     vertices = reference.vertices.copy()

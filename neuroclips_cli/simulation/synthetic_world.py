@@ -104,7 +104,6 @@ def is_novel(scene: Scene) -> bool:
     Examples
     --------
     >>> from itertools import product
-    >>> from neuroclips_cli.simulation.synthetic_world import Scene, is_novel
     >>> scenes = [Scene(k, c, 0, s, 2.0, 0) for k, c, s in product(range(10), range(6), range(6))]
     >>> sum(is_novel(scene) for scene in scenes), len(scenes)
     (89, 360)

@@ -21,6 +21,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.npy import release_pages
 from neuroclips_cli.runs.stage import Stage
 from neuroclips_cli.runtime import threads
+from neuroclips_cli.runtime.batches import batches
 from neuroclips_cli.signal.reproducibility import (
     Selection,
     mean_over_repetitions,
@@ -109,9 +110,8 @@ def _write_mean(stage: Stage, repetitions: NDArray[np.float32]) -> None:
     """Write the mean over the repetitions that there are."""
     shape = (repetitions.shape[0], *repetitions.shape[2:])
     with stage.open_array("fmri_test.npy", shape, np.float32) as mean:
-        for start in range(0, len(repetitions), ROWS):
-            part = repetitions[start : start + ROWS]
-            mean[start : start + ROWS] = mean_over_repetitions(part)
+        for rows in batches(len(repetitions), ROWS):
+            mean[rows] = mean_over_repetitions(repetitions[rows])
             release_pages(mean)
             release_pages(repetitions)
 

@@ -308,11 +308,6 @@ def captions_of(
     return np.array(captions, dtype=object).reshape(-1, count)
 
 
-def text_targets(settings: Settings, clips: TrainingClips, device: str) -> np.ndarray:
-    """Text embeddings of the clips' captions, see :func:`captions_of`."""
-    return text_embeddings(settings, captions_of(settings, clips, device), device)
-
-
 def text_embeddings(settings: Settings, captions: np.ndarray, device: str) -> np.ndarray:
     """Text embeddings of captions, float16 (clips, embed_dim) or (clips, Nf, embed_dim)."""
     precision = choose_precision(settings.run.precision, device)

@@ -53,8 +53,6 @@ def flat_unit(tokens: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> import torch
-    >>> from neuroclips_cli.training.objectives import flat_unit
     >>> [round(value, 4) for value in flat_unit(torch.tensor([[[3.0], [4.0]]]))[0].tolist()]
     [0.6, 0.8]
     """

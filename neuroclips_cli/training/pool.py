@@ -24,7 +24,6 @@ def part_sizes(size: int, subjects: int) -> list[int]:
 
     Examples
     --------
-    >>> from neuroclips_cli.training.pool import part_sizes
     >>> part_sizes(8, 3)
     [3, 3, 2]
     """
@@ -56,7 +55,6 @@ class PooledOrder(SeededOrder):
 
     Examples
     --------
-    >>> from neuroclips_cli.training.pool import PooledOrder
     >>> order = PooledOrder([4, 4], 4, seed=0, phase="prior")
     >>> numbers = list(order)
     >>> sorted(numbers), [number // 4 for number in numbers]

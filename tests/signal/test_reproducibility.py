@@ -9,9 +9,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.detrend import detrend, standardize
 from neuroclips_cli.signal.reproducibility import interrun_correlation, select_voxels
 from neuroclips_cli.signal.windows import (
-    film_window,
     leading_volumes,
-    response_window,
 )
 
 
@@ -26,12 +24,6 @@ def test_a_wrong_number_of_volumes_names_the_file_and_both_counts(volumes):
         leading_volumes(volumes, 240, 4, run="seg1_1.nii", film="seg1.mp4")
     message = str(error.value)
     assert "seg1_1.nii" in message and str(volumes) in message and "245 or 246" in message
-
-
-def test_the_response_window_reaches_into_the_dropped_end():
-    assert film_window(1, 240) == slice(1, 241)
-    assert response_window(1, 240, 2) == slice(3, 243)
-    assert response_window(1, 240, 2).stop <= 245
 
 
 def test_any_polynomial_of_the_order_vanishes():

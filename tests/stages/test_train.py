@@ -136,7 +136,8 @@ def test_captions_come_from_the_captioner_where_the_data_has_none(settings, call
     clips = _training_data.training_clips(
         Path(settings.run.workdir) / "sub-01" / "preprocess", settings.train_sr.validation_segments
     )
-    text = _training_data.text_targets(settings, clips, "cpu")
+    captions = _training_data.captions_of(settings, clips, "cpu")
+    text = _training_data.text_embeddings(settings, captions, "cpu")
     assert text.shape == (CLIPS, FRAMES, 6)  # of every frame, for the one that is the keyframe
 
 

@@ -14,7 +14,7 @@ from neuroclips_cli.data.readers.options import ReaderOptions
 from neuroclips_cli.data.readers.splits import split_rule
 from neuroclips_cli.data.run_table import RunRow, is_subject, subject_number
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.folders import Tree
+from neuroclips_cli.io.folders import Tree, natural_order
 from neuroclips_cli.io.placeholders import what_to_fetch
 
 TR_S = 1.49
@@ -106,7 +106,9 @@ def _series_of(tree: Tree, number: int, options: ReaderOptions) -> list[ParcelSe
     if not chosen:
         some = ", ".join(sorted({one.task for one in found})[:5])
         raise UserError(f"no run has the task {options.task} (such as {some}): correct data.task")
-    return sorted(chosen, key=lambda one: (one.file.name, natural(one.task), one.run, one.session))
+    return sorted(
+        chosen, key=lambda one: (one.file.name, natural_order(one.task), one.run, one.session)
+    )
 
 
 def _series_in(path: Path, options: ReaderOptions) -> list[ParcelSeries]:
@@ -126,12 +128,6 @@ def _series_in(path: Path, options: ReaderOptions) -> list[ParcelSeries]:
     if others:
         options.say(f"{path.name}: {len(others)} data sets such as {others[0]} are no runs")
     return found
-
-
-def natural(text: str) -> list[tuple[int, int | str]]:
-    """Sort s2 before s10."""
-    parts = re.split(r"(\d+)", text)
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts if part]
 
 
 class _Films:
@@ -169,7 +165,7 @@ def _say_missing(
     options: ReaderOptions,
 ) -> None:
     """Say which runs are left out since their film is not there; refuse if all are."""
-    lacking = sorted({one.task for one in found} - {one.task for one in seen}, key=natural)
+    lacking = sorted({one.task for one in found} - {one.task for one in seen}, key=natural_order)
     if not lacking:
         return
     some = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")

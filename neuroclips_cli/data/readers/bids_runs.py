@@ -12,7 +12,7 @@ from pathlib import Path
 from neuroclips_cli.data.bids import BidsName, parse_name
 from neuroclips_cli.data.run_table import is_subject
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.folders import Tree
+from neuroclips_cli.io.folders import Tree, natural_order
 
 OUTPUT = ("space", "den", "res", "cohort", "desc", "hemi")
 """Entities that tell copies of one run from each other."""
@@ -129,13 +129,7 @@ class BidsRun:
     def order(self) -> list[tuple[tuple[int, int | str], ...]]:
         """Order runs as they were acquired: by session, then run and task, numbers as numbers."""
         keys = ("ses", "task", "run", "acq", "dir")
-        return [natural(self.get(key)) for key in keys] + [natural(self.stem)]
-
-
-def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """Return a key that sorts numbers within a text by their size: ``ses-2`` before ``ses-10``."""
-    parts = re.split(r"(\d+)", text)
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
+        return [natural_order(self.get(key)) for key in keys] + [natural_order(self.stem)]
 
 
 def is_output(path: Path) -> bool:

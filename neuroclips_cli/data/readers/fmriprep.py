@@ -17,7 +17,6 @@ from neuroclips_cli.data.readers.bids_runs import (
     choose_space,
     files_of,
     find_runs,
-    natural,
     outputs,
     tables_of_confounds,
 )
@@ -26,7 +25,7 @@ from neuroclips_cli.data.readers.splits import split_rule
 from neuroclips_cli.data.run_table import RunRow, subject_number
 from neuroclips_cli.data.slice_timing import AT_ONCE, FirstVolume, first_volume
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.folders import Tree
+from neuroclips_cli.io.folders import Tree, natural_order
 from neuroclips_cli.io.placeholders import is_annexed, what_to_fetch
 from neuroclips_cli.signal.confounds import unsteady_volumes
 
@@ -332,7 +331,7 @@ def _runs_of(tree: Tree, subject: int, options: ReaderOptions) -> tuple[Path, li
     """Return the derivative that is read, and the runs of the tasks and sessions chosen."""
     found = find_runs(tree, subject)
     if not found:
-        known = ", ".join(sorted(outputs(tree), key=natural)) or "none"
+        known = ", ".join(sorted(outputs(tree), key=natural_order)) or "none"
         raise UserError(
             f"{tree.root} holds no preprocessed run of subject {subject} (subjects found: {known}):"
             " check --dataset and --subject"
@@ -350,8 +349,8 @@ def _runs_of(tree: Tree, subject: int, options: ReaderOptions) -> tuple[Path, li
         if _chosen(run.get("task"), options.task) and _chosen(run.get("ses"), options.session)
     ]
     if not runs:
-        tasks = sorted({run.get("task") for run in found[root]}, key=natural)
-        sessions = sorted({run.get("ses") for run in found[root]} - {""}, key=natural)
+        tasks = sorted({run.get("task") for run in found[root]}, key=natural_order)
+        sessions = sorted({run.get("ses") for run in found[root]} - {""}, key=natural_order)
         raise UserError(
             f"no run of subject {subject} has the task {options.task or 'any'!r} and the session "
             f"{options.session or 'any'!r}: tasks are {_some(tasks)}, sessions "

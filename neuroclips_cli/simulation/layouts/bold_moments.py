@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 from neuroclips_cli.data.readers.bold_moments import CLIP_S
 from neuroclips_cli.settings.schema import DataSettings
@@ -14,6 +11,7 @@ from neuroclips_cli.simulation import films
 from neuroclips_cli.simulation.layouts.base import Scan, Sink, write_table
 from neuroclips_cli.simulation.layouts.clip_files import clip_writer
 from neuroclips_cli.simulation.layouts.fmriprep import BidsRecording, Fmriprep
+from neuroclips_cli.simulation.noise import named_rng
 from neuroclips_cli.simulation.timeline import Showing, Timeline, volumes_for
 
 _APART_S, _FIRST_S, _LAST_S = 4.0, 7.0, 16.0
@@ -68,8 +66,7 @@ class BoldMoments(Fmriprep):
             count = int(duration / CLIP_S + 1e-9)
             for repetition in range(1, repetitions + 1):
                 stem = f"ses-{repetition + 1:02d}_task-{task}_run-{run}"
-                key = [number, zlib.crc32(stem.encode())]
-                order = np.random.default_rng(key).permutation(count)
+                order = named_rng(number, stem).permutation(count)
                 shown = tuple(
                     Showing(film, _onset(trial), CLIP_S, float(place) * CLIP_S)
                     for trial, place in enumerate(order)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from neuroclips_cli.simulation.brain_files import (
 )
 from neuroclips_cli.simulation.layouts.base import Layout, Recording, Scan, write_table
 from neuroclips_cli.simulation.layouts.confounds import write_confounds
+from neuroclips_cli.simulation.noise import named_rng
 from neuroclips_cli.simulation.timeline import Showing, Timeline, volumes_for
 
 REST_BEFORE_S, REST_AFTER_S = 6.0, 14.0
@@ -115,12 +115,11 @@ class Fmriprep(Layout):
         }
         for path in paths if kind != "volume" else paths[:1]:
             write_json(path.with_name(f"{path.name.split('.')[0]}.json"), sidecar)
-        key = [scan.simulate.subjects, recording.subject, zlib.crc32(recording.stem.encode())]
         write_confounds(
             root / self.derivatives / recording.folder,
             recording.stem,
             recording.timeline,
-            np.random.default_rng(key),
+            named_rng(scan.simulate.subjects, recording.subject, recording.stem),
         )
         if kind == "cifti":
             write_cifti(paths[0], series, scan.tr_s, grayordinates)
