@@ -6,7 +6,7 @@ The films are drawn from seeds of their own: no scene of a simulated data set, o
 of the held-out films that the backbones are scored on is ever among them. Each part can be
 trained by itself (``--only``), in the order below, because later parts read earlier ones.
 ``--minutes`` are for all parts together, from the start of the script; each gets its share of
-what is left. A run that was ended goes on with ``--resume``.
+what is left. A run that was ended continues with ``--resume``.
 """
 
 from __future__ import annotations

@@ -514,7 +514,7 @@ def _fitting(
     fmri = fmri.astype(np.float32)
     if not np.isfinite(fmri).all():
         scan = int(np.argwhere(~np.isfinite(fmri))[0][0])
-        raise UserError(f"scan {scan} holds NaN or infinity: leave it out, or mend it")
+        raise UserError(f"scan {scan} holds NaN or infinity: leave it out, or repair it")
     chosen = list(range(len(fmri))) if numbers is None else [int(number) for number in numbers]
     if len(chosen) != len(fmri) or any(number < 0 for number in chosen):
         raise UserError(

@@ -154,7 +154,7 @@ def test_a_run_tells_what_is_done_and_how_it_was_measured(run: Run) -> None:
 
 def test_a_folder_of_no_subject_is_refused(tmp_path: Path) -> None:
     for name in ("nothing", "sub-02"):
-        with pytest.raises(UserError, match="no folder of a subject"):
+        with pytest.raises(UserError, match="not a folder of a subject"):
             Run(tmp_path / name)
     (tmp_path / "sub-2").mkdir()
     with pytest.raises(UserError, match="rename"):

@@ -52,7 +52,7 @@ def asserts(name: str, known: dict[str, ast.AST]) -> bool:
 
 @functools.cache
 def helpers() -> dict[str, ast.AST]:
-    """Functions of the files that are no tests themselves."""
+    """Functions of the files that are not tests themselves."""
     found: dict[str, ast.AST] = {}
     for path in HERE.rglob("*.py"):
         if not path.name.startswith("test_"):

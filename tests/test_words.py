@@ -135,7 +135,7 @@ ORDINARY_WORDS = [
     "judge",
     "blank",
 ]
-"""Names that are words as well: no identifier is called so."""
+"""Names that are words as well: no identifier has one."""
 GONE_FROM = {
     "runtime/distributed.py": {
         "size",

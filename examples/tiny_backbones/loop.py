@@ -221,14 +221,14 @@ def fit(
     learning_rate : float
         Peak of the cycle.
     state : Path, optional
-        File to go on from where it exists, written every so many seconds.
+        File to continue from where it exists, written every so many seconds.
     write : callable, optional
         Writes the weights in their final form; called with the averages in the model.
 
     Raises
     ------
     FloatingPointError
-        If the loss is no number any more.
+        If the loss is not a number any more.
     """
     model.train()
     trainer = Trainer(

@@ -4,7 +4,7 @@ The squared error of a denoiser hardly sees an object's outline: at 8 x 8 latent
 flower of one color differ in a few numbers. A small network that reads object, color,
 setting and image tokens from latents weighs those numbers (perceptual loss for diffusion
 models: Lin and Yang 2023, arXiv 2401.00110). It is trained on the training films' latents
-alone and is no part of what evaluators a reconstruction: the two classifiers see pixels.
+alone and is not part of what evaluators a reconstruction: the two classifiers see pixels.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ def from_published(weights: Mapping[str, Tensor], source: str) -> ConvNextMaps:
     missing, unexpected = network.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise UserError(
-            f"{source} is no VICRegL ConvNeXt: '{[*missing, *unexpected][0]}' differs; check "
+            f"{source} is not a VICRegL ConvNeXt: '{[*missing, *unexpected][0]}' differs; check "
             "which file it is"
         )
     return network
@@ -174,7 +174,7 @@ def _sizes(weights: Mapping[str, Tensor], source: str) -> dict[str, Any]:
     if not {FIRST_NORM, "backbone.downsample_layers.0.0.weight"} <= weights.keys():
         first = next(iter(weights), "nothing")
         raise UserError(
-            f"{source} is no VICRegL ConvNeXt: it lacks '{FIRST_NORM}' (its first entry is "
+            f"{source} is not a VICRegL ConvNeXt: it lacks '{FIRST_NORM}' (its first entry is "
             f"'{first}'); check which file it is"
         )
     blocks = [re.match(r"backbone\.stages\.(\d)\.(\d+)\.norm\.weight", n) for n in weights]

@@ -1,6 +1,6 @@
 """Fetch files from the Hugging Face Hub and check them against its checksums.
 
-The library goes on with what an interrupted download left, and honors HF_HOME, HF_TOKEN,
+The library continues with what an interrupted download left, and honors HF_HOME, HF_TOKEN,
 HF_ENDPOINT and HF_HUB_OFFLINE by itself.
 """
 
@@ -67,7 +67,7 @@ def explained(repository: str) -> Iterator[None]:
         ) from problem
     except errors.OfflineModeIsEnabled as problem:
         raise UserError(
-            f"'{repository}' is not here and HF_HUB_OFFLINE forbids to fetch it: unset it, or "
+            f"'{repository}' is not here and HF_HUB_OFFLINE forbids fetching it: unset it, or "
             "copy the folder from another machine and name it in [backbones]"
         ) from problem
     except (errors.RemoteEntryNotFoundError, errors.RevisionNotFoundError) as problem:
@@ -80,7 +80,7 @@ def explained(repository: str) -> Iterator[None]:
             raise
         raise UserError(
             f"'{repository}' could not be fetched ({type(problem).__name__}: "
-            f"{_first(problem)}): check the network and run the same command again, it goes on "
+            f"{_first(problem)}): check the network and run the same command again, it continues "
             "where it stopped"
         ) from problem
 

@@ -167,7 +167,7 @@ def own_config(
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as problem:
-        raise UserError(f"{path} is no JSON ({problem}): fetch {name} again") from problem
+        raise UserError(f"{path} is not valid JSON ({problem}): fetch {name} again") from problem
     return content
 
 

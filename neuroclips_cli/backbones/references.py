@@ -81,7 +81,7 @@ def revisions(backbones: BackboneSettings) -> dict[str, str]:
     """Return the commit in use of every backbone that is from the hub."""
     found = {}
     for name in FILES:
-        reference = getattr(backbones, name, "")  # evaluators are no backbones of a run
+        reference = getattr(backbones, name, "")  # evaluators are not backbones of a run
         try:
             digest = tree_digest(Path(resolve(reference.partition(":")[0])))
         except (UserError, FileNotFoundError):
@@ -116,7 +116,7 @@ def require_here(source: str, ref: str) -> None:
     Raises
     ------
     UserError
-        If ``source``, from :func:`resolve`, is no folder.
+        If ``source``, from :func:`resolve`, is not a folder.
     """
     if not Path(source).is_dir():
         raise UserError(

@@ -25,7 +25,7 @@ def adapt(
         str,
         typer.Option(
             "--from",
-            help="Decoder to begin from: a folder such as pool-01-02-03, or a checkpoint such "
+            help="Decoder to start from: a folder such as pool-01-02-03, or a checkpoint such "
             "as last.pth.",
             show_default=False,
         ),
@@ -40,7 +40,7 @@ def adapt(
         str,
         typer.Option(
             "--mode",
-            help="What learns: ridge (the first layers), embedder (the residual blocks, too), "
+            help="What is trained: ridge (the first layers), embedder (the residual blocks, too), "
             "full, scratch (everything, without a decoder to begin from); closed-form solves "
             "the first layer from films that the decoder's subjects saw, too.",
         ),

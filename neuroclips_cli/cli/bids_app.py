@@ -101,7 +101,8 @@ def bids(
         bool, typer.Option("--skip-report", help="Write no HTML report.")
     ] = False,
     stop_on_first_crash: Annotated[
-        bool, typer.Option("--stop-on-first-crash", help="Do not go on with the next participant.")
+        bool,
+        typer.Option("--stop-on-first-crash", help="Stop at the first participant that fails."),
     ] = False,
     profile: Annotated[
         str | None, typer.Option(help="tiny, paper or compact; default tiny.")
@@ -115,7 +116,7 @@ def bids(
     notrack: Annotated[
         bool, typer.Option("--notrack", help="Accepted as elsewhere: nothing is ever sent.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print details.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
@@ -155,8 +156,8 @@ def bids(
     failed = stage.run_participants(_settings(flags, set_ or [], config_file), request)
     if failed:
         raise UserError(
-            f"{len(failed)} participants failed: {', '.join(failed)}; mend what is said above and "
-            "start the same command again, what is done stays"
+            f"{len(failed)} participants failed: {', '.join(failed)}; correct the problems listed "
+            "above and start the same command again, finished parts are kept"
         )
 
 
@@ -179,7 +180,7 @@ def _settings(flags: dict[str, Any], items: list[str], config: Path | None) -> A
     if config is None:
         return load_settings(given)
     if config.name != FILE_NAME or not config.is_file():
-        raise UserError(f"--config-file {config} is no file called {FILE_NAME}: give one")
+        raise UserError(f"--config-file {config} is not a file called {FILE_NAME}: give one")
     return load_settings(given, folder=config.parent)
 
 

@@ -59,15 +59,17 @@ def decode(
         typer.Option("--follow", help="Decode volumes as they arrive in a folder or file."),
     ] = None,
     volumes: Annotated[
-        int | None, typer.Option("--volumes", help="With --follow: stop after so many.")
+        int | None, typer.Option("--volumes", help="With --follow: stop after this many volumes.")
     ] = None,
     idle: Annotated[
         float,
-        typer.Option("--idle", help="With --follow: stop when none came for so many seconds."),
+        typer.Option(
+            "--idle", help="With --follow: stop after this many seconds without a seconds."
+        ),
     ] = 60.0,
     stop_file: Annotated[
         Path | None,
-        typer.Option("--stop-file", help="With --follow: stop when this file is there."),
+        typer.Option("--stop-file", help="With --follow: stop when this file appears."),
     ] = None,
     steps: Steps = None,
     batch_size: GeneratedTogether = None,

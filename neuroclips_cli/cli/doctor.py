@@ -34,7 +34,7 @@ def doctor(
         bool | None,
         typer.Option(
             "--dry-run/--no-dry-run",
-            help="Push shapes through all networks at true size; default: not for tiny.",
+            help="Run shapes through all networks at full size; default: not for tiny.",
             show_default=False,
         ),
     ] = None,
@@ -49,7 +49,7 @@ SPACE = {"tiny": 2e9, "paper": 100e9, "compact": 60e9}
 
 @dataclass(frozen=True)
 class Check:
-    """One finding: ``state`` is ``ok``, ``note`` (fine to go on) or ``problem``."""
+    """One finding: ``state`` is ``ok``, ``note`` (nothing to do) or ``problem``."""
 
     name: str
     state: str
@@ -58,7 +58,7 @@ class Check:
 
 
 def run(settings: Settings, *, dry_run: bool | None = None) -> int:
-    """Print all findings; return 0, or 2 if there is a problem the user should mend.
+    """Print all findings; return 0, or 2 if there is a problem the user should correct.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def _dataset(settings: Settings) -> Check:
         )
     folder, data, subject = Path(settings.run.dataset), settings.data, settings.run.subject
     if not folder.is_dir() and not data.runs:
-        return Check("data set", "problem", f"{folder} is no folder", "mend --dataset")
+        return Check("data set", "problem", f"{folder} is not a folder", "correct --dataset")
     stated = settings.chosen_by_user("data.tr_s")
     try:
         regions = read_region_file(region_paths(data.mask)) if data.mask else None

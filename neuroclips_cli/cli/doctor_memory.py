@@ -56,9 +56,7 @@ def run(settings: Settings) -> bool:
     console.info(f"every stage connects, from scan to video ({len(found)} stages)")
     large = [need.stage for need in found if memory and need.peak > memory]
     if large:
-        console.warn(
-            f"too large for {where}: {', '.join(large)}; docs/how-to/low-memory.md says what to do"
-        )
+        console.warn(f"too large for {where}: {', '.join(large)}; see docs/how-to/low-memory.md")
     return True
 
 

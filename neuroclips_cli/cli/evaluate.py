@@ -23,7 +23,7 @@ def evaluate(
         Path | None, typer.Option("--pred", help="Any clips: a folder or a .npy file.")
     ] = None,
     gt: Annotated[
-        Path | None, typer.Option("--gt", help="What was shown, with matching names.")
+        Path | None, typer.Option("--gt", help="Ground truth, with matching names.")
     ] = None,
     panels: Annotated[
         str | None,

@@ -1,6 +1,6 @@
 """The command ``neuroclips``: its sub-commands and its exit codes.
 
-0 done, 1 a bug, 2 something the user can mend, 128 + a signal stopped by it (130: Ctrl-C).
+0 done, 1 a bug, 2 something the user can correct, 128 + a signal stopped by it (130: Ctrl-C).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def run(arguments: list[str] | None = None, program: typer.Typer = app) -> int:
 
 
 def _stopped(arguments: list[str] | None, program: typer.Typer) -> int:
-    """Say how to go on after a signal."""
+    """Say how to continue after a signal."""
     console.error(signals.message(arguments, str(program.info.name)))
     return signals.exit_code()
 

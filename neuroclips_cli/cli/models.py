@@ -60,7 +60,7 @@ def pull(
         bool, typer.Option("--update", help="Take the newest revision of what has moved.")
     ] = False,
 ) -> None:
-    """Fetch what is missing from the Hugging Face Hub; an interrupted download goes on."""
+    """Fetch what is missing from the Hugging Face Hub; an interrupted download continues."""
     pull_models(settings, names or (), update=update)
 
 
@@ -115,7 +115,7 @@ def convert(
         Path | None, typer.Option("--out", help="Folder to write; models/<kind> by default.")
     ] = None,
     kind: Annotated[
-        str, typer.Option("--kind", help="What the file is; told from its content by default.")
+        str, typer.Option("--kind", help="What the file is; recognized by its content by default.")
     ] = "",
     network: Annotated[
         Path | None, typer.Option("--config", help="JSON with the network's configuration.")

@@ -31,7 +31,7 @@ FOLDERS = {
 """Kind -> where it goes below ``models/`` unless told otherwise, as the profiles name it."""
 
 BARE = ("adapter", "lora", "projector", "git-tokens")
-"""Kinds that are no network of diffusers or transformers: those are not imported for them."""
+"""Kinds that are not networks of diffusers or transformers: those are not imported for them."""
 
 
 def run(
@@ -102,7 +102,7 @@ def _overrides(config: Path | None) -> dict[str, Any]:
         raise UserError(f"there is no configuration {config}: correct --config")
     content = atomic.read_json(config)
     if not isinstance(content, dict):
-        raise UserError(f"{config} is no table of settings: give the network's config.json")
+        raise UserError(f"{config} is not a table of settings: give the network's config.json")
     return {key: value for key, value in content.items() if not key.startswith("_")}
 
 

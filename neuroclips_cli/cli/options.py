@@ -44,7 +44,7 @@ def _signature(
         str | None,
         _shared(
             "--decoder",
-            help="Folder in the work folder whose decoder is taken, such as pool-01-02-03; default "
+            help="Folder in the work folder whose decoder to use, such as pool-01-02-03; default "
             "the subject's own.",
         ),
         SettingKey("run.decoder"),
@@ -85,9 +85,9 @@ def _signature(
         _shared("--set", help="Any setting: section.key=value.", metavar="KEY=VALUE"),
     ] = None,
     overwrite: Annotated[
-        bool, _shared("--overwrite", help="Start afresh even if the result is there.")
+        bool, _shared("--overwrite", help="Start over even if the result exists.")
     ] = False,
-    verbose: Annotated[bool, _shared("--verbose", "-v", help="Say more.")] = False,
+    verbose: Annotated[bool, _shared("--verbose", "-v", help="Print details.")] = False,
     quiet: Annotated[bool, _shared("--quiet", "-q", help="Only warnings and errors.")] = False,
 ) -> None:
     """Hold the shared parameters; never called."""
@@ -206,7 +206,7 @@ def setting(*names: str, help: str) -> Any:
 
 FromCheckpoint = Annotated[
     Path | None,
-    typer.Option(help="Begin from published weights (last.pth); give it again to go on."),
+    typer.Option(help="Start from published weights (last.pth); repeat the option to resume."),
 ]
 Subjects = Annotated[
     str | None,

@@ -1,4 +1,4 @@
-"""Signals that ask for an end: the command leaves at a resumable point and says how to go on."""
+"""Signals that ask for an end: the command leaves at a resumable point and says how to continue."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def exit_code() -> int:
 
 
 def message(arguments: Sequence[str] | None, program: str = "neuroclips") -> str:
-    """Say in one sentence what stopped the command and how to go on."""
+    """Say in one sentence what stopped the command and how to continue."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     number = _state["received"]
     cause = f" by {signal.Signals(number).name}" if number not in (0, signal.SIGINT) else ""
     return (
-        f"stopped{cause}; what is finished is kept, run the same command again to go on: "
+        f"stopped{cause}; what is finished is kept, run the same command again to continue: "
         f"`{shlex.join([program, *words])}`"
     )
 

@@ -86,12 +86,12 @@ def simulate(
     ] = None,
     signal: Annotated[
         Number,
-        setting("--signal", help="Factor on the response; 0 sees nothing."),
+        setting("--signal", help="Factor on the response; 0: no response."),
         SettingKey("simulate.signal_scale"),
     ] = None,
     shared: Annotated[
         Number,
-        setting("--shared-topography", help="Share of vertices alike in all subjects."),
+        setting("--shared-topography", help="Share of vertices that all subjects have in common."),
         SettingKey("simulate.shared_topography"),
     ] = None,
     seen_by_all: Annotated[
@@ -101,7 +101,7 @@ def simulate(
     ] = None,
     seen_by_some: Annotated[
         Number,
-        setting("--seen-by-some", help="Share that half of them see; the rest: one each."),
+        setting("--seen-by-some", help="Share that half of the subjects see; the rest: one each."),
         SettingKey("simulate.seen_by_some"),
     ] = None,
     overwrite: bool = False,

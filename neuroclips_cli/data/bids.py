@@ -137,7 +137,7 @@ class Inherited:
         Raises
         ------
         UserError
-            If a sidecar that applies was not fetched or is no JSON.
+            If a sidecar that applies was not fetched or is not valid JSON.
         """
         name = parse_name(path.name)
         for there in self.files(path, name.suffix if name else "", ".json"):
@@ -186,7 +186,7 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         values = json.loads(path.read_bytes())
     except (ValueError, OSError) as error:
-        raise UserError(f"the sidecar {path} is no JSON ({error}): replace it") from error
+        raise UserError(f"the sidecar {path} is not valid JSON ({error}): replace it") from error
     return values if isinstance(values, dict) else {}
 
 
@@ -196,7 +196,7 @@ def repetition_time(inherited: Inherited, path: Path) -> tuple[float, Path] | No
     Raises
     ------
     UserError
-        If the sidecar says something that is no time, or milliseconds.
+        If the sidecar says something that is not a time, or milliseconds.
     """
     found = inherited.value(path, "RepetitionTime")
     if found is None:

@@ -71,7 +71,7 @@ def read_maps(path: Path, columns: NDArray[np.int64]) -> dict[str, NDArray[np.fl
     Raises
     ------
     UserError
-        If the file is no image, or holds something else than scalars.
+        If the file is not an image, or holds something else than scalars.
 
     See Also
     --------
@@ -89,7 +89,7 @@ def read_maps(path: Path, columns: NDArray[np.int64]) -> dict[str, NDArray[np.fl
     flat = values.reshape(int(np.prod(image.shape[:3])), -1)
     if columns.size and columns.max() >= len(flat):
         raise UserError(
-            f"{path} has another grid {image.shape[:3]} than the runs: give a map of it"
+            f"{path} has a different grid {image.shape[:3]} than the runs: give a map of it"
         )
     return {f"map {n + 1}": flat[columns, n] for n in range(flat.shape[1])}
 

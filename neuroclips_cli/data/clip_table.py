@@ -73,7 +73,7 @@ def read_scenes(*paths: Path) -> Scenes:
                 span = (row["scene"], float(row["start_s"]), float(row["end_s"]))
             except ValueError as error:
                 raise UserError(
-                    f"{path} has a start or end that is no number: correct it"
+                    f"{path} has a start or end that is not a number: correct it"
                 ) from error
             films.setdefault(row["film"], []).append(span)
     return Scenes({film: tuple(spans) for film, spans in films.items()})
@@ -94,13 +94,13 @@ def read_captions(
     Raises
     ------
     UserError
-        If it is no such table, or lacks the segments by which films are left out.
+        If it is not such a table, or lacks the segments by which films are left out.
     """
     rows = _rows(path, ("split", "clip", "caption", *(("segment",) if unseen else ())))
     try:
         clips = [(row["split"], int(row["clip"]), row["caption"]) for row in rows]
     except ValueError as error:
-        raise UserError(f"{path} has a clip that is no number: correct it") from error
+        raise UserError(f"{path} has a clip that is not a number: correct it") from error
     if not unseen:
         return {(split, clip): caption for split, clip, caption in clips}
     left_out = {(split, str(segment)) for split, segment in unseen}
@@ -152,7 +152,9 @@ def _rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
         columns, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no table in UTF-8 ({error}): correct or remove it") from error
+        raise UserError(
+            f"{path} is not a table in UTF-8 ({error}): correct or remove it"
+        ) from error
     lacking = [name for name in needed if name not in columns]
     if lacking:
         raise UserError(f"{path} lacks the column {lacking[0]}: correct or remove it")
@@ -300,7 +302,7 @@ def parse_clips(text: str | None, count: int) -> list[int]:
     Raises
     ------
     UserError
-        If the text is no range, or names no clip that exists.
+        If the text is not a range, or names no clip that exists.
     """
     if not text:
         return list(range(count))

@@ -57,7 +57,7 @@ class PictureReader:
     def read(self, wanted: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         """Yield one picture for every number; numbers rise, and may be equal.
 
-        Where decord fails, PyAV goes on.
+        Where decord fails, PyAV takes over.
 
         Yields
         ------

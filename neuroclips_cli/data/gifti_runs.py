@@ -145,8 +145,8 @@ def _shape(path: Path, side: str) -> tuple[int, int]:
         )
     if found.structure and found.structure != side:
         raise UserError(
-            f"{path} is of the {SIDES[found.structure]} hemisphere by its own word, where the "
-            f"{SIDES[side]} one is needed: correct its name, or the order of the files"
+            f"{path} is of the {SIDES[found.structure]} hemisphere according to its own metadata, "
+            f"where the {SIDES[side]} one is needed: correct its name, or the order of the files"
         )
     first = found.shapes[0]
     if any(shape != first for shape in found.shapes) or 0 in first:
@@ -195,7 +195,7 @@ def _describe(path: Path) -> _Described:
             parser.Parse(b"", True)
     except (expat.ExpatError, OSError, EOFError, ValueError) as error:
         raise UserError(
-            f"{path} is no complete GIFTI file ({error}): copy or download it again"
+            f"{path} is not a complete GIFTI file ({error}): copy or download it again"
         ) from error
     return found
 

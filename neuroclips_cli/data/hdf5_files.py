@@ -38,7 +38,9 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise UserError(f"{path} is no HDF5 file ({error}): copy or download it again") from error
+        raise UserError(
+            f"{path} is not an HDF5 file ({error}): copy or download it again"
+        ) from error
     with file:
         yield file
 

@@ -104,7 +104,7 @@ def open_incoming(path: Path, voxels: TrainedVoxels) -> IncomingVolumes:
     if path.is_dir():
         return FolderOfVolumes(path, voxels)
     if not path.is_file():
-        raise UserError(f"{path} is not there to follow: make the folder or file first")
+        raise UserError(f"{path} does not exist: make the folder or file first")
     if name.endswith(".npy"):
         return GrowingArray(path, voxels)
     if name.endswith(".nii") and not name.endswith((".dtseries.nii", ".dscalar.nii")):
@@ -260,7 +260,7 @@ class GrowingArray(_GrowingFile):
             if time.time() - _changed(self.path) <= SETTLE_S:
                 return None
             raise UserError(
-                f"{self.path} is no .npy file ({error}): write its header first"
+                f"{self.path} is not a .npy file ({error}): write its header first"
             ) from error
         if fortran or len(shape) != 2 or kind.kind not in "uif":
             raise UserError(
@@ -288,8 +288,8 @@ class GrowingVolumes(_GrowingFile):
             shape, image.affine, grid.inside.shape, grid.affine
         ):
             raise UserError(
-                f"{self.path} lies on another grid than the training runs: shape {image.shape} and "
-                f"affine {in_words(image.affine)}, not {grid.inside.shape} and "
+                f"{self.path} is on a different grid than the training runs: shape {image.shape} "
+                f"and affine {in_words(image.affine)}, not {grid.inside.shape} and "
                 f"{in_words(grid.affine)}"
             )
         data = image.dataobj

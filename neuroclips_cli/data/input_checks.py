@@ -103,7 +103,7 @@ def open_recordings(
     Raises
     ------
     UserError
-        If a file is damaged, lies on another grid, or its length contradicts its film's.
+        If a file is damaged, lies on a different grid, or its length contradicts its film's.
     """
     films = {film: open_stimulus(film) for film in dict.fromkeys(s.film for s in stretches)}
     rows = [row for stretch in stretches for row in stretch.rows.values()]
@@ -168,7 +168,7 @@ def _open_runs(
             run = open_row(row, mask, first, structures)
             if not run.share_geometry(first):
                 raise UserError(
-                    f"{row.run_name} holds other voxels than {rows[0].run_name} "
+                    f"{row.run_name} has other voxels than {rows[0].run_name} "
                     f"({len(run.columns)} and {len(first.columns)} of them): all runs of a subject "
                     "need the same geometry; choose one space with data.space, or correct the run "
                     "table"
@@ -253,7 +253,7 @@ def _clips_shown(
         if until_s > end_s + viewing.tr_s:
             raise UserError(
                 f"{row.run_name} ends after {end_s:g} s ({viewing.run.volumes} volumes of "
-                f"{viewing.tr_s:g} s), but {film.path.name} is said to be shown in it up to "
+                f"{viewing.tr_s:g} s), but {film.path.name} should be shown in it up to "
                 f"{until_s:g} s: correct onset or duration (scan_start_s, duration_s) or the TR, "
                 "or fetch the run again"
             )
@@ -343,7 +343,7 @@ def _own_mask(path: Path, shape: tuple[int, ...], affine: NDArray[np.float64]) -
     image = load(path)
     if not same_grid(image.shape[:3], image.affine, shape, affine):
         raise UserError(
-            f"the mask {path} lies on another grid than the runs: shape {image.shape[:3]} and "
+            f"the mask {path} is on a different grid than the runs: shape {image.shape[:3]} and "
             f"affine {in_words(image.affine)}, not {shape} and {in_words(affine)}; give the mask "
             "of the runs' own space"
         )

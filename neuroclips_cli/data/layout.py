@@ -247,7 +247,7 @@ def _films(tree: Tree) -> dict[Key, Path]:
         if mine and not theirs:
             films[key] = path
         elif mine == theirs and not same_file(before, path):
-            raise UserError(f"two films are called alike, {before} and {path}: remove one")
+            raise UserError(f"two films have the same name, {before} and {path}: remove one")
     return films
 
 
@@ -341,7 +341,7 @@ def _runs(
         before = runs.setdefault(key, {}).setdefault(repetition, path)
         if before != path and not before.samefile(path):
             raise UserError(
-                f"the same run is there twice, {before} and {path}: keep only one of them, or "
+                f"the same run exists twice, {before} and {path}: keep only one of them, or "
                 "name its folder as data.space"
             )
     others = {_run_key(path, volumetric): path for path in copies if path not in chosen}

@@ -68,7 +68,7 @@ class Pictures:
             return found[0]
         if found:
             raise UserError(
-                f"{file} names the image {name}, and two files are called so, {found[0]} and "
+                f"{file} names the image {name}, and two files have that name, {found[0]} and "
                 f"{found[1]}: state the folder in file_name, or name the captions after it"
             )
         for link in self.dead_links.get(_plain(parts[-1]), []) if parts else []:

@@ -88,7 +88,7 @@ def find_range(clips: Iterable[NDArray[np.generic]], what: str) -> PixelRange:
     low, high, whole = np.inf, -np.inf, True
     for number, clip in enumerate(clips):
         if clip.dtype.kind not in "uif":
-            raise UserError(f"{what} holds {clip.dtype} and no numbers: write uint8 frames")
+            raise UserError(f"{what} holds {clip.dtype}, not numbers: write uint8 frames")
         smallest, largest = float(clip.min()), float(clip.max())
         if not (np.isfinite(smallest) and np.isfinite(largest)):
             frame = int(np.argwhere(~np.isfinite(clip.astype(np.float64)))[0][0])

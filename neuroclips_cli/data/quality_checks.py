@@ -1,4 +1,4 @@
-"""Everything found wrong with a data set's values: refused, or mended with a warning."""
+"""Everything found wrong with a data set's values: refused, or repaired with a warning."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class QualityReport:
             self._found[name] = found
 
     def lifeless_everywhere(self, lifeless: NDArray[np.bool_]) -> None:
-        """Note the voxels, bool (voxels,), that hold no signal in any run: told of once."""
+        """Note the voxels, bool (voxels,), that hold no signal in any run: reported once."""
         self._lifeless = lifeless
 
     def twins(
@@ -146,7 +146,7 @@ class QualityReport:
             )
 
     def warnings(self) -> list[str]:
-        """Return one sentence for everything that was mended, for the terminal and the manifest."""
+        """Return one sentence for all repairs, for the terminal and the manifest."""
         from neuroclips_cli.signal.quality import odd_scales
 
         said = [*self._files, *(f"{name}: {words}" for name, words in self._said.items())]

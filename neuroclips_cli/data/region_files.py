@@ -245,7 +245,7 @@ def _read_gifti(path: Path, image: Any) -> RegionFile:
 
 
 def stated_hemisphere(image: Any) -> str | None:
-    """Return the hemisphere that an opened GIFTI file states, None where it is no single one."""
+    """Return the hemisphere that an opened GIFTI file states, None where it is not a single one."""
     found = {_HEMISPHERES.get(_letters(word)) for word in _structures(image)}
     return found.pop() if len(found) == 1 else None
 
@@ -278,10 +278,11 @@ def _read_volume(path: Path, image: Any) -> RegionFile:
     shape = tuple(map(int, image.shape))
     if len(shape) < 3 or any(size != 1 for size in shape[3:]) or 0 in shape:
         raise UserError(
-            f"{path} has the shape {shape} and is no single volume: give a 3-D mask or label file"
+            f"{path} has the shape {shape} and is not a single volume: give a 3-D mask or label "
+            "file"
         )
     if image.get_data_dtype().kind not in "biuf":
-        raise UserError(f"{path} holds {image.get_data_dtype()} and no plain numbers: convert it")
+        raise UserError(f"{path} holds {image.get_data_dtype()}, not numbers: convert it")
     if image.affine is None or not np.isfinite(image.affine).all():
         raise UserError(f"{path} does not say where its voxels lie: give a NIfTI file that does")
     values = read_or_raise(path, lambda: np.asarray(image.dataobj, np.float64)).reshape(

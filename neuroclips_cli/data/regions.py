@@ -93,7 +93,7 @@ def inside_volume(
     Raises
     ------
     UserError
-        If the file is of another grid, has no such region, or nothing lies inside.
+        If the file is of a different grid, has no such region, or nothing lies inside.
     """
     number, values_of = _choose_map(file, regions)
     mask, notes = _inside(file, number, values_of, on_grid(file, number, shape, affine))
@@ -146,7 +146,7 @@ def on_grid(
     Raises
     ------
     UserError
-        If the file is of surfaces only, or of another grid; the message names both affines.
+        If the file is of surfaces only, or of a different grid; the message names both affines.
     """
     if file.volume is None:
         raise UserError(
@@ -157,7 +157,7 @@ def on_grid(
     if values is None:
         theirs = tuple(file.volume.values.shape[1:])
         raise UserError(
-            f"{file.called} lies on another grid than the runs: shape {theirs} and affine "
+            f"{file.called} is on a different grid than the runs: shape {theirs} and affine "
             f"{in_words(file.volume.affine)}, the runs {tuple(shape)} and {in_words(affine)}; "
             "resample it to the runs' grid"
         )
@@ -213,7 +213,7 @@ def plain_name(label: str) -> str:
 
 
 def _keys(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return label keys; -1 where a value is no whole number from 0."""
+    """Return label keys; -1 where a value is not a whole number from 0."""
     whole = np.isfinite(values) & (values >= 0) & (values < 2**31)
     whole &= np.abs(values - np.rint(np.where(whole, values, 0))) < 1e-6
     return np.where(whole, np.rint(np.where(whole, values, 0)), -1).astype(np.int64)
@@ -255,8 +255,8 @@ def _inside(
     finite = values[np.isfinite(values)]
     if (finite <= -INSIDE).any():
         raise UserError(
-            f"{file.called} holds negative values (down to {finite.min():.3g}), so it is no mask: "
-            "cut it off at a threshold first"
+            f"{file.called} holds negative values (down to {finite.min():.3g}), so it is not a "
+            "mask: cut it off at a threshold first"
         )
     notes = []
     between = int(((finite > 1e-6) & (finite < INSIDE)).sum())

@@ -68,7 +68,7 @@ def read_caption_list(path: Path, clips: int) -> list[str]:
     else:
         content = _read_h5(path)
     if not isinstance(content, list) or not all(isinstance(text, str) for text in content):
-        raise UserError(f"{path} is no list of captions: write one text per clip")
+        raise UserError(f"{path} is not a list of captions: write one text per clip")
     if len(content) != clips:
         raise UserError(f"{path} holds {len(content)} captions for {clips} clips: correct it")
     return [" ".join(text.split()) for text in content]

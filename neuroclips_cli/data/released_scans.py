@@ -1,4 +1,4 @@
-"""Look through the authors' scans for what is no measurement."""
+"""Look through the authors' scans for what is not a measurement."""
 
 from __future__ import annotations
 

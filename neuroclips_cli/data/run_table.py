@@ -105,12 +105,12 @@ def subject_number(label: str) -> int:
     Raises
     ------
     UserError
-        If the label is no number from 1.
+        If the label is not a number from 1.
     """
     word = label.strip().lower().removeprefix("sub-")
     if not word.isdecimal() or int(word) < 1:
         raise UserError(
-            f"the subject {label!r} is no number: list its runs in a run table with a number of "
+            f"the subject {label!r} is not a number: list its runs in a run table with a number of "
             "your choice as subject, and give that table with --runs"
         )
     return int(word)
@@ -136,7 +136,7 @@ def read_run_table(path: Path) -> list[RunRow]:
     Raises
     ------
     UserError
-        If it is no such table; the message names the line.
+        If it is not such a table; the message names the line.
     """
     if not path.is_file():
         raise UserError(
@@ -150,7 +150,7 @@ def read_run_table(path: Path) -> list[RunRow]:
         lines = [(reader.line_num, line) for line in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"{path} is no tab-separated table in UTF-8 ({error}): correct it"
+            f"{path} is not a tab-separated table in UTF-8 ({error}): correct it"
         ) from error
     _check_columns(path, columns)
     seen: dict[object, int] = defaultdict(int)

@@ -107,12 +107,14 @@ class CiftiRun:
         else:
             image = load(path)
             if not isinstance(image, Cifti2Image):
-                raise UserError(f"{path} is no CIFTI-2 file but {type(image).__name__}: replace it")
+                raise UserError(
+                    f"{path} is not a CIFTI-2 file but {type(image).__name__}: replace it"
+                )
             series, models = read_or_raise(
                 path, lambda: [image.header.get_axis(i) for i in range(2)]
             )
             if not isinstance(series, SeriesAxis) or not isinstance(models, BrainModelAxis):
-                raise UserError(f"{path} is no CIFTI-2 dense time series: replace it")
+                raise UserError(f"{path} is not a CIFTI-2 dense time series: replace it")
             self._header, self._data, count = KnownHeader.of(path), image.dataobj, len(models)
             self.columns = chosen_columns(path, np.asarray(models.name, str), structures)
             self.models = models[self.columns]
@@ -200,7 +202,7 @@ class VolumeRun:
             )
         if not same_grid(shape[:3], image.affine, mask.inside.shape, mask.affine):
             raise UserError(
-                f"{path} lies on another grid than the mask or the other runs: shape {shape[:3]} "
+                f"{path} is on a different grid than the mask or the other runs: shape {shape[:3]} "
                 f"and affine {in_words(image.affine)}, not {mask.inside.shape} and "
                 f"{in_words(mask.affine)}; bring all runs of a subject to one grid"
             )
@@ -309,7 +311,7 @@ def opener_of(row: RunRow) -> Opener:
         if name.endswith(endings):
             return opener
     known = ", ".join(ending for endings, _ in OPENERS for ending in endings)
-    raise UserError(f"{row.run_name} is no run that can be read: give files that end in {known}")
+    raise UserError(f"{row.run_name} is not a run that can be read: give files that end in {known}")
 
 
 def is_volumetric(row: RunRow) -> bool:

@@ -28,7 +28,7 @@ def position(panels: str, which: str) -> int:
         If ``panels`` is none.
     """
     if panels not in ORDERS:
-        raise UserError(f'--panels \'{panels}\' is no order: write "gt|pred" or "pred|gt"')
+        raise UserError(f'--panels \'{panels}\' is not an order: write "gt|pred" or "pred|gt"')
     return ORDERS[panels].index(which)
 
 
@@ -65,8 +65,8 @@ def cut(frames: np.ndarray, place: int, path: Path) -> np.ndarray:
         return frames[:, border : border + side, left : left + side]
     if width % 2 or width < 2:
         raise UserError(
-            f"{path} is {width} x {height} pixels, which is no pair of panels of equal width: cut "
-            "it in two folders and give --pred and --gt"
+            f"{path} is {width} x {height} pixels, which is not a pair of panels of equal width: "
+            "cut it in two folders and give --pred and --gt"
         )
     half = width // 2
     return frames[:, :, place * half : (place + 1) * half]

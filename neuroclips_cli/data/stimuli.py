@@ -65,7 +65,7 @@ def open_stimulus(path: Path) -> Stimulus:
     Raises
     ------
     UserError
-        If the file is no video.
+        If the file is not a video.
     """
     return Stimulus(path, read_frame_times(path))
 

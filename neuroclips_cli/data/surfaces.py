@@ -49,20 +49,20 @@ def read_flat(path: Path, vertices: int, option: str) -> FlatSurface:
     Raises
     ------
     UserError
-        If it is no surface, has another number of vertices, or is not flat.
+        If it is not a surface, has another number of vertices, or is not flat.
     """
     from nibabel.gifti import GiftiImage
 
     image = load(path)
     if not isinstance(image, GiftiImage):
-        raise UserError(f"{option} {path} is no GIFTI surface: give a flat .surf.gii file")
+        raise UserError(f"{option} {path} is not a GIFTI surface: give a flat .surf.gii file")
     points, triangles = (
         [array.data for array in image.get_arrays_from_intent(f"NIFTI_INTENT_{kind}")]
         for kind in ("POINTSET", "TRIANGLE")
     )
     found = [array is not None for array in (*points, *triangles)]
     if found != [True, True] or len(points) != 1 or points[0].ndim != 2 or points[0].shape[1] != 3:
-        raise UserError(f"{option} {path} is no GIFTI surface: give a flat .surf.gii file")
+        raise UserError(f"{option} {path} is not a GIFTI surface: give a flat .surf.gii file")
     if len(points[0]) != vertices:
         raise UserError(
             f"{option} {path} has {len(points[0])} vertices, but that hemisphere of the runs "

@@ -65,7 +65,7 @@ def stated_step(step: float, seconds: float | None) -> float | None:
     step
         As stored.
     seconds
-        Length of the unit in s; None for a unit that is no time.
+        Length of the unit in s; None for a unit that is not a time.
     """
     if seconds is None or not math.isfinite(step) or step <= 0:
         return None
@@ -137,7 +137,7 @@ def sidecar_step(path: Path) -> float | None:
     Raises
     ------
     UserError
-        If a sidecar is no JSON, or its time none between two volumes.
+        If a sidecar is not valid JSON, or its time none between two volumes.
     """
     for sidecar in sidecars(path):
         value = _json(sidecar).get("RepetitionTime")
@@ -147,7 +147,7 @@ def sidecar_step(path: Path) -> float | None:
             value = math.nan
         if not 0 < value <= LONGEST_S:
             raise UserError(
-                f"{sidecar} states the RepetitionTime {value:g}, which is no time in seconds "
+                f"{sidecar} states the RepetitionTime {value:g}, which is not a time in seconds "
                 "between two volumes: correct it"
             )
         return float(value)
@@ -197,7 +197,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(read_text(path))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no readable JSON file ({error}): correct it") from error
+        raise UserError(f"{path} is not a readable JSON file ({error}): correct it") from error
     return content if isinstance(content, dict) else {}
 
 

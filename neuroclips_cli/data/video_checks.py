@@ -107,7 +107,7 @@ def open_video(path: Path) -> Iterator[Video]:
     Raises
     ------
     UserError
-        If it is no video, or cannot be decoded.
+        If it is not a video, or cannot be decoded.
     """
     import av
 

@@ -34,7 +34,7 @@ def unseen_films(path: Path, subject: int) -> set[str]:
     Raises
     ------
     UserError
-        If the file is no such table, or names no film for the subject.
+        If the file is not such a table, or names no film for the subject.
     """
     if not path.is_file():
         return set()
@@ -42,14 +42,18 @@ def unseen_films(path: Path, subject: int) -> set[str]:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
         columns, rows = reader.fieldnames or (), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no table in UTF-8 ({error}): correct or remove it") from error
+        raise UserError(
+            f"{path} is not a table in UTF-8 ({error}): correct or remove it"
+        ) from error
     for name in ("film", "subject"):
         if name not in columns:
             raise UserError(f"{path} lacks the column {name}: correct or remove it")
     try:
         pairs = {(row["film"].strip().lower(), int(row["subject"])) for row in rows}
     except ValueError as error:
-        raise UserError(f"{path} has a subject that is no number ({error}): correct it") from error
+        raise UserError(
+            f"{path} has a subject that is not a number ({error}): correct it"
+        ) from error
     seen = {film for film, number in pairs if number == subject}
     if not seen:
         raise UserError(

@@ -58,7 +58,7 @@ def parse_strength(number: str) -> float | None:
     Returns
     -------
     float or None
-        In (0, 1]; None where the text is no such number.
+        In (0, 1]; None where the text is not such a number.
 
     Examples
     --------

@@ -205,7 +205,7 @@ def full_disk_message(path: Path | str | None, size: int = 0) -> str:
     amount = f"at least {human_size(missing)}" if missing else "some"
     return (
         f"no space left on the disk {disk} while writing {path}: free {amount} and run the same "
-        "command again, it goes on where it stopped"
+        "command again, it continues where it stopped"
     )
 
 

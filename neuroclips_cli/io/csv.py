@@ -27,4 +27,4 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
         with open(path, newline="", encoding="utf-8") as stream:
             return list(csv.DictReader(stream))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no table in UTF-8 ({error}): make it again") from error
+        raise UserError(f"{path} is not a table in UTF-8 ({error}): make it again") from error

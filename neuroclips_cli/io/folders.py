@@ -16,7 +16,7 @@ LEFTOVERS = frozenset(
 )
 """What macOS, Windows, Synology and ext4 leave beside people's files, in small letters."""
 MOST_FOLDERS = 200_000
-"""More is no data set, or links that lead in circles through many folders."""
+"""More is not a data set, or links that lead in circles through many folders."""
 
 
 def natural_order(text: str) -> tuple[tuple[int, int | str], ...]:

@@ -76,7 +76,7 @@ class PartialArray:
         return np.load(self.part, mmap_mode="r+", allow_pickle=False)
 
     def reopen(self) -> np.memmap[Any, Any] | None:
-        """Map what an interrupted run left, for writing; None where that is no whole array."""
+        """Map what an interrupted run left, for writing; None where that is not a whole array."""
         import numpy as np
 
         try:

@@ -37,7 +37,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is missing or damaged, or a value is no JSON.
+        If the file is missing or damaged, or a value is not valid JSON.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -141,7 +141,7 @@ def reftm_loss(image: Tensor, text: Tensor, temperature: float) -> Tensor:
 
     Examples
     --------
-    Two clips with the same caption are no negatives of each other:
+    Two clips with the same caption are not negatives of each other:
 
     >>> from neuroclips_cli.losses import reftm_loss
     >>> image, text = torch.eye(2), torch.ones(2, 2)

@@ -103,7 +103,7 @@ def inference(networks: Iterable[nn.Module], run: Callable[[], T]) -> tuple[Memo
     networks : iterable of torch.nn.Module
         Loaded at the same time, whether they run or not.
     run : callable
-        Makes its inputs, runs, and returns what goes on.
+        Makes its inputs, runs, and returns what the next part takes.
 
     Returns
     -------

@@ -135,7 +135,7 @@ def sampled_accuracy(
     tuple of numpy.ndarray
         float64 (rows,) each: the share of draws won, and its binomial standard error
         sqrt(p (1 - p) / trials), p the share itself. The published "deviation" is the mean of
-        these errors over clips; it is no spread over clips.
+        these errors over clips; it is not a spread over clips.
 
     Raises
     ------

@@ -62,7 +62,7 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the arrays differ in shape, are no uint8 frames, or are smaller than the window.
+        If the arrays differ in shape, are not uint8 frames, or are smaller than the window.
 
     See Also
     --------
@@ -181,7 +181,7 @@ def psnr(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the arrays differ in shape or are no uint8 frames.
+        If the arrays differ in shape or are not uint8 frames.
 
     See Also
     --------
@@ -228,7 +228,7 @@ def pearson(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the arrays differ in shape or are no uint8 frames.
+        If the arrays differ in shape or are not uint8 frames.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def hue_similarity(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the arrays differ in shape or are no uint8 frames.
+        If the arrays differ in shape or are not uint8 frames.
 
     Notes
     -----

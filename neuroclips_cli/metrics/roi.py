@@ -157,12 +157,12 @@ def voxel_weights(weights: Path, place: int | str | None = None) -> NDArray[np.f
             if not names or len({name.split(".")[0] for name in names}) != 1:
                 named = " nor ".join(f"{ridge}.{own}.weight" for ridge in RIDGE)
                 raise UserError(
-                    f"{weights} holds no ridge layer, neither {named}: it is no trained "
+                    f"{weights} holds no ridge layer, neither {named}: it is not a trained "
                     "reconstructor, train again"
                 )
             layers = [file.get_tensor(name) for name in names]
     except FileNotFoundError as error:
-        raise UserError(f"{weights} is not there: run the training command first") from error
+        raise UserError(f"{weights} does not exist: run the training command first") from error
     except SafetensorError as error:
         raise UserError(
             f"{weights} holds no readable ridge layer ({error}): train again"

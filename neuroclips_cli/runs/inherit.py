@@ -30,13 +30,13 @@ def place_of(folder: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If there is no such folder, or its name is no subject's.
+        If there is no such folder, or its name is not a subject's.
     """
     found = re.fullmatch(r"sub-0*([1-9]\d*)", folder.resolve().name)
     if not folder.is_dir() or found is None:
         raise UserError(
-            f"{folder} is no folder of a subject's results (sub- and a number): correct the path, "
-            "or make it with `neuroclips preprocess`"
+            f"{folder} is not a folder of a subject's results (sub- and a number): correct the "
+            "path, or make it with `neuroclips preprocess`"
         )
     return {"run.workdir": str(folder.parent), "run.subject": int(found[1])}
 

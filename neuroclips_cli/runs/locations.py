@@ -35,15 +35,15 @@ def decoder_name(settings: Settings) -> str:
     Raises
     ------
     UserError
-        If ``run.decoder`` is no name of a folder.
+        If ``run.decoder`` is not the name of a folder.
     """
     name = settings.run.decoder or (
         pool_name(settings.run.subjects) if settings.run.subjects else ""
     )
     if name and (not _NAME.fullmatch(name) or name.startswith("sub-")):
         raise UserError(
-            f"--decoder {name!r} is no decoder's folder in {settings.run.workdir}: write one such "
-            "as pool-01-02-03, without a path; leave it out for the subject's own"
+            f"--decoder {name!r} is not a decoder's folder in {settings.run.workdir}: write one "
+            "such as pool-01-02-03, without a path; leave it out for the subject's own"
         )
     return name
 
@@ -76,7 +76,7 @@ def named_folder(settings: Settings, stage: str) -> Path:
     """
     if not _NAME.fullmatch(stage):
         raise UserError(
-            f"{stage!r} is no name of a stage: write small letters, digits and hyphens only"
+            f"{stage!r} is not the name of a stage: write small letters, digits and hyphens only"
         )
     return stage_folder(settings, stage)
 

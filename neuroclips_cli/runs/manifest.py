@@ -86,7 +86,7 @@ class Found:
         return self.old is not None and self.old["state"] == "running" and not self.changes
 
     def resumed_record(self) -> dict[str, Any]:
-        """Return the manifest of a stage that goes on where the old one stopped."""
+        """Return the manifest of a stage that continues where the old one stopped."""
         kept = {key: (self.old or {})[key] for key in ("facts", "seconds", "start")}
         return {**self.record, **kept}
 
@@ -116,7 +116,7 @@ def find(
     Raises
     ------
     UserError
-        If the manifest in the folder is no manifest.
+        If the manifest in the folder is not a manifest.
     """
     record = _new(folder, settings, inputs, sections, extra)
     old = read(folder)
@@ -173,7 +173,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     Raises
     ------
     UserError
-        If it is no JSON, or lacks what every manifest has.
+        If it is not valid JSON, or lacks what every manifest has.
     """
     path = folder / NAME
     if not path.is_file():
@@ -186,7 +186,7 @@ def read(folder: Path) -> dict[str, Any] | None:
         or any(not isinstance(record.get(key), kind) for key, kind in shape.items())
         or not all(map(_is_inside, [*record["outputs"], *record.get("marks", {})]))
     ):
-        raise UserError(f"{path} is no manifest of neuroclips: remove {folder} and run again")
+        raise UserError(f"{path} is not a manifest of neuroclips: remove {folder} and run again")
     return record
 
 
@@ -223,7 +223,7 @@ def input_digest(source: Path | str) -> str:
 
     A finished stage counts by the hashes of its outputs (without checkpoints and training
     logs, which hold times), another file or folder as :func:`disk.tree_digest` says, and a
-    word that is no path, such as a hub id, by itself.
+    word that is not a path, such as a hub id, by itself.
     """
     path = Path(source)
     manifest = read(path) if path.is_dir() else None

@@ -146,7 +146,7 @@ def read(folder: Path) -> ModelCard | None:
     Raises
     ------
     UserError
-        If it is no card, or of a newer format.
+        If it is not a card, or of a newer format.
     """
     path = folder / NAME
     if not path.is_file():
@@ -162,7 +162,9 @@ def read(folder: Path) -> ModelCard | None:
         words: dict[str, Any] = {key: tuple(found.pop(key)) for key in ("trained", "frozen")}
         return ModelCard(subjects=subjects, parent=parent, **words, **found)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no model card ({error}): train again, or remove it") from error
+        raise UserError(
+            f"{path} is not a model card ({error}): train again, or remove it"
+        ) from error
 
 
 def refuse_contradiction(card: ModelCard, sizes: Mapping[str, Any], folder: Path) -> None:

@@ -156,7 +156,7 @@ PIPELINE = (
     ),
     StageSpec(
         "interpret",
-        "Map what the reconstructors' ridge layers listen to.",
+        "Map the voxel weights of the reconstructors' ridge layers.",
         needs=("preprocess", "train-pr", "train-sr"),
     ),
     StageSpec(

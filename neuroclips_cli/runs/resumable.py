@@ -31,7 +31,7 @@ def map_rows(
     shared: bool = False,
     announce: Callable[[int], None] | None = None,
 ) -> np.ndarray:
-    """Compute the rows of an array in batches, going on where an interrupted run stopped.
+    """Compute the rows of an array in batches, continuing where an interrupted run stopped.
 
     The array grows in a hidden file beside ``path`` with a note of the rows done, and gets its
     name when it is complete; a complete one is taken as it is, and nothing is loaded.

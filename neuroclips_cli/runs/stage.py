@@ -89,7 +89,7 @@ class StageRequest:
         Raises
         ------
         UserError
-            If the manifest in the folder is no manifest.
+            If the manifest in the folder is not a manifest.
         """
         sections = self.sections
         if sections is None:
@@ -105,7 +105,7 @@ class StageRequest:
         settings : Settings
             All settings; they are recorded whole.
         overwrite : bool
-            Start afresh even if the result is there.
+            Start over even if the result exists.
 
         Yields
         ------
@@ -156,7 +156,7 @@ def is_up_to_date(settings: Settings, request: StageRequest) -> bool:
     Raises
     ------
     UserError
-        If the name is none, or the manifest in the folder is no manifest.
+        If the name is none, or the manifest in the folder is not a manifest.
     """
     folder = named_folder(settings, request.name)
     found = request.find(folder, settings)
@@ -200,7 +200,7 @@ class Stage(FolderWriter):
         self.paused = False
 
     def pause(self) -> None:
-        """Leave the stage unfinished at the end of the block; the next call goes on from here."""
+        """Leave the stage unfinished at the end of the block; the next call continues from here."""
         self.paused = True
 
     def fact(self, key: str, value: Any) -> None:
@@ -257,12 +257,12 @@ def _label(folder: Path) -> str:
 
 
 def _begin(folder: Path, found: manifest.Found, overwrite: bool) -> Stage:
-    """Prepare the folder: go on with what lies there, or clear it for a result of its own."""
+    """Prepare the folder: continue what lies there, or clear it for a result of its own."""
     name = _label(folder)
     atomic.require_space(folder.parent, LEAST_SPACE)
     resumed = found.resumable and not overwrite
     if resumed:
-        console.info(f"{name} was interrupted; going on where it stopped")
+        console.info(f"{name} was interrupted; continuing where it stopped")
     elif found.old:
         if found.damage:
             console.warn(f"{name} is made again: {'; '.join(found.damage[:4])}")

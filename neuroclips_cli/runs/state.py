@@ -110,7 +110,7 @@ def require_stage(settings: Settings, stage: str, needed_by: str) -> Path:
     label, command = subject_label(settings.run.subject), command_for(stage, settings)
     what = {
         "missing": f"which {folder} does not hold: run `{command}` first",
-        "interrupted": f"which was interrupted: run `{command}`, it goes on where it stopped",
+        "interrupted": f"which was interrupted: run `{command}`, it continues where it stopped",
         "running": f"which {''.join(reasons)} is writing now: wait for it to end",
         "damaged": f"which is damaged ({'; '.join(reasons[:3])}): run `{command}` again",
         "stale": f"which is stale ({'; '.join(reasons)}): run `{command}` again",

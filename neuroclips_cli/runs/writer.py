@@ -92,7 +92,7 @@ class FolderWriter:
         """Open a new ``.npy`` file as a writable memory map, for results that come in pieces.
 
         It gets its name at the end of the block. Only for the process that writes. See
-        :func:`resumable.map_rows` for results that an interrupted run goes on with.
+        :func:`resumable.map_rows` for results that an interrupted run continues with.
 
         Raises
         ------

@@ -123,7 +123,7 @@ def gather_objects(value: Value) -> list[Value]:
 
 
 def barrier() -> None:
-    """Go on when every process has come here."""
+    """Wait until every process gets here."""
     broadcast_object(None)
     gather_objects(None)
 

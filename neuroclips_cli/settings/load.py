@@ -28,7 +28,7 @@ LARGEST_FILE = 2**20
 PREFIX = "NEUROCLIPS_"
 RELEASED = "released"
 NOT_SETTINGS = ("NEUROCLIPS_SHARED", "NEUROCLIPS_FIXTURES", "NEUROCLIPS_GPU_TEST_DEVICE")
-"""Variables with our prefix that are no setting: the tests' material and device."""
+"""Variables with our prefix that are not settings: the tests' material and device."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     """Read ``neuroclips.toml`` if it is there."""
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise UserError(f"{path} is larger than any settings: mend it or remove it")
+            raise UserError(f"{path} is larger than any settings: correct or remove it")
         text = read_text(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -283,8 +283,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
             )
         if variable not in names:
             raise UserError(
-                f"the environment variable {variable} is no setting{nearest(variable, names)}; "
-                "unset it or mend its name"
+                f"the environment variable {variable} is not a setting{nearest(variable, names)}; "
+                "unset it or correct its name"
             )
         key = names[variable]
         result[key] = parse_text(keys()[key], text, variable)

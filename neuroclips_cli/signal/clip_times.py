@@ -211,7 +211,7 @@ def at_positions(
     Parameters
     ----------
     series : numpy.ndarray
-        float (volumes, voxels), all finite where positions are no whole numbers.
+        float (volumes, voxels), all finite where positions are not whole numbers.
     positions : numpy.ndarray
         float64 (times,) within the series, in volumes.
     method : {"cubic", "linear", "nearest"}

@@ -69,7 +69,7 @@ def regressors(path: Path, strategy: str, volumes: int | None = None) -> NDArray
     Returns
     -------
     numpy.ndarray
-        float64 (volumes, k), without a constant column. A volume that is no steady state yet
+        float64 (volumes, k), without a constant column. A volume that is not a steady state yet
         (``non_steady_state_outlier00`` ...), or that scrubbing takes out, has a column of its own:
         it then tells nothing about the other regressors, and nothing of it is left.
 
@@ -90,7 +90,8 @@ def regressors(path: Path, strategy: str, volumes: int | None = None) -> NDArray
     """
     if strategy not in STRATEGIES:
         raise UserError(
-            f"data.confounds = {strategy!r} is no strategy: choose one of {', '.join(STRATEGIES)}"
+            f"data.confounds = {strategy!r} is not a strategy: choose one of "
+            f"{', '.join(STRATEGIES)}"
         )
     require_nilearn()
     require_content(path)
@@ -126,7 +127,7 @@ def regressors(path: Path, strategy: str, volumes: int | None = None) -> NDArray
 
 
 def unsteady_volumes(path: Path) -> int:
-    """Return how many volumes at a run's beginning are no steady state by its table of confounds.
+    """Return how many volumes at a run's start its confounds mark as not in steady state.
 
     Only the header line is read: ``non_steady_state_outlier00`` and so on, one per volume.
     """
@@ -135,7 +136,7 @@ def unsteady_volumes(path: Path) -> int:
         with open(path, encoding="utf-8") as lines:
             header = lines.readline()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no table in UTF-8 ({error}): replace it") from error
+        raise UserError(f"{path} is not a table in UTF-8 ({error}): replace it") from error
     return len(re.findall(r"\bnon_steady_state_outlier\d+", header))
 
 
@@ -243,7 +244,7 @@ def _load(path: Path, arguments: Mapping[str, Any]) -> tuple[Any, NDArray[np.int
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).replace(str(folder), str(path.parent)).split())
         raise UserError(
-            f"{path} is no table of confounds of fMRIPrep 1.2 or later ({reason}): give another "
+            f"{path} is not a table of confounds of fMRIPrep 1.2 or later ({reason}): give another "
             "table, or leave data.confounds empty"
         ) from error
     finally:
@@ -259,7 +260,7 @@ def _copy_sidecar(table: Path, there: Path) -> None:
         try:
             json.loads(sidecar.read_bytes())
         except ValueError as error:
-            raise UserError(f"{sidecar} is no JSON ({error}): replace it") from error
+            raise UserError(f"{sidecar} is not valid JSON ({error}): replace it") from error
         shutil.copyfile(sidecar, there)
 
 

@@ -20,7 +20,7 @@ FEWEST_CLIPS = 12
 CLEAR_Z = 0.1
 """Typical repeat correlation (Fisher z) from which a missing one is conspicuous."""
 MIN_RELATIVE_CORRELATION = 0.2
-"""Share of the typical repeat correlation below which two runs are no repetitions."""
+"""Share of the typical repeat correlation below which two runs are not repetitions."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class RunQuality:
         Parameters
         ----------
         known : numpy.ndarray, optional
-            bool (voxels,): columns that are told of elsewhere.
+            bool (voxels,): columns that are reported elsewhere.
 
         Returns
         -------

@@ -223,7 +223,7 @@ def select_voxels(
     region : numpy.ndarray, optional
         bool (voxels,): True inside the region of interest.
     tested : numpy.ndarray, optional
-        bool (voxels,): False for what is no measurement in any run, such as the medial wall; it
+        bool (voxels,): False for what is not a measurement in any run, such as the medial wall; it
         does not count as a comparison.
 
     Returns

@@ -133,7 +133,7 @@ def _write(
     for number in _numbers(scan.simulate):
         _record_subject(root, number, seed, features, layout, scan, advance)
     layout.write_tables(root, plans, scan)
-    # films of other people are no synthetic dataset, however they are shown
+    # films of other people are not a synthetic dataset, however they are shown
     own = {file for plan in plans for file in layout.film_files(root, plan) if captioned}
     write_json(root / RECORD, {**record, "state": "done", FILMS: film_digests(own)})
 

@@ -156,8 +156,8 @@ def _names(frames: np.ndarray, rows: np.ndarray, *, numbers: bool) -> list[str]:
 def _refuse_other_scans(folder: Path, trained: TrainedOn, parent: Path) -> None:
     if manifest.input_digest(folder) != trained.scans:
         raise UserError(
-            f"{folder} is not what {parent} was trained on: its card says so; preprocess subject "
-            f"{trained.subject} as then, or train the parent again"
+            f"{folder} is not what {parent} was trained on: its card names other scans; "
+            f"preprocess subject {trained.subject} as then, or train the parent again"
         )
 
 

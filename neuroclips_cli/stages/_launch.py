@@ -26,7 +26,7 @@ def run_stage(settings: Settings, name: str, *, overwrite: bool = False, **optio
     name : str
         A stage of the table.
     overwrite : bool
-        Start afresh even if the result is there.
+        Start over even if the result exists.
     **options
         What the recipe's ``run`` takes.
 

@@ -163,7 +163,9 @@ def load_pretrained_weights(
     others = "another subject's" if not ridge else "several subjects'" if of_many else "other scans"
     left = [] if same else [f"its ridge layer ({others})"]
     left += [] if trunk else ['its trunk (semantics.backbone = "mixing" is wired otherwise)']
-    console.info(f"began from {path.name}" + (f" without {' and '.join(left)}" if left else ""))
+    console.info(
+        f"initialized from {path.name}" + (f" without {' and '.join(left)}" if left else "")
+    )
 
 
 def require_token_space(settings: Settings, found: Found, path: Path) -> None:

@@ -119,7 +119,7 @@ def _stages_of(folder: Path | None) -> list[str]:
         return list(STAGES)
     if folder.is_file():
         console.info(
-            f"{folder.name} begins train-sr; --only train-pr takes a perceptual checkpoint"
+            f"{folder.name} initializes train-sr; --only train-pr takes a perceptual checkpoint"
         )
         return ["train-sr"]
     return [stage for stage in STAGES if (folder / stage / manifest.NAME).is_file()]

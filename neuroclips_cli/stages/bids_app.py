@@ -59,15 +59,17 @@ def filter_settings(path: Path) -> dict[str, str]:
     Raises
     ------
     UserError
-        If it is no such file, or filters by something that has no setting.
+        If it is not such a file, or filters by something that has no setting.
     """
     try:
         content = json.loads(read_text(path))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no JSON file ({error}): correct --bids-filter-file") from error
+        raise UserError(
+            f"{path} is not a JSON file ({error}): correct --bids-filter-file"
+        ) from error
     if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
         raise UserError(
-            f"{path} is no filter file: write "
+            f"{path} is not a filter file: write "
             '{"bold": {"task": "film", "session": ["01", "02"]}}'
         )
     settings = {}

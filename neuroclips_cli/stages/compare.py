@@ -365,7 +365,7 @@ def _read(settings: Settings, word: str) -> _Run:
         raise UserError(f"the evaluation in {folder} is unfinished: run neuroclips evaluate again")
     result = read_json(folder / "metrics.json")
     if not isinstance(result, dict) or not {"metrics", "protocol"} <= result.keys():
-        raise UserError(f"{folder / 'metrics.json'} is no result of neuroclips evaluate")
+        raise UserError(f"{folder / 'metrics.json'} is not a result of neuroclips evaluate")
     table = folder / "per_clip.csv"
     if not table.is_file():
         raise UserError(
@@ -406,7 +406,7 @@ def _identity(item: _Run) -> tuple[Path, str]:
 
 
 def _check_films(runs: Sequence[_Run], clips: Sequence[str]) -> None:
-    """Refuse clips that are called alike but show different films."""
+    """Refuse clips that have the same names but show different films."""
     key, first = "ground_truth_brightness", runs[0]
     for other in runs[1:]:
         if len(clips) < 3 or not all(key in run.rows[clips[0]] for run in (first, other)):
@@ -414,7 +414,7 @@ def _check_films(runs: Sequence[_Run], clips: Sequence[str]) -> None:
         columns = [run.column(key, clips) for run in (first, other)]
         if min(map(np.ptp, columns)) > 0 and np.corrcoef(columns)[0, 1] < SAME_FILMS:
             raise UserError(
-                f"the clips of {first.folder} and {other.folder} are called alike but show "
+                f"the clips of {first.folder} and {other.folder} have the same names but show "
                 "different films: compare evaluations against the same ground truth"
             )
 

@@ -26,7 +26,7 @@ CONTROLS = ("frozen-keyframe", "nearest-training-clip")
 def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
     """Simulate a subject who watches films, decode the test films, and show how well it went.
 
-    Every part is a stage of its own, so an interrupted demo goes on where it stopped, and a
+    Every part is a stage of its own, so an interrupted demo continues where it stopped, and a
     finished one says so at once.
 
     Parameters
@@ -67,7 +67,7 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
     for sentence in (*facts["in_words"], facts["headline"]):
         console.info(sentence)
     console.info(f"the demo took {spent}; open {report.resolve()} in a browser")
-    console.info(f"to go on from here: cd {folder} && neuroclips status")
+    console.info(f"to continue from here: cd {folder} && neuroclips status")
     return report
 
 

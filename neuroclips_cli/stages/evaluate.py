@@ -62,7 +62,7 @@ def run(
     Raises
     ------
     UserError
-        If the reconstruction is missing or is no reconstruction.
+        If the reconstruction is missing or is not a reconstruction.
     """
     request = _requests.evaluate(settings, run=run)
     reconstruction = Path(
@@ -389,7 +389,7 @@ def retrieval(
             )
     except NotFinite as problem:
         raise UserError(
-            f"{path} holds values that are no numbers (NaN): run `neuroclips reconstruct "
+            f"{path} holds values that are not numbers (NaN): run `neuroclips reconstruct "
             "--overwrite`, and train again if it stays so"
         ) from problem
 

@@ -1,4 +1,4 @@
-"""``neuroclips interpret``: which voxels the two reconstructors listen to (paper 7, C.5)."""
+"""``neuroclips interpret``: which voxels the two reconstructors weigh most (paper 7, C.5)."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
         any, captions: the authors' ``GT_{train,test}_caption.pt``, or the user's own as
         ``*train*caption*.json`` or ``.h5``.
     overwrite : bool
-        Start afresh even if the result is there.
+        Start over even if the result exists.
 
     Returns
     -------

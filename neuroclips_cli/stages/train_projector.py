@@ -113,7 +113,7 @@ def _features(
 ) -> tuple[np.ndarray, np.ndarray, list[slice]]:
     """Token means of all images, embeddings of all captions, and whose captions are whose.
 
-    Both are cached in ``<workdir>/targets``, so that an interrupted run goes on.
+    Both are cached in ``<workdir>/targets``, so that an interrupted run continues.
     """
     folder = Path(resolve(settings.backbones.clip))
     known = folder if folder.is_dir() else None

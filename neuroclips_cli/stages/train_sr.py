@@ -69,7 +69,7 @@ def run(
         ``[semantics]``, ``[train_sr]``, CLIP, projector and captioner decide the result;
         ``run.subjects`` are trained together.
     phase : str, optional
-        ``contrastive`` stops after phase 1 (the stage stays unfinished, the next call goes on);
+        ``contrastive`` stops after phase 1 (the stage stays unfinished, the next call continues);
         ``prior`` insists that phase 1 is done; both in a row by default.
     checkpoint : Path, optional
         Published weights to begin from; see :func:`exchange.load_pretrained_weights`.
@@ -231,7 +231,7 @@ class _Training:
         self._say("phase 1 (contrastive)", progress)
         if phase == "contrastive":
             self.stage.pause()
-            console.info("phase 1 is done; `neuroclips train-sr` goes on with phase 2")
+            console.info("phase 1 is done; `neuroclips train-sr` continues with phase 2")
             return
         progress = self.prior(CheckpointManager(folder, PHASES[1]))
         self.stage.fact(PHASES[1], phase_facts(progress, self.clips))

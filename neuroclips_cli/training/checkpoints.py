@@ -1,4 +1,4 @@
-"""Checkpoints of one training phase: the last state to go on from, and the best weights.
+"""Checkpoints of one training phase: the last state to continue from, and the best weights.
 
 A checkpoint is one safetensors file, so that it appears whole or not at all: weights, optimizer
 moments, and everything else as JSON in the file's metadata. No pickle is involved.
@@ -77,7 +77,7 @@ class CheckpointManager:
     def save_last(
         self, model: nn.Module, optimizer: Any, schedule: Any, progress: TrainingState
     ) -> None:
-        """Write everything that training needs to go on."""
+        """Write everything that training needs to continue."""
         state = optimizer.state_dict()
         tensors = {f"model.{name}": tensor for name, tensor in cpu_state_dict(model).items()}
         for index, moments in state["state"].items():
@@ -126,7 +126,7 @@ class CheckpointManager:
         record = read_metadata(self.last).get("state")
         if not isinstance(record, dict) or not {"progress", "groups", "schedule"} <= set(record):
             raise UserError(
-                f"{self.last} is no checkpoint of a training: remove it and train again"
+                f"{self.last} is not a checkpoint of a training: remove it and train again"
             )
         return record
 

@@ -2,8 +2,8 @@
 
 Read from top to bottom: samples in this epoch's order, one optimizer step per batch, validation,
 best and last checkpoint, one line of figures. Everything random in an epoch follows from
-``(seed, phase, epoch, step)``; a run that was killed goes on from its last checkpoint and ends, on
-the CPU, with the weights of an undisturbed one (on CUDA sums are not taken in one order). Several
+``(seed, phase, epoch, step)``; a killed run continues from its last checkpoint and ends, on the
+CPU, with the weights of an undisturbed one (on CUDA sums are not taken in one order). Several
 processes take every step together (see :mod:`neuroclips_cli.training.batch_sharding`); the first
 one writes.
 """

@@ -314,7 +314,7 @@ def test_a_truncated_download_is_named(tmp_path, name):
     content = path.read_bytes()
     for share in (0.9, 0.3, 0.0):
         path.write_bytes(content[: int(len(content) * share)])
-        with pytest.raises(UserError, match=f"{name} .* is no whole weight file") as problem:
+        with pytest.raises(UserError, match=f"{name} .* is not a whole weight file") as problem:
             models_convert.run(path)
         assert "\n" not in str(problem.value)
 

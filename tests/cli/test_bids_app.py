@@ -57,7 +57,7 @@ def test_a_participant_is_preprocessed_into_bids_names(study, tmp_path):
     maps = nib.load(out / "sub-01" / "func" / f"{stem}.dscalar.nii")
     sidecar = json.loads((out / "sub-01" / "func" / f"{stem}.json").read_text())
     assert list(maps.header.get_axis(0).name) == list(sidecar["Maps"])
-    assert call(*words, *SETTINGS) == 0  # again: what is done stays
+    assert call(*words, *SETTINGS) == 0  # again: finished parts are kept
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
@@ -108,8 +108,8 @@ def test_options_become_settings(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[", "is no JSON file"),
-        ('{"bold": "movie"}', "is no filter file"),
+        ("[", "is not a JSON file"),
+        ('{"bold": "movie"}', "is not a filter file"),
         ('{"bold": {"acquisition": "mb"}}', "by 'acquisition', which neuroclips-bids cannot"),
         ('{"bold": {"task": {"a": 1}}}', "write a label or a list"),
     ],

@@ -229,7 +229,7 @@ def test_preprocess_again_keeps_the_profile_unless_told_otherwise(called):
         (("demo", "--profile", "paper"), "tiny"),
     ],
 )
-def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(words, part, capsys):
+def test_what_the_user_can_correct_is_one_sentence_and_exit_code_2(words, part, capsys):
     assert run(*words) == 2
     err = capsys.readouterr().err
     assert err.startswith("Error: ")
@@ -250,7 +250,7 @@ def test_a_slip_on_the_command_line_is_exit_code_2(words, capsys):
     ("error", "code", "part"),
     [
         (UserError("the film is too short"), 2, "Error: the film is too short"),
-        (KeyboardInterrupt(), 130, "run the same command again to go on"),
+        (KeyboardInterrupt(), 130, "run the same command again to continue"),
         (OSError(errno.ENOSPC, "No space left on device", "a.npy"), 2, "while writing"),
         (PermissionError(errno.EACCES, "denied", "a.npy"), 2, "no permission for a.npy"),
         (MemoryError(), 2, "smaller batch size"),
@@ -374,7 +374,7 @@ def test_status_verify_finds_damage(capsys):
 def test_doctor_names_a_data_set_that_is_not_there(capsys):
     assert run("doctor", "--dataset", "nowhere", "--device", "cpu") == 2
     out = capsys.readouterr().out
-    assert "nowhere is no folder" in out
+    assert "nowhere is not a folder" in out
     assert "Python" in out
 
 

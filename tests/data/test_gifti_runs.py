@@ -113,9 +113,9 @@ def test_damaged_files_and_other_kinds_are_refused(
     left, right = pair(tmp_path, series)
     whole = right.read_bytes()
     right.write_bytes(whole[: len(whole) // 2])
-    assert "no complete GIFTI file" in refused(left, right)
+    assert "not a complete GIFTI file" in refused(left, right)
     right.write_text("not XML", "utf-8")
-    assert "no complete GIFTI file" in refused(left, right)
+    assert "not a complete GIFTI file" in refused(left, right)
     points = nib.gifti.GiftiDataArray(
         np.zeros((RIGHT, 3), np.float32), intent="NIFTI_INTENT_POINTSET"
     )

@@ -179,7 +179,7 @@ def test_a_series_of_volumes_grows_whatever_its_header_promises(tmp_path, promis
 @pytest.mark.parametrize(
     ("name", "voxels", "message"),
     [
-        ("nothing", GRID, "is not there to follow"),
+        ("nothing", GRID, "does not exist"),
         ("run.dtseries.nii", SURFACE, "cannot grow volume by volume"),
         ("run.nii.gz", GRID, "cannot grow volume by volume"),
         ("run.nii", SURFACE, "trained on the cortical surface"),
@@ -204,5 +204,5 @@ def test_growing_files_of_another_shape_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"is no \.npy file"):
         open_incoming(tmp_path / "c.npy", SURFACE).poll()
     _nifti(tmp_path / "d.nii", np.moveaxis(VOLUMES, 0, -1), np.diag([3.0, 3, 3, 1]))
-    with pytest.raises(UserError, match="another grid"):
+    with pytest.raises(UserError, match="a different grid"):
         open_incoming(tmp_path / "d.nii", GRID).poll()

@@ -1,4 +1,4 @@
-"""Broken scans and films: each is found, named with its file, and mended or refused."""
+"""Broken scans and films: each is found, named with its file, and repaired or refused."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_a_header_that_claims_more_than_the_file_can_hold_gets_no_memory(tmp_pat
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(UserError, match="is cut short"):
         read_region_file([path])
-    with pytest.raises(UserError, match="cut short|another grid"):
+    with pytest.raises(UserError, match="cut short|a different grid"):
         open_row(scan_row(path), all_of((4, 4, 4)))
 
 

@@ -123,7 +123,7 @@ HEAD = "subject\tfile\tfilm\tsplit\tscan_start_s\trepetition\n"
         (HEAD + "1\ta.nii\tf.mp4\ttrain\t0\t1.5\n", "whole number"),
         (HEAD + "1\ta.nii\tf.mp4\ttrain\t0\t0\n", "repetition = '0'"),
         (HEAD + "1\ta.nii\tn/a\ttrain\t0\t1\n", "line 2 lacks its film"),
-        (HEAD + "NDAR007\ta.nii\tf.mp4\ttrain\t0\t1\n", "'NDAR007' is no number"),
+        (HEAD + "NDAR007\ta.nii\tf.mp4\ttrain\t0\t1\n", "'NDAR007' is not a number"),
         (HEAD + "1\ta.nii\tf.mp4\ttrain\n", "other columns than the header"),
         (HEAD + "1\ta.nii\tf.mp4\ttrain\t0\t1\t7\n", "other columns than the header"),
         (HEAD.replace("\t", ","), "separated by tabs"),

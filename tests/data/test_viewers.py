@@ -58,7 +58,7 @@ def test_a_seen_film_without_runs_is_still_refused(dataset):
         ),
         ("film,subject\nseg1,2\n", "names no film that subject 1 saw"),
         ("film,who\nseg1,1\n", "lacks the column subject"),
-        ("film,subject\nseg1,one\n", "a subject that is no number"),
+        ("film,subject\nseg1,one\n", "a subject that is not a number"),
     ],
 )
 def test_a_table_that_contradicts_the_runs_is_refused(dataset, text, word):

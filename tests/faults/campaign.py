@@ -115,7 +115,7 @@ def race(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
 
 
 def stop(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[str, object]:
-    """Send SIGTERM, SIGINT or SIGUSR1; the command must end soon, and say how to go on."""
+    """Send SIGTERM, SIGINT or SIGUSR1; the command must end soon, and say how to continue."""
     folder = harness.begin(root / "calm", root / "try", stage)
     number = draw.choice((15, 2, 10))
     moment = draw.uniform(0.1, seconds)
@@ -126,7 +126,7 @@ def stop(root: Path, stage: str, seconds: float, draw: random.Random) -> dict[st
     return {
         "stopped": stopped,
         "sentence": outcome.code in (0, 128 + number)
-        and (not stopped or "to go on" in outcome.said),
+        and (not stopped or "to continue" in outcome.said),
         "took": round(outcome.seconds - moment, 2) if stopped else 0.0,
         "code": last.code,
         "differ": wrong,

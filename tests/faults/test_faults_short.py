@@ -86,7 +86,7 @@ def test_kills_at_any_moment_leave_the_same_result(tmp_path, calm):
         assert process.wait() == -signal.SIGKILL
     process = start(runs, pause=0.0)
     said = process.communicate()[1]
-    assert process.returncode == 0 and "going on where it stopped" in said
+    assert process.returncode == 0 and "continuing where it stopped" in said
     assert outputs(runs) == calm
 
 
@@ -103,7 +103,7 @@ def test_a_signal_ends_soon_at_a_point_to_go_on_from(tmp_path, calm, name):
     said = process.communicate()[1]
     assert time.monotonic() - began < max(5, start_up)
     assert process.returncode == 128 + getattr(signal, name)
-    assert f"`neuroclips preprocess --workdir {runs}`" in said and "to go on" in said
+    assert f"`neuroclips preprocess --workdir {runs}`" in said and "to continue" in said
     assert "Traceback" not in said
     assert start(runs, pause=0.0).wait() == 0
     assert outputs(runs) == calm

@@ -32,7 +32,7 @@ MEMORY = 10**9
 """Bytes of address space that a reader may take beyond what the libraries have."""
 SECONDS = 20
 BATCH = 250
-"""Files for one child; a child that dies is one find, and the next one goes on behind it."""
+"""Files for one child; a child that dies is one find, and the next one continues behind it."""
 
 TRICKS = (
     *(b"", b"\x00", b"\xff" * 8, b"\x00" * 64, b"\x7f\xff\xff\xff", b"\xff\xff\xff\x7f"),

@@ -192,7 +192,7 @@ def test_a_killed_training_goes_on_with_the_devices_checkpoint(
     assert ended[0] == begun[0]
     # sums on a GPU come in no fixed order, so that the weights are not bit-identical
     difference = apart(ended, training_losses(trained_here, "train-pr"))
-    figures.within(f"losses, going on on the {where}", difference, LOSSES)
+    figures.within(f"losses, continued on the {where}", difference, LOSSES)
 
 
 def test_a_killed_reconstruction_goes_on_with_what_it_had(

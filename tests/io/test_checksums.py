@@ -69,7 +69,7 @@ def test_an_edited_manifest_is_named(settings, folder):
 @pytest.mark.parametrize("content", ["[]", "{}", '{"state": 3}', "[" * 100_000, "9" * 5000, "\x00"])
 def test_what_is_no_manifest_is_named(settings, folder, content):
     (folder / "manifest.json").write_text(content)
-    with pytest.raises(UserError, match=r"manifest\.json is (no manifest|not valid JSON)"):
+    with pytest.raises(UserError, match=r"manifest\.json is not (a manifest|valid JSON)"):
         stage_state(settings, "preprocess")
 
 
@@ -94,11 +94,11 @@ def test_a_stage_that_cannot_fit_is_refused_before_it_begins(settings):
 @pytest.mark.parametrize("name", ["../../evil", "a/../b", "/etc", "a b", "", "reconstruct\n"])
 def test_a_stage_name_never_leads_out_of_the_run_folder(settings, name):
     with (
-        pytest.raises(UserError, match="no name of a stage"),
+        pytest.raises(UserError, match="not the name of a stage"),
         open_stage(settings, name, sections=[], inputs={}),
     ):
         pytest.fail("opened")
-    with pytest.raises(UserError, match="no name of a stage"):
+    with pytest.raises(UserError, match="not the name of a stage"):
         require_stage(settings, name, "evaluate")
 
 
@@ -145,7 +145,7 @@ def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path):
     model = torch.nn.Linear(2, 2)
     kept = CheckpointManager(tmp_path, "perception")
     save_file({"model.weight": torch.zeros(2, 2)}, kept.last)
-    with pytest.raises(UserError, match="is no checkpoint of a training"):
+    with pytest.raises(UserError, match="is not a checkpoint of a training"):
         kept.progress()
     kept.save_best(torch.nn.Linear(3, 3))
     with pytest.raises(UserError, match="does not fit the model"):
@@ -169,7 +169,7 @@ def test_a_clip_that_would_fill_the_memory_is_refused(tmp_path):
 
 def test_a_table_that_is_no_text_is_named(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"clip\n\xff\xfe\n")
-    with pytest.raises(UserError, match=r"a\.csv is no table in UTF-8"):
+    with pytest.raises(UserError, match=r"a\.csv is not a table in UTF-8"):
         read_csv(tmp_path / "a.csv")
 
 

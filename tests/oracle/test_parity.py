@@ -1,7 +1,7 @@
 """Every recorded array of the original code against ours (as a table: docs/results/parity.md).
 
 The records are inputs (``in.``), outputs, intermediate values and gradients; each test also fails
-if a recorded array that is no input is left uncompared.
+if a recorded array that is not an input is left uncompared.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Comparison:
         return self
 
     def left_out(self, *given: str) -> list[str]:
-        """Recorded arrays that no row compares and that are no inputs.
+        """Recorded arrays that no row compares and that are not inputs.
 
         ``given`` names the inputs; a name that ends in a dot or underscore is a prefix.
         """

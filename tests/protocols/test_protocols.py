@@ -152,7 +152,7 @@ def test_fewer_clips_than_a_retrieval_part_are_said_and_nan_tokens_refused(tmp_p
         stage.write_array("index.npy", np.arange(fake_run.CLIPS))
         tokens = np.full((fake_run.CLIPS, 4, 3), np.nan, np.float16)
         stage.write_array("tokens_brain.npy", tokens)
-    with pytest.raises(UserError, match="tokens_brain.npy holds values that are no numbers"):
+    with pytest.raises(UserError, match="tokens_brain.npy holds values that are not numbers"):
         evaluate.run(chosen, overwrite=True)
 
 

@@ -186,7 +186,7 @@ def test_killed_with_two_processes_and_gone_on_with_one(world: Path, tmp_path: P
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate()
     said = _run(two, "train-pr")
-    assert "going on where it stopped" in said or "up to date" in said
+    assert "continuing where it stopped" in said or "up to date" in said
     _assert_same_training(*(f / "runs/sub-01/train-pr" for f in (world, two)))
 
 

@@ -117,7 +117,7 @@ NO_LOSSES = {
     mixco.mix_targets,
     contrastive.annealed_temperature,
 }
-"""Draws, targets and schedules: what they give is no loss."""
+"""Draws, targets and schedules: what they give is not a loss."""
 
 
 def test_every_loss_is_in_the_list():

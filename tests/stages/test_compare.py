@@ -159,7 +159,7 @@ def test_what_cannot_be_compared_is_one_sentence(chosen, tmp_path):
     with pytest.raises(UserError, match=r"different protocols \(size: 16 and 512\)"):
         compare.run(chosen, pair)
     (second / "metrics.json").write_text("[]")
-    with pytest.raises(UserError, match="is no result of neuroclips evaluate"):
+    with pytest.raises(UserError, match="is not a result of neuroclips evaluate"):
         compare.run(chosen, pair)
     edit(second / "manifest.json", lambda record: record.update(state="running"))
     with pytest.raises(UserError, match="is unfinished"):

@@ -256,7 +256,7 @@ def test_arrays_that_do_not_fit_are_refused(chosen, tmp_path, array, message):
         (("no.npy",), "no.npy do not exist"),
         (("scans.npy", "--name", "../x"), "letters, digits and hyphens"),
         (("scans.npy", "--first-clip", "-1"), "at least 0"),
-        (("scans.npy", "--run", "nowhere"), "nowhere is no folder of a subject's results"),
+        (("scans.npy", "--run", "nowhere"), "nowhere is not a folder of a subject's results"),
     ],
 )
 def test_the_command_says_what_is_wrong_in_one_sentence(chosen, capsys, words, message):

@@ -84,7 +84,7 @@ def test_arrays_of_the_wrong_kind_are_one_sentence(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
 def test_a_broken_clip_is_named(tmp_path, name):
-    (tmp_path / name).write_bytes(b"this is no video")
+    (tmp_path / name).write_bytes(b"this is not a video")
     with pytest.raises(UserError, match=f"cannot read the clip .*{name}|{name} cannot be decoded"):
         read_clip(tmp_path / name, clip_s=2.0)
 
@@ -125,9 +125,9 @@ def test_side_by_side_panels_are_cut(tmp_path, border, order):
 
 
 def test_panels_that_cannot_be_cut_are_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="49 x 24 pixels, which is no pair"):
+    with pytest.raises(UserError, match="49 x 24 pixels, which is not a pair"):
         side_by_side.cut(np.zeros((2, 24, 49, 3), np.uint8), 0, tmp_path)
-    with pytest.raises(UserError, match="'left' is no order"):
+    with pytest.raises(UserError, match="'left' is not an order"):
         side_by_side.position("left", "gt")
     np.save(tmp_path / "a.npy", np.zeros((1, 2, 8, 16, 3), np.uint8))
     with pytest.raises(UserError, match="--panels is for folders"):

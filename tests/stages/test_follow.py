@@ -126,7 +126,7 @@ def test_the_command_writes_clips_and_latencies(chosen, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--follow", "nowhere"), "nowhere is not there to follow"),
+        (("--follow", "nowhere"), "nowhere does not exist"),
         (("--follow", "empty", "--idle", "0.1"), "no volume came to empty"),
         (("--follow", "empty", "--idle", "0"), "--idle should be above 0"),
         (("--follow", "empty", "--volumes", "0"), "--volumes at least 1"),

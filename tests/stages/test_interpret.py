@@ -203,7 +203,7 @@ def test_wrong_files_are_one_sentence_and_leave_the_earlier_result(made, tmp_pat
     for choices, message in (
         (Choices(surfaces=(flat, other)), "--surface-right .* has 81 vertices"),
         (Choices(surfaces=(bent, flat)), "is not flat"),
-        (Choices(surfaces=(labels, flat)), "is no GIFTI surface"),
+        (Choices(surfaces=(labels, flat)), "is not a GIFTI surface"),
         (Choices(surfaces=(tmp_path / "none.gii", flat)), "does not exist"),
         (
             Choices(labels=str(made.parent / "preprocess" / "selection.dscalar.nii")),

@@ -246,7 +246,7 @@ def test_a_truncated_run_is_named(dataset, tmp_path, keep):
 
 
 def test_garbage_instead_of_a_run_is_named(dataset, tmp_path):
-    _run_file(dataset, "seg5").write_bytes(b"this is no scan" * 1000)
+    _run_file(dataset, "seg5").write_bytes(b"this is not a scan" * 1000)
     _refused(dataset, tmp_path, "seg5_1_Atlas", "damaged")
 
 

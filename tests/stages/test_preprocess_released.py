@@ -112,7 +112,7 @@ def test_wrong_sizes_and_subjects_are_one_sentence(tmp_path):
     assert "(clips, 8, 3, height, width)" in problem(tmp_path, folder, data__frames_per_clip=8)
     content = (folder / "GT_train_3fps.pt").read_bytes()
     (folder / "GT_train_3fps.pt").write_bytes(content[:-500])
-    assert "no whole weight file" in problem(tmp_path, folder)
+    assert "not a whole weight file" in problem(tmp_path, folder)
     (folder / "GT_train_3fps.pt").unlink()
     assert "lacks GT_train_3fps.pt" in problem(tmp_path, folder)
     assert "--from-release" in problem(tmp_path, tmp_path / "nowhere")

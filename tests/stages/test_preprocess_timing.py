@@ -357,8 +357,8 @@ def test_the_sidecar_wins_over_the_series_step_over_the_setting(tmp_path):
     assert "its setting data.tr_s 2 s; the sidecar was believed" in said
     sidecar = scans / "r11.json"
     for text, words in (
-        ('{"RepetitionTime": 1490}', "1490, which is no time in seconds"),
-        ("{", "no readable JSON"),
+        ('{"RepetitionTime": 1490}', "1490, which is not a time in seconds"),
+        ("{", "not a readable JSON"),
     ):
         sidecar.write_text(text)
         with pytest.raises(UserError, match=words):

@@ -22,7 +22,7 @@ from neuroclips_cli.training.samples import ClipSamples, SeededOrder
 class Waits(TorchDispatchMode):
     """Notes what would make the host wait for a device, for which the meta device stands.
 
-    Reading a value there fails by itself; a copy that is not asked for as one that goes on by
+    Reading a value there fails by itself; a copy that is not asked for as one that continues by
     itself is noted, and so is one that comes back.
     """
 

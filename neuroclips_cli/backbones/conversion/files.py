@@ -48,7 +48,7 @@ def read_torch(path: Path, *, stand_ins: bool = False) -> Any:
     if path.suffix == ".safetensors" and stand_ins:
         return _read_inert(path)  # torch.load goes by that ending, not by the content
     try:
-        # Files of before torch 1.6 are no zip archives; they load, but cannot be memory-mapped.
+        # Files of before torch 1.6 are not zip archives; they load, but cannot be memory-mapped.
         mapped = _begins_as_zip(path) or zipfile.is_zipfile(path)
         with warnings.catch_warnings():
             # A pickle protocol that torch does not write is read all the same, or refused below.
@@ -97,7 +97,7 @@ def truncated(path: Path, problem: Exception) -> str:
     lines = [line for line in str(problem).split("\n") if line.strip()] or [""]
     first = lines[1] if lines[0].startswith("Weights only") and len(lines) > 1 else lines[0]
     return (
-        f"{path} ({path.stat().st_size} bytes) is no whole weight file ({first[:120]}): its "
+        f"{path} ({path.stat().st_size} bytes) is not a whole weight file ({first[:120]}): its "
         "download was cut short or it is of another format, fetch it again"
     )
 
@@ -145,7 +145,7 @@ def _read_shards(path: Path) -> dict[str, Tensor]:
     index = atomic.read_json(path)
     names = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(names, dict) or not names:
-        raise UserError(f"{path} is no index of weight files: name the weight file itself")
+        raise UserError(f"{path} is not an index of weight files: name the weight file itself")
     weights: dict[str, Tensor] = {}
     for file in dict.fromkeys(map(str, names.values())):
         if Path(file).name != file:

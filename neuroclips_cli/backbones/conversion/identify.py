@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes: weights have many endings, and so has what is no weights."""
+"""What a file is, by its first bytes: weights have many endings, and so has what is not weights."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def unclip_part(
     found = unet_config(weights, source)
     if "projection_class_embeddings_input_dim" not in found:
         raise UserError(
-            f"{source} is no unCLIP checkpoint: it lacks '{PREFIX}label_emb.0.0.weight', the "
+            f"{source} is not an unCLIP checkpoint: it lacks '{PREFIX}label_emb.0.0.weight', the "
             "size condition; a scene model is converted with --kind scene"
         )
     found["attention_head_dim"] = [
@@ -51,7 +51,7 @@ def scene_part(
     found = unet_config(weights, source)
     if "projection_class_embeddings_input_dim" in found:
         raise UserError(
-            f"{source} is no scene model: '{PREFIX}label_emb.0.0.weight' belongs to an SDXL "
+            f"{source} is not a scene model: '{PREFIX}label_emb.0.0.weight' belongs to an SDXL "
             "network; unCLIP's checkpoint is converted with --kind unclip"
         )
     found |= {"attention_head_dim": SCENE_HEADS, "sample_size": SCENE_SAMPLE_SIZE}

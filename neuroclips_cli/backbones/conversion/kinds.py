@@ -107,7 +107,7 @@ def guess(weights: Weights, source: str) -> str:
     if found:
         return found[0]
     raise UserError(
-        f"{source} is no file that neuroclips converts, its first tensors are "
+        f"{source} is not a file that neuroclips converts, its first tensors are "
         f"{', '.join(repr(name) for name in list(weights)[:3])}: give one of "
         f"{', '.join(CONVERTERS)}"
     )

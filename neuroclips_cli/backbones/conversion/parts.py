@@ -75,19 +75,19 @@ def require_layout(
     for name, shape in expected.items():
         if name not in weights:
             raise UserError(
-                f"{source} is no {what} of the expected size: it lacks '{name}' {shape}; "
+                f"{source} is not a {what} of the expected size: it lacks '{name}' {shape}; "
                 "check which file it is, or give the network's configuration with --config"
             )
         if tuple(weights[name].shape) != shape:
             raise UserError(
-                f"{source} is no {what} of the expected size: '{name}' is "
+                f"{source} is not a {what} of the expected size: '{name}' is "
                 f"{tuple(weights[name].shape)} where {shape} is needed; check which file it is, "
                 "or give the network's configuration with --config"
             )
     for name in weights:
         if name not in expected:
             raise UserError(
-                f"{source} is no {what} of the expected size: it holds '{name}', which the "
+                f"{source} is not a {what} of the expected size: it holds '{name}', which the "
                 "network lacks; check which file it is, or give its configuration with --config"
             )
 
@@ -97,7 +97,7 @@ def need(weights: Mapping[str, Tensor], name: str, source: str, what: str) -> Te
     if name not in weights:
         first = next(iter(weights), "nothing")
         raise UserError(
-            f"{source} is no {what}: it lacks '{name}' (its first tensor is '{first}'); "
+            f"{source} is not a {what}: it lacks '{name}' (its first tensor is '{first}'); "
             "check which file it is"
         )
     return weights[name]

@@ -23,7 +23,7 @@ def projector_part(
     others = [name for name in weights if name != "proj"]
     if matrix.ndim != 2 or others:
         found = f"'{others[0]}' as well" if others else f"'proj' of shape {tuple(matrix.shape)}"
-        raise UserError(f"{source} is no {what}: it holds {found}; check which file it is")
+        raise UserError(f"{source} is not a {what}: it holds {found}; check which file it is")
     return ConvertedNetwork({"weight": matrix}, PROJECTOR_FILE)
 
 
@@ -37,9 +37,9 @@ def converter_part(
             need(weights, name, source, what)
         if weights[f"{layer}.weight"].ndim != 2:
             shape = tuple(weights[f"{layer}.weight"].shape)
-            raise UserError(f"{source} is no {what}: '{layer}.weight' is {shape}, not a matrix")
+            raise UserError(f"{source} is not a {what}: '{layer}.weight' is {shape}, not a matrix")
     known = {f"{layer}.{end}" for layer in CONVERTER_LAYERS for end in ("weight", "bias")}
     for name in weights:
         if name not in known:
-            raise UserError(f"{source} is no {what}: it holds '{name}'; check which file it is")
+            raise UserError(f"{source} is not a {what}: it holds '{name}'; check which file it is")
     return ConvertedNetwork(dict(weights), CONVERTER_FILE)

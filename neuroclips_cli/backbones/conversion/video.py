@@ -36,7 +36,7 @@ def motion_part(
 
     for name in weights:
         if "motion_modules." not in name:
-            raise UserError(f"{source} is no motion module: it holds '{name}'; check which file")
+            raise UserError(f"{source} is not a motion module: it holds '{name}'; check which file")
     found = {
         "block_out_channels": _widths(weights, "motion_modules", source),
         "motion_layers_per_block": _count(weights, "down_blocks.0.motion_modules."),
@@ -121,14 +121,16 @@ def adapter_part(
     for name, value in weights.items():
         match = re.fullmatch(r"(.*)\.processor\.(to_[a-z]+)_lora\.(down|up)\.weight", name)
         if not match:
-            raise UserError(f"{source} is no domain adapter: it holds '{name}'; check which file")
+            raise UserError(
+                f"{source} is not a domain adapter: it holds '{name}'; check which file"
+            )
         module = "to_out.0" if match[2] == "to_out" else match[2]
         converted[f"{match[1]}.{module}.{match[3]}"] = value
     for name in converted:
         counterpart = name[:-4] + "up" if name.endswith("down") else name[:-2] + "down"
         if counterpart not in converted:
             raise UserError(
-                f"{source} is no whole domain adapter: it lacks the counterpart of '{name}'"
+                f"{source} is not a whole domain adapter: it lacks the counterpart of '{name}'"
             )
     return ConvertedNetwork(converted, ADAPTER_FILE)
 

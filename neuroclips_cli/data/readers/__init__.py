@@ -100,8 +100,8 @@ def recognize(tree: Tree, layout: str = "auto") -> Found:
     found = [reader for reader in READERS if reasons[reader.name]]
     if not found:
         raise UserError(
-            f"the layout of {tree.root} is none of {', '.join(reasons)}: check --dataset, name the "
-            "layout with --layout, or list the runs in a table and give it with --runs "
+            f"the layout of {tree.root} matches none of {', '.join(reasons)}: check --dataset, "
+            "name the layout with --layout, or list the runs in a table and give it with --runs "
             "(docs/reference/run-table.md)"
         )
     first = found[0]

@@ -126,7 +126,7 @@ def _series_in(path: Path, options: ReaderOptions) -> list[ParcelSeries]:
             "a run table (file#key) and give it with --runs"
         )
     if others:
-        options.say(f"{path.name}: {len(others)} data sets such as {others[0]} are no runs")
+        options.say(f"{path.name}: {len(others)} data sets such as {others[0]} are not runs")
     return found
 
 
@@ -150,7 +150,7 @@ class _Films:
         there = [film for film in films if not what_to_fetch(film)]
         if any(not same_file(there[0], film) for film in there[1:]):
             raise UserError(
-                f"different films are called like task {task}, such as {there[0]} and {there[-1]}: "
+                f"different films are named after task {task}, such as {there[0]} and {there[-1]}: "
                 "remove all but one"
             )
         if films and not there:

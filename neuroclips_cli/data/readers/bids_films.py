@@ -83,11 +83,11 @@ class Films:
             return alike[0]
         if alike:
             raise UserError(
-                f"{where} names the film {text}, and {len(alike)} films are called so "
+                f"{where} names the film {text}, and {len(alike)} films have that name "
                 f"({', '.join(map(str, alike[:3]))}): put it where {_FILM} says"
             )
         raise UserError(
-            f"{where} names the film {text}, which is not there: put it in "
+            f"{where} names the film {text}, which does not exist: put it in "
             f"{self.folders[0] if self.folders else 'stimuli/ of the raw data set'}, or name the "
             "films' folder with data.films"
         )
@@ -109,7 +109,7 @@ class Films:
         for exact in (True, False):
             if len(found[exact]) > 1:
                 raise UserError(
-                    f"several films are called like task-{task}: "
+                    f"several films are named after task-{task}: "
                     f"{', '.join(map(str, found[exact][:3]))}; keep one of them"
                 )
             if found[exact]:
@@ -202,7 +202,7 @@ def _rows(path: Path) -> Sequence[tuple[int, Mapping[str, str]]]:
         rows = [(reader.line_num, row) for row in reader]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise UserError(
-            f"{path} is no tab-separated table in UTF-8 ({error}): correct it"
+            f"{path} is not a tab-separated table in UTF-8 ({error}): correct it"
         ) from error
     for name in ("onset", "duration"):
         if name not in reader.fieldnames:

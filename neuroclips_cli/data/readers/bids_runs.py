@@ -195,7 +195,7 @@ def find_runs(tree: Tree, subject: int) -> dict[Path, list[BidsRun]]:
         copy = run.copies.setdefault(OutputSpace(kind, tuple(sorted(pairs))), {})
         before = copy.setdefault(name.entities.get("hemi", ""), path)
         if before != path:
-            raise UserError(f"the same run is there twice, {before} and {path}: keep one of them")
+            raise UserError(f"the same run exists twice, {before} and {path}: keep one of them")
     return {root: sorted(runs.values(), key=lambda run: run.order) for root, runs in found.items()}
 
 

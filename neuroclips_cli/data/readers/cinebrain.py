@@ -123,9 +123,7 @@ def _showings(tree: Tree, number: int, options: ReaderOptions) -> list[Showing]:
         if run is not None:
             before = files.setdefault(run, path)
             if before != path and not before.samefile(path):
-                raise UserError(
-                    f"the same run is there twice, {before} and {path}: keep one of them"
-                )
+                raise UserError(f"the same run exists twice, {before} and {path}: keep one of them")
     if not files:
         raise UserError(
             f"{tree.root} holds no run of subject {number} such as sub-{number:04d}_task-shape_"
@@ -155,7 +153,7 @@ def _times(path: Path) -> tuple[float, float]:
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is no comma-separated table ({error}): correct it") from error
+        raise UserError(f"{path} is not a comma-separated table ({error}): correct it") from error
     if not rows or _START not in rows[0] or _STOP not in rows[0]:
         raise UserError(f"{path} lacks a line with {_START} and {_STOP}: fetch it again")
     try:
@@ -182,7 +180,7 @@ def _clips(tree: Tree, options: ReaderOptions) -> Sequence[Path]:
         )
     for first, second in zip(clips, clips[1:], strict=False):
         if first.name == second.name:
-            raise UserError(f"two clips are called alike, {first} and {second}: remove one")
+            raise UserError(f"two clips have the same name, {first} and {second}: remove one")
     dead = [clip for clip in clips if not clip.exists()]
     if dead:
         raise UserError(f"{what_to_fetch(dead[0])} ({len(dead)} clips are missing so)")

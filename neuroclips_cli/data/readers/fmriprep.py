@@ -165,7 +165,7 @@ class _Reading:
             else f"there is no events.tsv of it in {self._raw or 'a raw BIDS tree (data.raw)'}"
         )
         return (
-            f"{run.stem} has no film: {told}, and no film is called like its task {task!r} "
+            f"{run.stem} has no film: {told}, and no film is named after its task {task!r} "
             f"({self._films.examples()}); name the films' folder with data.films, or the tasks to "
             "read with data.task"
         )

@@ -151,7 +151,7 @@ def _runs_of(tree: Tree, number: int, options: ReaderOptions) -> dict[int, Path]
     for path, match in found:
         before = kinds.setdefault(match[3], {}).setdefault(int(match[1]), path)
         if before != path and not before.samefile(path):
-            raise UserError(f"the same run is there twice, {before} and {path}: keep one of them")
+            raise UserError(f"the same run exists twice, {before} and {path}: keep one of them")
     kind = _choose(kinds, options.space, number)
     options.say(f"the runs are *_Atlas{kind}.dtseries.nii ({_resolution(kind)})")
     runs = kinds[kind]

@@ -101,7 +101,7 @@ class Benchmark:
                 del work
         except OutOfTime:
             self.results.add(Row(case.name, "rest", error="out of time"))
-        except Exception as problem:  # a benchmark goes on with what can be measured
+        except Exception as problem:  # a benchmark continues with what can be measured
             self.results.add(Row(case.name, "build", error=_short(problem)))
         free(self.place.device)
 

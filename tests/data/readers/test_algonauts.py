@@ -138,7 +138,7 @@ def test_what_is_no_run_beside_the_runs_is_said(tmp_path):
         file["labels"] = np.arange(20)
     rows, said = table(tmp_path)
     assert len(rows) == len(FRIENDS) + len(MOVIE10)
-    assert any("1 data sets such as labels are no runs" in sentence for sentence in said)
+    assert any("1 data sets such as labels are not runs" in sentence for sentence in said)
 
 
 def test_keys_of_cneuromods_own_files_lie_in_groups(tmp_path):
@@ -188,7 +188,7 @@ def test_a_damaged_or_absent_h5_and_another_subject(tmp_path):
         table(tmp_path, subject="4")
     path = next(tmp_path.rglob("*friends*.h5"))
     path.write_bytes(b"not an HDF5 file")
-    with pytest.raises(UserError, match="is no HDF5 file"):
+    with pytest.raises(UserError, match="is not an HDF5 file"):
         table(tmp_path)
     path.unlink()
     path.symlink_to("../.git/annex/objects/q")
@@ -219,5 +219,5 @@ def test_a_second_film_of_a_task_is_a_copy_or_refused_also_if_as_large(tmp_path,
     if content == b"s01e02b":
         assert len(table(tmp_path)[0]) == len(FRIENDS) + len(MOVIE10)
         return
-    with pytest.raises(UserError, match=r"different films are called like task s01e02b.*remove"):
+    with pytest.raises(UserError, match=r"different films are named after task s01e02b.*remove"):
         table(tmp_path)

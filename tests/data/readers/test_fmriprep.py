@@ -85,7 +85,7 @@ def test_a_missing_hemisphere_is_refused(tree: BidsTree) -> None:
 
 def test_the_same_run_with_and_without_padding_is_refused(tree: BidsTree) -> None:
     two_tasks(tree, cifti("sub-01_task-story_run-1"), cifti("sub-01_task-story_run-01"))
-    assert "the same run is there twice" in refused(tree)
+    assert "the same run exists twice" in refused(tree)
 
 
 def test_raw_runs_references_and_single_echoes_are_no_runs(tree: BidsTree) -> None:
@@ -319,7 +319,7 @@ def test_a_sidecar_that_is_broken_or_not_fetched_is_refused(tree: BidsTree) -> N
     two_tasks(tree)
     path = tree.root / "task-story_bold.json"
     path.write_text("{", "utf-8")
-    assert "is no JSON" in refused(tree)
+    assert "is not valid JSON" in refused(tree)
     path.unlink()
     path.symlink_to(".git/annex/objects/x/y")
     assert "run `datalad get task-story_bold.json`" in refused(tree)
@@ -373,12 +373,12 @@ def test_events_are_inherited_and_a_film_may_begin_before_the_scan(tree: BidsTre
 def test_a_film_that_events_name_and_that_is_not_there_is_refused(tree: BidsTree) -> None:
     two_tasks(tree)
     events = tree.events("sub-01_task-story_events.tsv", film_rows((0, 9, "gone.mp4")))
-    assert f"{events}, line 2 names the film gone.mp4, which is not there" in refused(tree)
+    assert f"{events}, line 2 names the film gone.mp4, which does not exist" in refused(tree)
     tree.events("sub-01_task-story_events.tsv", film_rows((0, 9, "../../secret.mp4")))
     assert "outside stimuli/" in refused(tree)
     tree.films("one/same.mp4", "two/same.mp4")
     tree.events("sub-01_task-story_events.tsv", film_rows((0, 9, "three/same.mp4")))
-    assert "2 films are called so" in refused(tree)
+    assert "2 films have that name" in refused(tree)
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_a_task_without_film_is_refused_and_rest_is_left_out(tree: BidsTree) -> 
     tree.films("a_story.mp4", "b-story.mp4")
     assert len(tree.table(task="story,test")) == 2, "an exact name is taken before a longer one"
     (tree.raw / "stimuli" / "story.mp4").unlink()
-    assert "several films are called like task-story" in refused(tree, task="story,test")
+    assert "several films are named after task-story" in refused(tree, task="story,test")
 
 
 def test_films_and_the_raw_tree_may_lie_elsewhere(tree: BidsTree, tmp_path: Path) -> None:
