@@ -11,7 +11,7 @@ Stages
 ======
 
 Every stage is a command and, as a rule, a folder of its name with a ``manifest.json``. A stage
-whose inputs and settings did not change says so at once; one that was interrupted continues where
+whose inputs and settings did not change returns at once; one that was interrupted continues where
 it stopped. A later stage takes over the settings with which the stages before it were run.
 
 """

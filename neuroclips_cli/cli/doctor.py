@@ -81,7 +81,7 @@ def _dry_run(settings: Settings) -> bool:
     """Walk through the profile, unless there is no torch to do it; return whether it connects."""
     try:
         from neuroclips_cli.cli import doctor_memory
-    except ImportError:  # the check of the packages has said so
+    except ImportError:  # reported by the check of the packages
         return False
     return doctor_memory.run(settings)
 

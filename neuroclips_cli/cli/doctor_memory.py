@@ -32,7 +32,7 @@ def run(settings: Settings) -> bool:
     """
     try:
         device = choose_device(settings.run.device)
-    except UserError:  # the check of the device has said so
+    except UserError:  # reported by the check of the device
         device = "cpu"
     voxels, source = voxels_of(settings)
     memory = device_memory(device)

@@ -201,7 +201,7 @@ class KeyframeGenerator:
             Test clips; with the seed they decide the random numbers.
         blurry : numpy.ndarray, optional
             uint8 (clips, Nf, h, w, 3), whose first frames the denoising starts from where
-            ``reconstruct.keyframe_start`` says so.
+            ``reconstruct.keyframe_start`` asks for it.
 
         Returns
         -------

@@ -168,7 +168,7 @@ def read(folder: Path) -> ModelCard | None:
 
 
 def refuse_contradiction(card: ModelCard, sizes: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a card that says something else than the training's manifest beside it.
+    """Refuse a card that contradicts the training's manifest beside it.
 
     Parameters
     ----------

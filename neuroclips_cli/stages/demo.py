@@ -27,7 +27,7 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
     """Simulate a subject who watches films, decode the test films, and show how well it went.
 
     Every part is a stage of its own, so an interrupted demo continues where it stopped, and a
-    finished one says so at once.
+    finished one returns at once.
 
     Parameters
     ----------

@@ -97,7 +97,7 @@ def _require_torch_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, UnicodeDecodeError):
-        return  # cut short or damaged: the reader says so
+        return  # cut short or damaged: the reader reports it
     ends = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in ends:
         raise UserError(
