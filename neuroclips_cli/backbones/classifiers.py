@@ -35,107 +35,87 @@ class _Classifier:
         """Number of classes."""
         return int(self.model.config.num_labels)
 
+    @torch.inference_mode()
+    def probabilities(
+        self, items: np.ndarray, batch_size: int = 64, advance: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """Classify frames, or clips.
+
+        Parameters
+        ----------
+        items : numpy.ndarray
+            uint8 frames (N, H, W, 3), or clips (N, frames, H, W, 3).
+        batch_size : int
+            Items at a time.
+        advance : callable, optional
+            Called with the number of items done.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (N, classes); rows sum to 1.
+        """
+        parts = []
+        for piece in batches(len(items), batch_size, advance):
+            logits = self.model(pixel_values=self._pixels(items[piece])).logits
+            parts.append(logits.float().softmax(-1).cpu())
+        return torch.cat(parts).numpy()
+
+    def _pixels(self, items: np.ndarray) -> torch.Tensor:
+        return self.preprocess(items, self.device)
+
 
 class ImageClassifier(_Classifier):
     """A ViT with a classification head, and its preprocessing."""
 
-    @torch.inference_mode()
-    def probabilities(
-        self,
-        frames: np.ndarray,
-        batch_size: int = 64,
-        advance: Callable[[int], None] | None = None,
-    ) -> np.ndarray:
-        """Classify frames.
-
-        Parameters
-        ----------
-        frames : numpy.ndarray
-            uint8 (N, H, W, 3).
-        batch_size : int
-            Frames at a time.
-        advance : callable, optional
-            Called with the number of frames done.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (N, classes); rows sum to 1.
-        """
-        parts = []
-        for piece in batches(len(frames), batch_size, advance):
-            logits = self.model(pixel_values=self.preprocess(frames[piece], self.device)).logits
-            parts.append(logits.float().softmax(-1).cpu())
-        return torch.cat(parts).numpy()
-
 
 class VideoClassifier(_Classifier):
-    """A VideoMAE with a classification head, and its preprocessing."""
+    """A VideoMAE with a classification head, and its preprocessing.
+
+    It sees ``num_frames`` frames of a clip, spread evenly from first to last.
+    """
 
     @torch.inference_mode()
     def probabilities(
-        self,
-        clips: np.ndarray,
-        batch_size: int = 16,
-        advance: Callable[[int], None] | None = None,
+        self, items: np.ndarray, batch_size: int = 16, advance: Callable[[int], None] | None = None
     ) -> np.ndarray:
-        """Classify clips from ``num_frames`` frames spread evenly from first to last.
+        """Classify clips, fewer at a time than frames."""
+        return super().probabilities(items, batch_size, advance)
 
-        Parameters
-        ----------
-        clips : numpy.ndarray
-            uint8 (N, frames, H, W, 3).
-        batch_size : int
-            Clips at a time.
-        advance : callable, optional
-            Called with the number of clips done.
-
-        Returns
-        -------
-        numpy.ndarray
-            float32 (N, classes); rows sum to 1.
-        """
+    def _pixels(self, items: np.ndarray) -> torch.Tensor:
         count = int(self.model.config.num_frames)
-        chosen = np.linspace(0, clips.shape[1] - 1, count).round().astype(int)
-        parts = []
-        for piece in batches(len(clips), batch_size, advance):
-            sampled = np.asarray(clips[piece])[:, chosen]
-            pixels = self.preprocess(sampled.reshape(-1, *sampled.shape[2:]), self.device)
-            logits = self.model(pixel_values=pixels.unflatten(0, (-1, count))).logits
-            parts.append(logits.float().softmax(-1).cpu())
-        return torch.cat(parts).numpy()
+        chosen = np.linspace(0, items.shape[1] - 1, count).round().astype(int)
+        sampled = np.asarray(items)[:, chosen]
+        pixels = self.preprocess(sampled.reshape(-1, *sampled.shape[2:]), self.device)
+        return pixels.unflatten(0, (-1, count))
 
 
 def load_image_classifier(
     ref: str, device: str = "cpu", precision: str = "float32"
 ) -> ImageClassifier:
-    """Load a ``ViTForImageClassification`` with its image processor's preprocessing.
+    """Load a ``ViTForImageClassification``; see :func:`loading.load_network`.
 
     Raises
     ------
     UserError
         If it cannot be found, or holds another kind of network.
     """
-    _require_kind(ViTForImageClassification, ref)
-    processor = load_pretrained(AutoImageProcessor, ref)
-    model = load_network(ViTForImageClassification, ref, device, precision=precision)
-    return ImageClassifier(model, from_image_processor(processor), device)
+    return ImageClassifier(*_load(ViTForImageClassification, ref, device, precision), device)
 
 
 def load_video_classifier(
     ref: str, device: str = "cpu", precision: str = "float32"
 ) -> VideoClassifier:
-    """Load a ``VideoMAEForVideoClassification`` with its image processor's preprocessing.
+    """Load a ``VideoMAEForVideoClassification``; see :func:`load_image_classifier`."""
+    return VideoClassifier(*_load(VideoMAEForVideoClassification, ref, device, precision), device)
 
-    Raises
-    ------
-    UserError
-        If it cannot be found, or holds another kind of network.
-    """
-    _require_kind(VideoMAEForVideoClassification, ref)
+
+def _load(kind: Any, ref: str, device: str, precision: str) -> tuple[Any, Preprocess]:
+    """Load a network and its image processor's preprocessing."""
+    _require_kind(kind, ref)
     processor = load_pretrained(AutoImageProcessor, ref)
-    model = load_network(VideoMAEForVideoClassification, ref, device, precision=precision)
-    return VideoClassifier(model, from_image_processor(processor), device)
+    network = load_network(kind, ref, device, precision=precision)
+    return network, from_image_processor(processor)
 
 
 def _require_kind(kind: type, ref: str) -> None:

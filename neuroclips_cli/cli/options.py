@@ -29,74 +29,55 @@ class FolderKey(SettingKey):
 SHARED = "Common options"
 
 
-def _shared(*names: str, help: str, **more: Any) -> Any:
-    """Return an option of the panel that all commands have."""
-    return typer.Option(*names, help=help, rich_help_panel=SHARED, show_default=False, **more)
-
-
-def _signature(
-    subject: Annotated[
-        str | None,
-        _shared("--subject", "--participant-label", help="Subject: 1, 01 or sub-01; default 1."),
-        SettingKey("run.subject"),
-    ] = None,
-    decoder: Annotated[
-        str | None,
-        _shared(
-            "--decoder",
-            help="Folder in the work folder whose decoder to use, such as pool-01-02-03; default "
-            "the subject's own.",
-        ),
-        SettingKey("run.decoder"),
-    ] = None,
-    workdir: Annotated[
-        str | None,
-        _shared("--workdir", help="Folder of all results; default runs."),
-        SettingKey("run.workdir"),
-    ] = None,
-    dataset: Annotated[
-        str | None, _shared("--dataset", help="Folder of the data set."), SettingKey("run.dataset")
-    ] = None,
-    profile: Annotated[
-        str | None, _shared("--profile", help="tiny, paper or compact."), SettingKey("run.profile")
-    ] = None,
-    variant: Annotated[
-        str | None,
-        _shared("--variant", help="paper, or released: as the authors' code; default paper."),
-        SettingKey("run.variant"),
-    ] = None,
-    device: Annotated[
-        str | None,
-        _shared("--device", help="auto, cpu, cuda or mps; default auto."),
-        SettingKey("run.device"),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        _shared("--precision", help="auto, bfloat16, float32 or highest; default auto."),
-        SettingKey("run.precision"),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        _shared("--seed", help="Seed of all random numbers; default 0."),
-        SettingKey("run.seed"),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        _shared("--set", help="Any setting: section.key=value.", metavar="KEY=VALUE"),
-    ] = None,
-    overwrite: Annotated[
-        bool, _shared("--overwrite", help="Start over even if the result exists.")
-    ] = False,
-    verbose: Annotated[bool, _shared("--verbose", "-v", help="Print details.")] = False,
-    quiet: Annotated[bool, _shared("--quiet", "-q", help="Only warnings and errors.")] = False,
-) -> None:
-    """Hold the shared parameters; never called."""
+KEYED: tuple[tuple[str, type, str], ...] = (
+    ("--subject,--participant-label", str, "Subject: 1, 01 or sub-01; default 1."),
+    (
+        "--decoder",
+        str,
+        "Folder in the work folder whose decoder to use, such as pool-01-02-03; default the "
+        "subject's own.",
+    ),
+    ("--workdir", str, "Folder of all results; default runs."),
+    ("--dataset", str, "Folder of the data set."),
+    ("--profile", str, "tiny, paper or compact."),
+    ("--variant", str, "paper, or released: as the authors' code; default paper."),
+    ("--device", str, "auto, cpu, cuda or mps; default auto."),
+    ("--precision", str, "auto, bfloat16, float32 or highest; default auto."),
+    ("--seed", int, "Seed of all random numbers; default 0."),
+)
+"""Options of every command that set the key of their name in ``[run]``."""
+SWITCHES = (
+    ("--overwrite", "Start over even if the result exists."),
+    ("--verbose,-v", "Print details."),
+    ("--quiet,-q", "Only warnings and errors."),
+)
 
 
 @functools.cache
 def _shared_parameters() -> list[inspect.Parameter]:
-    """Return the shared parameters; reading their annotations takes a while, so only once."""
-    return list(inspect.signature(_signature, eval_str=True).parameters.values())
+    """Return the options of the panel that all commands have."""
+
+    def option(kind: Any, default: Any, flags: str, help: str, *marks: Any, **more: Any) -> Any:
+        names = flags.split(",")
+        shown = typer.Option(
+            *names, help=help, rich_help_panel="Common options", show_default=False, **more
+        )
+        name = names[0].removeprefix("--")
+        return inspect.Parameter(
+            "set_" if name == "set" else name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[(kind, shown, *marks)],
+        )
+
+    keyed = [
+        option(kind | None, None, names, help, SettingKey(f"run.{names[2:].partition(',')[0]}"))
+        for names, kind, help in KEYED
+    ]
+    items = option(
+        list[str] | None, None, "--set", "Any setting: section.key=value.", metavar="KEY=VALUE"
+    )
+    return [*keyed, items, *(option(bool, False, names, help) for names, help in SWITCHES)]
 
 
 def command(

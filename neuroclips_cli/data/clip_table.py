@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.text import read_text
+from neuroclips_cli.io.csv import read_table
 
 
 @dataclass(frozen=True)
@@ -148,17 +146,11 @@ def check_captions(
 def _rows(path: Path, needed: Iterable[str]) -> list[dict[str, str]]:
     if not path.exists():
         return []
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
-        columns, rows = reader.fieldnames or (), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path} is not a table in UTF-8 ({error}): correct or remove it"
-        ) from error
+    columns, rows = read_table(path, restval="", advice="correct or remove it")
     lacking = [name for name in needed if name not in columns]
     if lacking:
         raise UserError(f"{path} lacks the column {lacking[0]}: correct or remove it")
-    return rows
+    return [row for _, row in rows]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import check_length, load, read_or_raise
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.text import read_text
+from neuroclips_cli.io.csv import read_table
 
 LEFT, RIGHT = "CIFTI_STRUCTURE_CORTEX_LEFT", "CIFTI_STRUCTURE_CORTEX_RIGHT"
 CORTEX = (LEFT, RIGHT)
@@ -301,10 +299,9 @@ def _table_beside(path: Path) -> tuple[Names] | None:
     if not table.is_file():
         return None
     try:
-        lines = io.StringIO(read_text(table), newline="")
-        rows = list(csv.DictReader(lines, delimiter="\t"))
-        return ({int(row["index"]): str(row["name"]) for row in rows},)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        _, rows = read_table(table, "\t")
+        return ({int(row["index"]): str(row["name"]) for _, row in rows},)
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{table} does not name the labels of {path.name}: it needs the columns index and name"
         ) from error

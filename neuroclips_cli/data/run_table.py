@@ -6,19 +6,18 @@ write it themselves as ``runs.tsv``: tab-separated, ``n/a`` for what is not ther
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import sha256, write_text
+from neuroclips_cli.io.csv import read_table, table_text
 from neuroclips_cli.io.placeholders import require_content, what_to_fetch
-from neuroclips_cli.io.text import read_text
 from neuroclips_cli.settings.parse import nearest
 
 SPLITS = ("train", "test", "val")
@@ -143,15 +142,7 @@ def read_run_table(path: Path) -> list[RunRow]:
             f"no run table at {path}: give a file with the columns {', '.join(COLUMNS)}"
         )
     require_content(path)
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t")
-        columns = [(name or "").strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        lines = [(reader.line_num, line) for line in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path} is not a tab-separated table in UTF-8 ({error}): correct it"
-        ) from error
+    columns, lines = read_table(path, "\t")
     _check_columns(path, columns)
     seen: dict[object, int] = defaultdict(int)
     rows = [_row(path, number, line, seen) for number, line in lines]
@@ -174,7 +165,7 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
             raise UserError(f"{path} lacks the column {name!r}: add it, separated by tabs")
 
 
-def _row(path: Path, number: int, line: dict[str | None, str], seen: dict[object, int]) -> RunRow:
+def _row(path: Path, number: int, line: dict[str, Any], seen: dict[object, int]) -> RunRow:
     """Read one line; ``seen`` counts the repetitions that carry no number."""
     where = f"{path}, line {number}"
     if None in line or None in line.values():
@@ -282,12 +273,10 @@ def run_table_text(rows: Iterable[RunRow], folder: Path | None) -> str:
     folder
         Where it will lie, for relative paths; None leaves the paths as they are.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines = []
     for row in rows:
         files = ",".join(_shown(file, folder) for file in row.files)
-        writer.writerow(
+        lines.append(
             (
                 row.subject,
                 row.session or NOT_THERE,
@@ -304,7 +293,7 @@ def run_table_text(rows: Iterable[RunRow], folder: Path | None) -> str:
                 _seconds(row.first_volume_s),
             )
         )
-    return text.getvalue()
+    return table_text(COLUMNS, lines, "\t")
 
 
 def _seconds(value: float | None) -> str:

@@ -6,12 +6,10 @@ Without it every subject is expected to have runs of every film.
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from neuroclips_cli.errors import UserError
-from neuroclips_cli.io.text import read_text
+from neuroclips_cli.io.csv import read_table
 
 VIEWERS = "subjects.csv"
 
@@ -38,18 +36,12 @@ def unseen_films(path: Path, subject: int) -> set[str]:
     """
     if not path.is_file():
         return set()
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="")
-        columns, rows = reader.fieldnames or (), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path} is not a table in UTF-8 ({error}): correct or remove it"
-        ) from error
+    columns, rows = read_table(path, restval="", advice="correct or remove it")
     for name in ("film", "subject"):
         if name not in columns:
             raise UserError(f"{path} lacks the column {name}: correct or remove it")
     try:
-        pairs = {(row["film"].strip().lower(), int(row["subject"])) for row in rows}
+        pairs = {(row["film"].strip().lower(), int(row["subject"])) for _, row in rows}
     except ValueError as error:
         raise UserError(
             f"{path} has a subject that is not a number ({error}): correct it"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 
 from neuroclips_cli import __version__
 from neuroclips_cli.io.atomic import atomic_path, read_json, write_json, write_text
+from neuroclips_cli.io.csv import read_csv, read_table, write_csv
 
 BIDS_VERSION = "1.10.0"
 IGNORED = ("*_statmap.*", "*_scores.*", "*_stimuli.*", "*.html", "figures", "sourcedata/")
@@ -145,9 +144,8 @@ def _clips(table: Path, folder: Path, entities: Entities) -> list[Path]:
     """Write the clips as a tab-separated table, in the order of the arrays."""
     if not table.is_file():
         return []
-    with table.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.reader(stream))
-    header, body = rows[0], [[value or "n/a" for value in row] for row in rows[1:]]
+    header, rows = read_table(table)
+    body = [[row[name] or "n/a" for name in header] for _, row in rows]
     return _table(folder, entities.name("desc-clips_stimuli"), header, body, _CLIP_COLUMNS)
 
 
@@ -183,9 +181,7 @@ def write_group(out: Path) -> Path | None:
     """
     subjects: dict[str, dict[str, str]] = {}
     for path in sorted(out.glob("sub-*/func/sub-*_desc-metrics_scores.tsv")):
-        with path.open(encoding="utf-8", newline="") as stream:
-            lines = list(csv.DictReader(stream, delimiter="\t"))
-        subjects[path.parts[-3]] = {line["metric"]: line["mean"] for line in lines}
+        subjects[path.parts[-3]] = {line["metric"]: line["mean"] for line in read_csv(path)}
     if not subjects:
         return None
     metrics = list(dict.fromkeys(name for found in subjects.values() for name in found))
@@ -205,11 +201,7 @@ def _table(
     rows: Sequence[Sequence[str]],
     columns: Mapping[str, str],
 ) -> list[Path]:
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter="\t", lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    table = write_text(folder / f"{stem}.tsv", text.getvalue())
+    table = write_csv(folder / f"{stem}.tsv", header, rows)
     known = {name: {"Description": columns[name]} for name in header if name in columns}
     write_json(folder / f"{stem}.json", known)
     return [table, folder / f"{stem}.json"]

@@ -19,6 +19,7 @@ from neuroclips_cli.io.atomic import (
     remove_leftovers,
     write_json,
 )
+from neuroclips_cli.io.csv import write_csv
 from neuroclips_cli.io.lock import stage_lock
 from neuroclips_cli.settings.schema import DataSettings, SimulateSettings
 from neuroclips_cli.simulation import films
@@ -32,7 +33,7 @@ from neuroclips_cli.simulation.features import (
 )
 from neuroclips_cli.simulation.geometry import CHOICES
 from neuroclips_cli.simulation.layouts import LAYOUTS, Layout
-from neuroclips_cli.simulation.layouts.base import Recording, Scan, Sink, timing_truth, write_table
+from neuroclips_cli.simulation.layouts.base import Recording, Scan, Sink, timing_truth
 from neuroclips_cli.simulation.provenance import FILMS, RECORD, film_digests
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
 from neuroclips_cli.simulation.subjects import DIFFERENCES, viewers
@@ -124,10 +125,10 @@ def _write(
 ) -> None:
     """Write everything that is not there yet."""
     scenes = films.scene_rows(plans, layout.places)
-    write_table(root / "stimuli" / "scenes.csv", SCENE_COLUMNS, scenes, delimiter=",")
+    write_csv(root / "stimuli" / "scenes.csv", SCENE_COLUMNS, scenes)
     if captioned and layout.captioned:
         captions = films.caption_rows(plans, scan.clip_s)
-        write_table(root / "captions.csv", CAPTION_COLUMNS, captions, delimiter=",")
+        write_csv(root / "captions.csv", CAPTION_COLUMNS, captions)
     features = _shoot(root, layout, plans, scan.simulate.stimulus_size, advance)
     _write_viewers(root / "stimuli" / VIEWERS, scan.simulate)
     for number in _numbers(scan.simulate):
@@ -352,4 +353,4 @@ def _write_viewers(path: Path, simulate: SimulateSettings) -> None:
     if all(len(subjects) == simulate.subjects for subjects in seen.values()):
         return
     rows = [[film, str(number)] for film, subjects in seen.items() for number in subjects]
-    write_table(path, VIEWER_COLUMNS, rows, delimiter=",")
+    write_csv(path, VIEWER_COLUMNS, rows)

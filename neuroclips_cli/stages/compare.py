@@ -12,8 +12,9 @@ import numpy as np
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
+from neuroclips_cli.io.csv import table_text
 from neuroclips_cli.metrics.statistics import paired_differences, shared_clips, summarize
-from neuroclips_cli.reporting import comparison, formats, minutes, paper_tables, results
+from neuroclips_cli.reporting import comparison, formats, minutes, paper_tables
 from neuroclips_cli.reporting import subjects as subject_rows
 from neuroclips_cli.reporting.subjects import Figure, SubjectRun
 from neuroclips_cli.runs.locations import run_folder
@@ -185,7 +186,7 @@ def over_subjects(
             "CLIP-pcc measures smoothness, not decoding.",
             paper_tables.NOTE,
         ],
-        results.as_csv(subject_rows.HEADER, subject_rows.csv_rows(groups)),
+        table_text(subject_rows.HEADER, subject_rows.csv_rows(groups)),
         chosen,
         out,
     )
@@ -233,7 +234,7 @@ def over_minutes(
     _emit(
         [minutes.minutes_table(metric, points) for metric in drawn],
         notes,
-        results.as_csv(minutes.HEADER, minutes.csv_rows(points)),
+        table_text(minutes.HEADER, minutes.csv_rows(points)),
         chosen,
         out,
     )
@@ -465,7 +466,7 @@ def _write(found: Comparison, kind: str, out: Path | None) -> None:
         comparison.comparison_table(found.runs, found.clips, found.units),
         comparison.published_table(found.runs),
     ]
-    text = results.as_csv(comparison.HEADER, comparison.csv_rows(found.runs))
+    text = table_text(comparison.HEADER, comparison.csv_rows(found.runs))
     _emit(tables, [*found.unlike, *comparison.notes(found.units)], text, kind, out)
 
 

@@ -20,6 +20,7 @@ from neuroclips_cli.data.clips import array_clips
 from neuroclips_cli.data.resample import ArrayClips
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
+from neuroclips_cli.io.csv import write_csv
 from neuroclips_cli.metrics import captions, evaluation
 from neuroclips_cli.metrics.common_time import Pairs
 from neuroclips_cli.metrics.controls import split_half_reliability
@@ -132,7 +133,7 @@ def run_pair(
     config, pairs = _clip_pairs.open_pairs(config, pred, gt, out, panels)
     result, header, rows = _measure_pairs(settings, config, found, pairs)
     result["protocol"] |= {"pred": str(pred), "gt": str(gt), "panels": panels}
-    atomic.write_text(out / "per_clip.csv", results.as_csv(header, rows))
+    write_csv(out / "per_clip.csv", header, rows)
     atomic.write_json(out / "metrics.json", result)
     show(result, f"{pred} against {gt}")
     return out

@@ -169,7 +169,7 @@ def test_a_clip_that_would_fill_the_memory_is_refused(tmp_path):
 
 def test_a_table_that_is_no_text_is_named(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"clip\n\xff\xfe\n")
-    with pytest.raises(UserError, match=r"a\.csv is not a table in UTF-8"):
+    with pytest.raises(UserError, match=r"a\.csv is not a comma-separated table in UTF-8"):
         read_csv(tmp_path / "a.csv")
 
 

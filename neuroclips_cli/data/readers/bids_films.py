@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections import defaultdict
@@ -13,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from neuroclips_cli.data.video_checks import SUFFIXES
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.csv import read_table
 from neuroclips_cli.io.folders import walk
 from neuroclips_cli.io.placeholders import require_content
-from neuroclips_cli.io.text import read_text
 
 _NOT_THERE = ("", "n/a")
 _FILM = "stim_file"
@@ -196,16 +194,9 @@ def only_event(events: Path) -> tuple[float, float | None] | None:
 
 def _rows(path: Path) -> Sequence[tuple[int, Mapping[str, str]]]:
     require_content(path)
-    try:
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter="\t")
-        reader.fieldnames = [(name or "").strip() for name in reader.fieldnames or ()]
-        rows = [(reader.line_num, row) for row in reader]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise UserError(
-            f"{path} is not a tab-separated table in UTF-8 ({error}): correct it"
-        ) from error
+    columns, rows = read_table(path, "\t")
     for name in ("onset", "duration"):
-        if name not in reader.fieldnames:
+        if name not in columns:
             raise UserError(f"{path} lacks the column {name!r}: add it, separated by tabs")
     for number, row in rows:
         if None in row or None in row.values():

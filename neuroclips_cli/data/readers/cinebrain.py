@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -17,9 +15,9 @@ from neuroclips_cli.data.readers.splits import split_rule
 from neuroclips_cli.data.run_table import RunRow, is_subject, subject_number
 from neuroclips_cli.data.slice_timing import first_volume
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.io.csv import read_table
 from neuroclips_cli.io.folders import Tree
 from neuroclips_cli.io.placeholders import require_content, what_to_fetch
-from neuroclips_cli.io.text import read_text
 
 TR_S = 0.8
 CLIP_S = 4.0
@@ -150,10 +148,7 @@ def _showings(tree: Tree, number: int, options: ReaderOptions) -> list[Showing]:
 def _times(path: Path) -> tuple[float, float]:
     """Read start and stop of a run's video from the first line that has both."""
     require_content(path)
-    try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a comma-separated table ({error}): correct it") from error
+    rows = [row for _, row in read_table(path)[1]]
     if not rows or _START not in rows[0] or _STOP not in rows[0]:
         raise UserError(f"{path} lacks a line with {_START} and {_STOP}: fetch it again")
     try:

@@ -94,15 +94,6 @@ class Algonauts(Layout):
                         out[name] = series / series.std(axis=0)
             advance(len(mine))
 
-    def write(
-        self, root: Path, recording: Recording, series: NDArray[np.float32], scan: Scan
-    ) -> None:
-        """See :meth:`Layout.write`; :meth:`write_runs` does it for a whole file."""
-        raise NotImplementedError
-
-    def write_tables(self, root: Path, plans: Sequence[films.FilmPlan], scan: Scan) -> None:
-        """See :meth:`Layout.write_tables`; the challenge has none."""
-
     def truth_positions(self, scan: Scan) -> dict[str, NDArray[np.int64]]:
         """See :meth:`Layout.truth_positions`: the parcels' numbers."""
         return {"position": np.arange(PARCELS)}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.io.atomic import write_text
 from neuroclips_cli.settings.schema import DataSettings, SimulateSettings
 from neuroclips_cli.simulation import films
-from neuroclips_cli.simulation.brain_files import cortex_of, positions_of
+from neuroclips_cli.simulation.brain_files import cortex_of, positions_of, write_cifti
 from neuroclips_cli.simulation.hemodynamics import best_delay_s
 from neuroclips_cli.simulation.subjects import viewers
 from neuroclips_cli.simulation.timeline import Timeline
@@ -155,15 +152,16 @@ class Layout(ABC):
                 self.write(root, recording, record(recording), scan)
             advance(1)
 
-    @abstractmethod
     def write(
         self, root: Path, recording: Recording, series: NDArray[np.float32], scan: Scan
     ) -> None:
-        """Write one run."""
+        """Write one run; as a dense time series in most layouts."""
+        path = root / recording.files[0]
+        write_cifti(path, series, scan.tr_s, scan.simulate.grayordinates)
 
-    @abstractmethod
     def write_tables(self, root: Path, plans: Sequence[films.FilmPlan], scan: Scan) -> None:
-        """Write what describes the data set, beside scenes.csv and captions.csv."""
+        """Write what describes the data set, beside scenes.csv and captions.csv, if anything."""
+        return
 
     def truth_file(self, number: int) -> Path:
         """Return where a subject's ground truth lies, below the data set's folder."""
@@ -188,14 +186,3 @@ def timing_truth(scan: Scan, *, corrected: bool) -> dict[str, Any]:
         "first_volume_s": first_s,
         "true_delay_s": round(best_delay_s(scan.clip_s, scan.tr_s) + first_s, 2),
     }
-
-
-def write_table(
-    path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], delimiter: str = "\t"
-) -> None:
-    """Write a table atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from neuroclips_cli.data.readers.bold_moments import CLIP_S
+from neuroclips_cli.io.csv import write_csv
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.simulation import films
-from neuroclips_cli.simulation.layouts.base import Scan, Sink, write_table
+from neuroclips_cli.simulation.layouts.base import Scan, Sink
 from neuroclips_cli.simulation.layouts.clip_files import clip_writer
 from neuroclips_cli.simulation.layouts.fmriprep import BidsRecording, Fmriprep
 from neuroclips_cli.simulation.noise import named_rng
@@ -90,7 +91,7 @@ class BoldMoments(Fmriprep):
         for trial in range(_ODDBALL_EVERY, len(shown), _ODDBALL_EVERY):
             rows.append([f"{_onset(trial) - _APART_S:g}", f"{CLIP_S:g}", "oddball", "n/a"])
         rows.sort(key=lambda row: float(row[0]))
-        write_table(
+        write_csv(
             root / recording.folder / f"{recording.stem}_events.tsv",
             ["onset", "duration", "trial_type", "stim_file"],
             rows,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.settings.schema import DataSettings, SimulateSettings
 from neuroclips_cli.simulation import films
-from neuroclips_cli.simulation.brain_files import write_cifti
 from neuroclips_cli.simulation.layouts.base import Layout, Recording, Scan
 from neuroclips_cli.simulation.scanner import cc2017_timeline
 
@@ -50,16 +48,6 @@ class Cc2017(Layout):
                 file = folder / f"{name}_Atlas.dtseries.nii"
                 found.append(Recording(number, name, timeline, (file,)))
         return found
-
-    def write(
-        self, root: Path, recording: Recording, series: NDArray[np.float32], scan: Scan
-    ) -> None:
-        """See :meth:`Layout.write`."""
-        path = root / recording.files[0]
-        write_cifti(path, series, scan.tr_s, scan.simulate.grayordinates)
-
-    def write_tables(self, root: Path, plans: Sequence[films.FilmPlan], scan: Scan) -> None:
-        """See :meth:`Layout.write_tables`; cc2017 has none."""
 
     def truth_file(self, number: int) -> Path:
         """See :meth:`Layout.truth_file`."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.readers.cinebrain import CLIP_S, TEST_CLIPS
 from neuroclips_cli.io.atomic import write_json
+from neuroclips_cli.io.csv import write_csv
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.simulation import films
-from neuroclips_cli.simulation.brain_files import write_cifti
-from neuroclips_cli.simulation.layouts.base import Layout, Recording, Scan, Sink, write_table
+from neuroclips_cli.simulation.layouts.base import Layout, Recording, Scan, Sink
 from neuroclips_cli.simulation.layouts.clip_files import clip_writer
 from neuroclips_cli.simulation.timeline import Showing, Timeline, volumes_for
 
@@ -73,9 +73,9 @@ class CineBrain(Layout):
         self, root: Path, recording: Recording, series: NDArray[np.float32], scan: Scan
     ) -> None:
         """See :meth:`Layout.write`."""
-        path = root / recording.files[0]
-        write_json(path.with_name(f"{recording.name}.json"), {"RepetitionTime": scan.tr_s})
-        write_cifti(path, series, scan.tr_s, scan.simulate.grayordinates)
+        sidecar = (root / recording.files[0]).with_name(f"{recording.name}.json")
+        write_json(sidecar, {"RepetitionTime": scan.tr_s})
+        super().write(root, recording, series, scan)
 
     def write_tables(self, root: Path, plans: Sequence[films.FilmPlan], scan: Scan) -> None:
         """See :meth:`Layout.write_tables`: when the video of every run started and stopped."""
@@ -87,11 +87,10 @@ class CineBrain(Layout):
                     f"{shown.scan_start_s:.3f}",
                     f"{shown.scan_start_s + shown.duration_s:.3f}",
                 ]
-                write_table(
+                write_csv(
                     folder / f"sub_{number:04d}_{run}.csv",
                     ["", "videoStartTime", "videoStopTime"],
                     [["0", *times]],
-                    delimiter=",",
                 )
 
 

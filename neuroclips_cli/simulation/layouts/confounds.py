@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.io.atomic import write_json
-from neuroclips_cli.simulation.layouts.base import write_table
+from neuroclips_cli.io.csv import write_csv
 from neuroclips_cli.simulation.timeline import Timeline
 
 _CUTOFF_S = 128.0
@@ -30,7 +30,7 @@ def write_confounds(folder: Path, stem: str, timeline: Timeline, rng: np.random.
         for line in np.column_stack(list(columns.values()))
     ]
     write_json(folder / f"{stem}_desc-confounds_timeseries.json", _described())
-    write_table(folder / f"{stem}_desc-confounds_timeseries.tsv", list(columns), rows)
+    write_csv(folder / f"{stem}_desc-confounds_timeseries.tsv", list(columns), rows)
 
 
 def _columns(timeline: Timeline, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.io.atomic import write_json, write_text
+from neuroclips_cli.io.csv import write_csv
 from neuroclips_cli.simulation import films
 from neuroclips_cli.simulation.brain_files import (
     MESHES,
@@ -18,7 +19,7 @@ from neuroclips_cli.simulation.brain_files import (
     write_gifti,
     write_volumes,
 )
-from neuroclips_cli.simulation.layouts.base import Layout, Recording, Scan, write_table
+from neuroclips_cli.simulation.layouts.base import Layout, Recording, Scan
 from neuroclips_cli.simulation.layouts.confounds import write_confounds
 from neuroclips_cli.simulation.noise import named_rng
 from neuroclips_cli.simulation.timeline import Showing, Timeline, volumes_for
@@ -141,7 +142,7 @@ class Fmriprep(Layout):
             write_text(folder / ".bidsignore", "".join(f"{pattern}\n" for pattern in patterns))
         numbers = range(1, scan.simulate.subjects + 1)
         labels = [[self.label.format(number)] for number in numbers]
-        write_table(root / "participants.tsv", ["participant_id"], labels)
+        write_csv(root / "participants.tsv", ["participant_id"], labels)
         for number in numbers:
             for recording in self.runs(number, scan):
                 self.write_events(root, recording)
@@ -151,7 +152,7 @@ class Fmriprep(Layout):
 
     def write_events(self, root: Path, recording: BidsRecording) -> None:
         """Write what a run showed, and when, into the raw tree."""
-        write_table(
+        write_csv(
             root / recording.folder / f"{recording.stem}_events.tsv",
             ["onset", "duration", "trial_type", "stim_file"],
             [

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.readers.hcp7t import MOVIES
 from neuroclips_cli.simulation import films
-from neuroclips_cli.simulation.brain_files import write_cifti
 from neuroclips_cli.simulation.layouts.base import Layout, Recording, Scan, Sink
 from neuroclips_cli.simulation.timeline import Showing, Timeline, volumes_for
 
@@ -90,16 +89,6 @@ class Hcp7t(Layout):
             timeline = Timeline(volumes_for(known.volumes, scan.tr_s), scan.tr_s, shown)
             found.append(Recording(number, run, timeline, (folder / f"{run}_{_ENDING}",)))
         return found
-
-    def write(
-        self, root: Path, recording: Recording, series: NDArray[np.float32], scan: Scan
-    ) -> None:
-        """See :meth:`Layout.write`."""
-        path = root / recording.files[0]
-        write_cifti(path, series, scan.tr_s, scan.simulate.grayordinates)
-
-    def write_tables(self, root: Path, plans: Sequence[films.FilmPlan], scan: Scan) -> None:
-        """See :meth:`Layout.write_tables`; the HCP has none."""
 
     def truth_file(self, number: int) -> Path:
         """See :meth:`Layout.truth_file`."""
