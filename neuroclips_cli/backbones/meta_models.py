@@ -7,6 +7,7 @@ to be fetched, from the published sizes below.
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,89 +22,9 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.protocols import EvaluatorReferences
 from neuroclips_cli.settings.schema import BackboneSettings
 
-_STABLE_VAE = {
-    "block_out_channels": [128, 256, 512, 512],
-    "down_block_types": ["DownEncoderBlock2D"] * 4,
-    "up_block_types": ["UpDecoderBlock2D"] * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-}
-_CROSSED = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "vae": _STABLE_VAE,
-    "keyframe_vae": {**_STABLE_VAE, "scaling_factor": 0.13025},
-    "unclip": {
-        "sample_size": 96,
-        "block_out_channels": [320, 640, 1280],
-        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
-        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
-        "transformer_layers_per_block": [1, 2, 10],
-        "cross_attention_dim": 1664,
-        "attention_head_dim": [5, 10, 20],
-        "use_linear_projection": True,
-        "class_embed_type": "projection",
-        "projection_class_embeddings_input_dim": 1024,
-    },
-    "scene_unet": {
-        "sample_size": 64,
-        "cross_attention_dim": 768,
-        "attention_head_dim": 8,
-        "block_out_channels": [320, 640, 1280, 1280],
-        "down_block_types": _CROSSED,
-        "up_block_types": ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-    },
-    "motion_adapter": {
-        "block_out_channels": [320, 640, 1280, 1280],
-        "motion_layers_per_block": 2,
-        "motion_num_attention_heads": 8,
-        "motion_max_seq_length": 32,
-        "use_motion_mid_block": False,
-    },
-    "sparsectrl": {
-        "in_channels": 4,
-        "conditioning_channels": 4,
-        "block_out_channels": [320, 640, 1280, 1280],
-        "down_block_types": ["CrossAttnDownBlockMotion"] * 3 + ["DownBlockMotion"],
-        "cross_attention_dim": 768,
-        "attention_head_dim": 8,
-        "num_attention_heads": 8,
-        "motion_num_attention_heads": 8,
-        "motion_max_seq_length": 32,
-        "use_simplified_condition_embedding": True,
-    },
-    "text_encoder": {
-        "vocab_size": 49408,
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "max_position_embeddings": 77,
-        "projection_dim": 768,
-    },
-    "captioner": {
-        "vision_config": {
-            "hidden_size": 1408,
-            "intermediate_size": 6144,
-            "num_hidden_layers": 39,
-            "num_attention_heads": 16,
-            "image_size": 224,
-            "patch_size": 14,
-        },
-        "qformer_config": {"vocab_size": 30523, "encoder_hidden_size": 1408},
-        "text_config": {
-            "model_type": "opt",
-            "vocab_size": 50304,
-            "hidden_size": 2560,
-            "word_embed_proj_dim": 2560,
-            "ffn_dim": 10240,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 32,
-        },
-        "num_query_tokens": 32,
-    },
-    "image_classifier": {"num_labels": 1000},
-    "video_classifier": {"num_labels": 400, "use_mean_pooling": True},
-}
+PUBLISHED: dict[str, dict[str, Any]] = json.loads(
+    files("neuroclips_cli").joinpath("assets/published_networks.json").read_text("utf-8")
+)
 """Sizes of the published networks, as their repositories' configurations state them; what is left
 out has the library's default."""
 
