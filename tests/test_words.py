@@ -106,8 +106,20 @@ GIVEN_UP = [
     "randomise",
     "modelling",
     "learnt",
+    "mend",
+    "mends",
+    "mended",
+    "mending",
+    "told of",
+    "here and there",
+    "goes on where",
+    "is no table",
+    "is no JSON",
+    "by heart",
+    "require_gpu_memory",
+    "text_targets",
 ]
-"""Names that stand nowhere, in whatever kind of text."""
+"""Names and phrases that stand nowhere, in whatever kind of text."""
 ORDINARY_WORDS = [
     "Share",
     "Journal",

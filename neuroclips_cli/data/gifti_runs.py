@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_images import load
 from neuroclips_cli.data.region_files import CORTEX, SIDES
-from neuroclips_cli.data.voxel_pieces import voxel_pieces
+from neuroclips_cli.data.voxel_pieces import ReadWhole
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.placeholders import require_content
 
@@ -35,7 +35,7 @@ class _Described:
     """Hemisphere that the file names (``AnatomicalStructurePrimary``); empty if none."""
 
 
-class GiftiRun:
+class GiftiRun(ReadWhole):
     """Both hemispheres of a run in ``*.func.gii``: one array per volume, or one of two dimensions.
 
     Columns are the vertices of the left hemisphere, then those of the right one, the medial wall
@@ -95,15 +95,6 @@ class GiftiRun:
                     series[volume, start : start + count] = values.ravel()
             start += count
         return series
-
-    def blocks(
-        self, size: int, needed: NDArray[np.bool_] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the time series of some vertices after the other; see :class:`data.runs.Run`."""
-        # The arrays of a file are packed one by one, each a whole volume: all at once, then cut.
-        series = self.read()
-        for piece in voxel_pieces(len(self.columns), size, needed):
-            yield piece, series[:, piece]
 
     def share_geometry(self, other: Any) -> bool:
         """Tell whether another run has the same meshes; if so, keep its copy of them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.hdf5_files import open_hdf5, tables
-from neuroclips_cli.data.voxel_pieces import voxel_pieces
+from neuroclips_cli.data.voxel_pieces import ReadWhole
 from neuroclips_cli.errors import UserError
 
 
-class ParcelRun:
+class ParcelRun(ReadWhole):
     """One data set of an HDF5 file: (volumes, parcels). Its columns are the parcels' numbers.
 
     An HDF5 file states no time between volumes (`step_s` is None) and no places: in maps, parcel
@@ -65,14 +64,6 @@ class ParcelRun:
                 raise UserError(
                     f"{self.path}#{self.key} cannot be read ({error}): copy or download it again"
                 ) from error
-
-    def blocks(
-        self, size: int, needed: NDArray[np.bool_] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the time series of some parcels after the other; see :class:`data.runs.Run`."""
-        series = self.read()
-        for piece in voxel_pieces(len(self.columns), size, needed):
-            yield piece, series[:, piece]
 
     def share_geometry(self, other: Any) -> bool:
         """Tell whether another run has as many parcels; if so, keep its copy of them."""

@@ -19,7 +19,7 @@ from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.structures import CORTEX_ALONE, chosen_columns
 from neuroclips_cli.data.time_step import UNIT_SECONDS, stated_step
 from neuroclips_cli.data.volume_grid import in_words, same_grid
-from neuroclips_cli.data.voxel_pieces import voxel_pieces
+from neuroclips_cli.data.voxel_pieces import ReadWhole, voxel_pieces
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.signal.quality import RunQuality, scan_run
 
@@ -190,7 +190,7 @@ def read_grid(path: Path) -> tuple[tuple[int, ...], NDArray[np.float64]]:
     return shape, np.asarray(affine, np.float64)
 
 
-class VolumeRun:
+class VolumeRun(ReadWhole):
     """Voxels inside a mask of a 4-D NIfTI file."""
 
     def __init__(self, path: Path, mask: VolumeMask) -> None:
@@ -224,15 +224,6 @@ class VolumeRun:
             picture = read_or_raise(self.path, partial(self._data.__getitem__, (..., volume)))
             series[volume] = picture[self._mask]
         return series
-
-    def blocks(
-        self, size: int, needed: NDArray[np.bool_] | None = None
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the time series of some voxels after the other; see :class:`Run`."""
-        # A volume is the shortest piece of the file that can be read: all at once, then cut.
-        series = self.read()
-        for piece in voxel_pieces(len(self.columns), size, needed):
-            yield piece, series[:, piece]
 
     def share_geometry(self, other: Any) -> bool:
         """Tell whether another run has the same voxels; if so, keep its copy of them."""

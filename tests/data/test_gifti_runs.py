@@ -104,7 +104,7 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path, series: NDArray[np
     short = write_hemisphere(tmp_path / "short_hemi-R_bold.func.gii", series[:-1, LEFT:])
     assert f"holds {VOLUMES} volumes" in refused(left, short)
     swapped = pair(tmp_path / "swapped", series, structures=("CortexRight", "CortexLeft"))
-    assert "is of the right hemisphere by its own word" in refused(*swapped)
+    assert "is of the right hemisphere according to its own metadata" in refused(*swapped)
 
 
 def test_damaged_files_and_other_kinds_are_refused(

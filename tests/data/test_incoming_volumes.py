@@ -201,7 +201,7 @@ def test_growing_files_of_another_shape_are_refused(tmp_path):
         open_incoming(tmp_path / "b.npy", SURFACE).poll()
     (tmp_path / "c.npy").write_bytes(b"something else altogether")
     _age(tmp_path / "c.npy", 60)
-    with pytest.raises(UserError, match=r"is no \.npy file"):
+    with pytest.raises(UserError, match=r"is not a \.npy file"):
         open_incoming(tmp_path / "c.npy", SURFACE).poll()
     _nifti(tmp_path / "d.nii", np.moveaxis(VOLUMES, 0, -1), np.diag([3.0, 3, 3, 1]))
     with pytest.raises(UserError, match="a different grid"):

@@ -133,14 +133,15 @@ def test_interpret_maps_the_same_weights(world, decoded_here, figures):
 
 def test_captions_of_films_without_any_are_described_alike(world, device, figures, tmp_path):
     from neuroclips_cli.settings.load import replace_settings
-    from neuroclips_cli.stages._training_data import text_targets, training_clips
+    from neuroclips_cli.stages._training_data import captions_of, text_embeddings, training_clips
 
     clips = training_clips(run_folder(world.cpu) / "preprocess", (4,))
     silent = replace(clips, captions=[""] * len(clips.captions))
     made = []
     for name in ("cpu", device):
         settings = replace_settings(world.cpu, {"run.workdir": str(tmp_path / f"{len(made)}")})
-        made.append(np.array(text_targets(settings, silent, name)))
+        captions = captions_of(settings, silent, name)
+        made.append(np.array(text_embeddings(settings, captions, name)))
     rows = np.linalg.norm(made[1].astype(float) - made[0].astype(float), axis=1)
     figures.within("captions whose embedding differs", np.mean(rows > 1e-2), 0.05)
     figures.within("embeddings of equal captions", rows[rows <= 1e-2].max(), 2e-3)

@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from helpers import model_sizes
 from parity.records import FIXTURES, record
 
 from neuroclips_cli.errors import UserError
@@ -18,30 +19,9 @@ from neuroclips_cli.models.released.checkpoints import (
 )
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings
-from neuroclips_cli.settings.schema import PerceptionSettings, SemanticsSettings
 
-SR = SemanticsSettings(
-    hidden=16,
-    blocks=2,
-    dropout=0.0,
-    prior_depth=1,
-    prior_heads=2,
-    prior_head_dim=8,
-    prior_timesteps=10,
-    prior_sampling_steps=4,
-    prior_samples=1,
-    prior_drop_probability=0.2,
-    token_pca_rank=0,
-)
-PR = PerceptionSettings(
-    hidden=16,
-    inception_hidden=8,
-    blocks=2,
-    dropout=0.0,
-    start_size=2,
-    decoder_channels=(32, 32),
-    layers_per_block=1,
-)
+SR = dataclasses.replace(model_sizes.SR, blocks=2, prior_samples=1, token_pca_rank=0)
+PR = dataclasses.replace(model_sizes.PR, blocks=2, decoder_channels=(32, 32))
 VOXELS = 20
 FULL_SIZE = pytest.mark.skipif(
     not (FIXTURES / "models/paper_size.json").is_file(),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from helpers import model_sizes
 
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.perception import Perception
-from neuroclips_cli.settings.schema import PerceptionSettings
 from neuroclips_cli.training.async_metrics import DeferredMetrics
 from neuroclips_cli.training.checkpoints import CheckpointManager
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
@@ -25,15 +26,7 @@ from neuroclips_cli.training.samples import (
 )
 from neuroclips_cli.training.validation import perception_figures
 
-SIZES = PerceptionSettings(
-    hidden=32,
-    inception_hidden=8,
-    blocks=1,
-    dropout=0.1,
-    start_size=2,
-    decoder_channels=(8,),
-    layers_per_block=1,
-)
+SIZES = replace(model_sizes.PR, hidden=32, dropout=0.1, decoder_channels=(8,))
 
 
 def _linear_brain(clips=120, voxels=40, seed=0):

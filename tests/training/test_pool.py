@@ -6,12 +6,13 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import pooled_training
+from helpers import model_sizes, pooled_training
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -19,21 +20,17 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.losses import Mix
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.models.subject_scans import SubjectScans
-from neuroclips_cli.settings.schema import SemanticsSettings
 from neuroclips_cli.training import objectives
 from neuroclips_cli.training.objectives import ContrastiveObjective
 from neuroclips_cli.training.optimizer import make_optimizer
 from neuroclips_cli.training.pool import PooledOrder, PooledSamples, part_sizes
 from neuroclips_cli.training.samples import ClipSamples
 
-SIZES = SemanticsSettings(
+SIZES = replace(
+    model_sizes.SR,
     hidden=6,
-    blocks=1,
-    dropout=0.0,
-    prior_depth=1,
     prior_heads=1,
     prior_head_dim=4,
-    prior_timesteps=10,
     prior_sampling_steps=2,
     prior_samples=1,
     prior_drop_probability=0.0,
