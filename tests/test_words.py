@@ -116,8 +116,6 @@ GIVEN_UP = [
     "is no table",
     "is no JSON",
     "by heart",
-    "require_gpu_memory",
-    "text_targets",
 ]
 """Names and phrases that stand nowhere, in whatever kind of text."""
 ORDINARY_WORDS = [

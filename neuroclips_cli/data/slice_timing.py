@@ -55,7 +55,7 @@ def first_volume(lookups: Sequence[Lookup], tr_s: float) -> FirstVolume:
     Raises
     ------
     UserError
-        If a value is no time in seconds.
+        If a value is not a time in seconds.
 
     Examples
     --------

@@ -160,7 +160,7 @@ def first_volume_of(row: RunRow, tr_s: float) -> FirstVolume:
     Raises
     ------
     UserError
-        If a sidecar is no JSON, or states no time.
+        If a sidecar is not valid JSON, or states no time.
     """
     if row.first_volume_s is not None:
         return FirstVolume(row.first_volume_s, row.first_volume_source)
