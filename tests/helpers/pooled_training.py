@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from helpers import model_sizes
 from neuroclips_cli.models.perception import Perception
 from neuroclips_cli.models.subject_scans import OneSubject
 from neuroclips_cli.runtime import distributed
+from neuroclips_cli.settings.schema import PerceptionSettings
 from neuroclips_cli.training.checkpoints import CheckpointManager, cpu_state_dict
 from neuroclips_cli.training.loop import PhaseConfig, make_accelerator, train_phase
 from neuroclips_cli.training.metric_logger import MetricLogger
@@ -22,7 +21,15 @@ from neuroclips_cli.training.samples import ClipSamples, repetition_mean
 from neuroclips_cli.training.validation import perception_figures
 
 VOXELS = [9, 9, 9]
-SIZES = replace(model_sizes.PR, inception_hidden=4, dropout=0.2, decoder_channels=(4,))
+SIZES = PerceptionSettings(
+    hidden=16,
+    inception_hidden=4,
+    blocks=1,
+    dropout=0.2,
+    start_size=2,
+    decoder_channels=(4,),
+    layers_per_block=1,
+)
 
 
 def train(folder: Path, *, stop_after: int = 0, micro_batch_size: int = 0) -> Perception:
