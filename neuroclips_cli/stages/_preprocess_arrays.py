@@ -33,28 +33,54 @@ ROWS = 64
 """Clips at a time where repetitions are averaged."""
 
 
+_Place = tuple[Stretch, int, slice]
+"""A segment, one of its repetitions, and its rows of an array."""
+
+
+def _by_run(source: PreprocessSource, places: Sequence[_Place]) -> list[list[_Place]]:
+    """Put together what is read from one run, where it is standardized as a whole.
+
+    Runs of hundreds of trials are then read once and not once per trial.
+    """
+    if source.data.standardize != "run":
+        return [[place] for place in places]
+    groups: dict[object, list[_Place]] = {}
+    for segment, repetition, rows in places:
+        row = segment.rows[repetition]
+        groups.setdefault((row.run, row.confounds), []).append((segment, repetition, rows))
+    return list(groups.values())
+
+
 def _responses(
     source: PreprocessSource,
     selected: NDArray[np.bool_],
     array: NDArray[np.float32],
-    of: tuple[Stretch, int, slice],
+    places: Sequence[_Place],
 ) -> Responses:
-    """Write the responses of one run to its segment's clips into their rows of the array."""
-    segment, repetition, rows = of
-    viewing = source.view(segment, repetition)
-    reading = viewing.reading(source.clips[segment.name], source.data)
-    return standardized_responses(
-        viewing.run,
-        reading.over,
+    """Write the responses of one run to its segments' clips into their rows of the array."""
+    viewings = [source.view(segment, repetition) for segment, repetition, _ in places]
+    readings = [
+        viewing.reading(source.clips[segment.name], source.data)
+        for viewing, (segment, *_) in zip(viewings, places, strict=True)
+    ]
+    segment, repetition, rows = places[0]
+    found = standardized_responses(
+        viewings[0].run,
+        readings[0].over,
         selected,
         source.data.detrend_order,
         training=segment.array == "train",
         block=BLOCK,
-        at=reading.at,
-        method=reading.method,
-        clean=viewing.cleaner(source.data),
-        out=array[rows, repetition - 1],
+        at=np.concatenate([reading.at for reading in readings]),
+        method=readings[0].method,
+        clean=viewings[0].cleaner(source.data),
+        out=array[rows, repetition - 1] if len(places) == 1 else None,
     )
+    if len(places) > 1:
+        ends = np.cumsum([len(reading.at) for reading in readings])
+        for (_, repetition, rows), z in zip(places, np.split(found.z, ends[:-1]), strict=True):
+            array[rows, repetition - 1] = z
+    return found
 
 
 def write_test_responses(
@@ -147,16 +173,19 @@ def fill_responses(
     word = "responses to training" if name == "train" else f"responses to {name}"
     with console.progress(word, len(todo), unit="run") as advance:
         work = partial(_responses, source, selected, array)
-        results = threads.in_order(work, todo, threads=source.threads(1))
-        for (segment, repetition, _), found in zip(todo, results, strict=True):
+        groups = _by_run(source, todo)
+        results = threads.in_order(work, groups, threads=source.threads(1))
+        for places, found in zip(groups, results, strict=True):
+            segment, repetition, _ = places[0]
             if found.quality:
                 source.checked.run(segment.runs[repetition], found.quality, len(selected))
             if found.statistics:
                 statistics.append(found.statistics)
             if found.without_signal:
-                lost[f"{segment.name}_{repetition}"] = found.without_signal
+                names = [f"{segment.name}_{repetition}" for segment, repetition, _ in places]
+                lost |= dict.fromkeys(names, found.without_signal)
             release_pages(array)
-            advance(1)
+            advance(len(places))
     _fill_missing(source, name, array)
     return lost, statistics
 

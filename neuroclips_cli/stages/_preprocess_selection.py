@@ -79,7 +79,7 @@ def select(stage: Stage, source: PreprocessSource) -> tuple[Selection, NDArray[n
     most = max(len(s.rows) for s in segments)
     word = "reproducibility" if how == "reproducibility" else "training runs"
     with console.progress(word, runs, unit="run") as advance:
-        score = partial(_score, source)
+        score = partial(_score, source, {})
         results = threads.in_order(score, segments, threads=source.threads(most))
         for segment, (z, good, found) in zip(segments, results, strict=True):
             for repetition, findings in found.items():
@@ -180,18 +180,42 @@ def _response_blocks(seen: Sequence[tuple[PreprocessSource, Stretch]]) -> Respon
         yield blocks[0][0], found
 
 
+_Seen = dict[object, tuple[NDArray[np.bool_], RunQuality]]
+"""By run: which voxels carry a signal, and what else was seen."""
+
+
 def _score(
-    source: PreprocessSource, segment: Stretch
+    source: PreprocessSource, known: _Seen, segment: Stretch
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, RunQuality]]:
     """Read a segment's runs once, side by side and a block of voxels at a time.
+
+    Where nothing is compared and runs are standardized as a whole, what was found of a run is
+    ``known`` from its other segments, which may be hundreds of trials.
 
     Returns the voxels' scores, which of them carry a signal in all repetitions, both while the
     film ran and in the responses to it, and what else is wrong with each repetition.
     """
+    compared = len(segment.rows) >= TWICE and not _too_short(source, segment)
+    if compared or source.data.standardize != "run":
+        return _scan(source, segment, tuple(segment.rows), compared=compared)
+    usable, found = np.ones(len(source.first.columns), bool), {}
+    for repetition, row in segment.rows.items():
+        key = (row.run, row.confounds)
+        if key not in known:
+            _, good, seen = _scan(source, segment, (repetition,), compared=False)
+            known[key] = good, seen[repetition]
+        usable &= known[key][0]
+        found[repetition] = known[key][1]
+    return np.zeros(len(usable)), usable, found
+
+
+def _scan(
+    source: PreprocessSource, segment: Stretch, repetitions: Sequence[int], *, compared: bool
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], dict[int, RunQuality]]:
+    """Read some of a segment's runs side by side; see :func:`_score`."""
     data, clips = source.data, source.clips[segment.name]
-    viewings = {r: source.view(segment, r) for r in segment.rows}
+    viewings = {r: source.view(segment, r) for r in repetitions}
     moments = _film_moments(source, segment)
-    compared = len(viewings) >= TWICE and not _too_short(source, segment)
     cleaners = {r: viewing.cleaner(data) for r, viewing in viewings.items()}
     over = {r: viewing.reading(clips, data).over for r, viewing in viewings.items()}
     qualities: dict[int, list[BlockQuality]] = {repetition: [] for repetition in viewings}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from scipy.interpolate import CubicSpline
 
 from neuroclips_cli.data.new_scans import FilmTiming
 from neuroclips_cli.data.run_table import RunRow, read_run_table
+from neuroclips_cli.data.runs import CiftiRun
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.stages import preprocess
@@ -353,7 +355,16 @@ def test_arrays_and_frames_equal_what_scipy_makes_of_the_files(tmp_path: Path, l
     root = tmp_path / "data"
     root.mkdir()
     study = LAYOUTS[layout](root)
-    done = run(study, root)
+    blocks, reads = CiftiRun.blocks, Counter[Path]()
+
+    def counted(opened: CiftiRun, *of: Any) -> Any:
+        reads[opened.path] += 1
+        return blocks(opened, *of)
+
+    with mock.patch.object(CiftiRun, "blocks", counted):
+        done = run(study, root)
+    if study.whole:  # looked through, and read: not once per trial; the lag scan reads 8 films
+        assert sum(reads.values()) <= 2 * len(reads) + 8
     wanted = selection(study)
     with np.load(done / "selection.npz", allow_pickle=False) as found:
         assert np.array_equal(found["selected"], wanted)
