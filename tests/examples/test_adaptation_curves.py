@@ -39,5 +39,8 @@ def test_differences_from_scratch_are_paired_over_seeds(results):
         assert row[0] == "5" and float(row[2].split()[0]) == pytest.approx(ridge, abs=6e-4)
         assert float(row[3].split()[0]) == pytest.approx(ridge - scratch, abs=6e-4)
         assert float(row[4].removeprefix("<")) < 0.05
+        assert np.mean([float(gap) for gap in row[5].split(", ")]) == pytest.approx(
+            ridge - scratch, abs=6e-4
+        )
     unseen = next(line for line in lines if "unseen" in line)
     assert unseen.startswith("| 0 |") and "-0." in unseen
