@@ -37,10 +37,15 @@ def models(mesh: int = MESH):
 
 
 def write_run(
-    workdir: Path, *, trained: int | None = None, mesh: int = MESH, released: bool = False
+    workdir: Path,
+    *,
+    trained: int | None = None,
+    mesh: int = MESH,
+    released: bool = False,
+    more: nib.cifti2.BrainModelAxis | None = None,
 ) -> None:
     """Write preprocess with every third voxel selected, and two trained ridge layers."""
-    axis = models(mesh)
+    axis = models(mesh) if more is None else models(mesh) + more
     chosen = load_settings({"run.workdir": str(workdir)}, folder=workdir, environ={})
     selected = np.arange(len(axis)) % 3 == 0
     count = trained or int(selected.sum())
@@ -237,6 +242,21 @@ def test_the_practice_world_shows_its_own_areas(made, tmp_path, capsys):
     assert float(rows["lower / higher"]["perception"]) < 1
     assert float(rows["lower / higher"]["semantics"]) > 1
     assert "its own areas" in capsys.readouterr().err
+
+
+def test_subcortical_voxels_are_in_maps_and_count_to_their_structure(tmp_path):
+    voxels = np.stack([np.arange(9), np.zeros(9, int), np.zeros(9, int)], axis=1)
+    grid = {"affine": np.diag([2.0, 2, 2, 1]), "volume_shape": (9, 1, 1)}
+    thalamus = nib.cifti2.BrainModelAxis("THALAMUS_LEFT", voxels, **grid)
+    write_run(tmp_path / "runs", more=thalamus)
+    sides = tuple(write_surface(tmp_path / f"{side}.surf.gii") for side in "LR")
+    labels = str(write_labels(tmp_path / "areas.dlabel.nii"))
+    done = interpret.run(chosen(), interpret.Choices(labels=labels, surfaces=sides))
+    image = nib.load(done / "weights.dscalar.nii")
+    assert image.header.get_axis(1) == models() + thalamus
+    regions = [row["region"] for row in read_csv(done / "voxels.csv")]
+    assert len(regions) == (2 * HALF + 9) / 3 and regions[-3:] == ["THALAMUS_LEFT"] * 3
+    assert regions[:3] == ["L_V1_ROI"] * 3 and (done / "weights.png").is_file()
 
 
 def test_volumes_get_their_maps_too(tmp_path):
