@@ -238,8 +238,9 @@ class Run:
         Parameters
         ----------
         scans : array_like
-            float (clips, voxels), preprocessed as ``fmri_test.npy`` is: the run's selected voxels,
-            standardized and averaged over repetitions.
+            float (clips, voxels), or (clips, window, voxels) with several volumes per clip,
+            preprocessed as ``fmri_test.npy`` is: the run's selected voxels, standardized and
+            averaged over repetitions. :meth:`read_scans` makes them of new runs.
         numbers : sequence of int, optional
             Clip number of every scan, which decides its random numbers; 0, 1, 2 and so on by
             default.
@@ -288,7 +289,10 @@ class Run:
             for stage, wanted in needed.items()
             if wanted
         }
-        fmri, chosen = _fitting(scans, numbers, self._voxels(folders))
+        window = self.settings.data.window
+        voxels = self._voxels(folders)
+        one = (window, voxels) if window > 1 else (voxels,)
+        fmri, chosen = _fitting(scans, numbers, one)
         device = choose_device(self.settings.run.device)
         decoder = Decoder(
             self.settings,
@@ -299,6 +303,54 @@ class Run:
             advance,
         )
         return decoder.decode(fmri, chosen, without, last)
+
+    def read_scans(
+        self,
+        runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        start_s: float = 0.0,
+        duration_s: float | None = None,
+        tr_s: float | None = None,
+        confounds: Sequence[str | os.PathLike[str]] = (),
+    ) -> NDArray[np.float32]:
+        """Read new runs as ``neuroclips decode`` does, for :meth:`decode`.
+
+        Parameters
+        ----------
+        runs : path or sequence of path
+            Runs that show responses to one film, of the kind of the training runs: CIFTI, volumes,
+            either file of a pair of hemispheres, ``FILE.h5#KEY``; they are averaged. Or ``.npy``
+            files of standardized scans.
+        start_s, duration_s : float
+            When the film began, in s after the scan did, and how long it lasted; without a duration
+            all of the run answers to it.
+        tr_s : float, optional
+            Time between volumes in s, where sidecars and headers are wrong.
+        confounds : sequence of path
+            A table of confounds for each run, where the training runs' were regressed out; by
+            default those beside the runs. ``["none"]``: they were regressed out already.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 (clips, voxels), or (clips, window, voxels); of a test run, its rows of
+            ``fmri_test.npy``, bit for bit.
+
+        Raises
+        ------
+        UserError
+            If a run does not fit the training runs, is too short, or lacks its confounds.
+        """
+        from neuroclips_cli.stages.decode import ScanReader
+
+        named = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
+        if not named:
+            raise UserError("there is nothing to read: name a run, or a .npy of scans")
+        preprocess = require_stage(self.settings, "preprocess", needed_by="decode")
+        timing = FilmTiming(start_s, duration_s, tr_s)
+        tables = [Path(table) for table in confounds]
+        reader = ScanReader(self.settings, preprocess, timing, tables)
+        return reader.read([Path(name) for name in named])
 
     def evaluate(self, clips: ArrayLike, numbers: Sequence[int] | None = None) -> dict[str, Any]:
         """Measure clips against what the subject saw, by the protocol of the run's settings.
@@ -348,6 +400,7 @@ class Run:
         volumes: int | None = None,
         idle_s: float = 60.0,
         last: Literal["blurry", "tokens", "keyframes", "captions", "clips"] = "clips",
+        confounds_removed: bool = False,
         on_volume: Callable[[LiveVolume], None] | None = None,
     ) -> Iterator[LiveClip]:
         """Decode a run while it is recorded, clip by clip.
@@ -368,6 +421,8 @@ class Run:
             ``<name>.stop`` beside the file, ends it too.
         last : str
             The last part to make of a clip, as in :meth:`decode`.
+        confounds_removed : bool
+            The volumes come without the confounds that were regressed out of the training runs.
         on_volume : callable, optional
             Called for every volume that was standardized.
 
@@ -388,7 +443,13 @@ class Run:
             raise UserError(f"last={last!r} is not known: it takes {', '.join(PARTS)}")
         folders = require_upstream(self.settings, "decode")
         timing = FilmTiming(start_s, duration_s)
-        options = FollowOptions(timing, volumes=volumes, idle_s=idle_s, last=last)
+        options = FollowOptions(
+            timing,
+            volumes=volumes,
+            idle_s=idle_s,
+            last=last,
+            confounds_removed=confounds_removed,
+        )
         for event in LiveDecoding(self.settings, folders, Path(path), options):
             if not isinstance(event, LiveVolume):
                 yield event
@@ -502,13 +563,14 @@ def evaluate_clips(
 
 
 def _fitting(
-    scans: ArrayLike, numbers: Sequence[int] | None, voxels: int
+    scans: ArrayLike, numbers: Sequence[int] | None, one: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], list[int]]:
     """Return scans and clip numbers, or say why they do not fit."""
     fmri = np.asarray(scans)
-    if fmri.dtype.kind not in "uif" or fmri.ndim != 2 or fmri.shape[1] != voxels or not len(fmri):
+    if fmri.dtype.kind not in "uif" or fmri.shape[1:] != one or not fmri.size:
+        inner = ", ".join(map(str, one))
         raise UserError(
-            f"the scans are {fmri.dtype} {fmri.shape}: this run decodes numbers (clips, {voxels}), "
+            f"the scans are {fmri.dtype} {fmri.shape}: this run decodes numbers (clips, {inner}), "
             "its selected voxels"
         )
     fmri = fmri.astype(np.float32)

@@ -17,10 +17,11 @@ from helpers import fake_evaluators, fake_run, trained_run
 from helpers.trained_run import FRAMES, SIZE, TEST, VERTICES, VOXELS
 
 import neuroclips_cli
-from neuroclips_cli import Run, evaluate_clips, open_run
+from neuroclips_cli import Run, api, evaluate_clips, open_run
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json
 from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.stages import evaluate, reconstruct
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "how-to" / "from-python.md"
@@ -256,8 +257,34 @@ def test_arrays_that_are_no_pairs_of_clips_are_refused() -> None:
 def test_the_page_does_what_it_says(folder: Path, monkeypatch) -> None:
     monkeypatch.chdir(folder.parents[1])
     names: dict[str, object] = {}
+    series = 300 + np.random.default_rng(5).normal(0, 5, (9, VERTICES)).astype(np.float32)
+    trained_run.write_scans(Path("new_run.dtseries.nii"), series)
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.S)
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
     assert len(blocks) > 4
+    z = standardize(series[3:7, :VOXELS], names["run"].settings.data.detrend_order)[0]
+    assert np.array_equal(names["new"], z.astype(np.float32))
     assert Path("thirds.dscalar.nii").is_file()
+
+
+def test_a_window_of_volumes_is_asked_for(run: Run, monkeypatch) -> None:
+    monkeypatch.setattr(api, "require_stage", lambda _, stage, **__: run.folder / stage)
+    wide = Run(run.folder, {"run.device": "cpu", "data.window": 3})
+    with pytest.raises(UserError, match=rf"numbers \(clips, 3, {VOXELS}\)"):
+        wide.decode(np.zeros((2, VOXELS)))
+
+
+@pytest.mark.parametrize(
+    ("named", "more", "said"),
+    [
+        ([], {}, "there is nothing to read"),
+        ("gone.nii", {}, "gone.nii do not exist"),
+        ("run.dtseries.nii", {"confounds": ["a.tsv"]}, "a.tsv is not needed"),
+        ("run.dtseries.nii", {"start_s": 40.0}, "run.dtseries.nii is too short"),
+    ],
+)
+def test_runs_that_cannot_be_read_are_one_sentence(run: Run, named, more, said) -> None:
+    trained_run.write_scans(Path("run.dtseries.nii"), np.ones((9, VERTICES), np.float32))
+    with pytest.raises(UserError, match=said):
+        run.read_scans(named, **more)

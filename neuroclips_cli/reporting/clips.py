@@ -17,10 +17,12 @@ class ShownClip:
     number : int
         Test clip, counted from 0.
     kind : str
-        Why it is shown: ``random``, ``best``, ``median``, ``worst`` or ``all``.
-    gt, pred : numpy.ndarray
-        uint8 (frames, h, w, 3): what was shown to the subject, and the reconstruction; both
-        last as long.
+        Why it is shown: ``random``, ``best``, ``median``, ``worst`` or ``all``; of new scans when
+        it was shown.
+    gt : numpy.ndarray or None
+        uint8 (frames, h, w, 3), what was shown to the subject; None where that is not known.
+    pred : numpy.ndarray
+        uint8 (frames, h, w, 3), the reconstruction, which lasts as long.
     blurry : numpy.ndarray or None
         uint8 (frames, h, w, 3), None where the run did without.
     keyframe : numpy.ndarray or None
@@ -35,7 +37,7 @@ class ShownClip:
 
     number: int
     kind: str
-    gt: np.ndarray
+    gt: np.ndarray | None
     pred: np.ndarray
     blurry: np.ndarray | None
     keyframe: np.ndarray | None

@@ -16,15 +16,8 @@ TILE = 128  # pixels of one frame on the sheet; twice the frames of profile tiny
 GAP = 6
 TEXT = 300  # width of the caption column
 TOP = 40
-COLUMNS = (
-    "shown: first",
-    "shown: last",
-    "blurry",
-    "keyframe",
-    "pred: first",
-    "pred: middle",
-    "pred: last",
-)
+FILM = ("shown: first", "shown: last")
+COLUMNS = (*FILM, "blurry", "keyframe", "pred: first", "pred: middle", "pred: last")
 
 
 def contact_sheet(clips: Sequence[ShownClip]) -> Image.Image:
@@ -33,8 +26,8 @@ def contact_sheet(clips: Sequence[ShownClip]) -> Image.Image:
     Parameters
     ----------
     clips : sequence of ShownClip
-        One row each: ground truth first and last, blurry clip's middle, keyframe,
-        reconstruction first, middle and last, and the captions.
+        One row each: ground truth first and last where the films are known, blurry clip's middle,
+        keyframe, reconstruction first, middle and last, and the captions.
 
     Returns
     -------
@@ -44,30 +37,32 @@ def contact_sheet(clips: Sequence[ShownClip]) -> Image.Image:
     from PIL import Image, ImageDraw, ImageFont
 
     step = TILE + GAP
-    size = (GAP + len(COLUMNS) * step + TEXT, TOP + len(clips) * step)
+    columns = COLUMNS if any(clip.gt is not None for clip in clips) else COLUMNS[len(FILM) :]
+    size = (GAP + len(columns) * step + TEXT, TOP + len(clips) * step)
     sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=14)
-    for column, title in enumerate(COLUMNS):
+    for column, title in enumerate(columns):
         draw.text((GAP + column * step, 12), title, fill="black", font=font)
     for row, clip in enumerate(clips):
         top = TOP + row * step
-        for column, frame in enumerate(_frames(clip)):
+        for column, frame in enumerate(_frames(clip)[-len(columns) :]):
             left = GAP + column * step
             if frame is None:
                 draw.rectangle((left, top, left + TILE - 1, top + TILE - 1), fill=(225, 225, 225))
             else:
                 image = Image.fromarray(np.asarray(frame))
                 sheet.paste(image.resize((TILE, TILE), _method(image)), (left, top))
-        _write(draw, clip, (GAP + len(COLUMNS) * step, top), font)
+        _write(draw, clip, (GAP + len(columns) * step, top), font)
     return sheet
 
 
 def _frames(clip: ShownClip) -> list[np.ndarray | None]:
     blurry = None if clip.blurry is None else clip.blurry[len(clip.blurry) // 2]
-    pred = clip.pred
+    pred, gt = clip.pred, clip.gt
     return [
-        *(clip.gt[0], clip.gt[-1], blurry, clip.keyframe),
+        *((None, None) if gt is None else (gt[0], gt[-1])),
+        *(blurry, clip.keyframe),
         *(pred[0], pred[len(pred) // 2], pred[-1]),
     ]
 

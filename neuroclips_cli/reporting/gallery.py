@@ -65,7 +65,8 @@ def _entry(
     clip: ShownClip, metrics: Sequence[str], clip_s: float, form: tuple[int, int]
 ) -> dict[str, object]:
     width, quality = form
-    pair = _side_by_side([_small(_thinned(f), width) for f in (clip.gt, clip.pred)])
+    both = [frames for frames in (clip.gt, clip.pred) if frames is not None]
+    pair = _side_by_side([_small(_thinned(frames), width) for frames in both])
     parts = [] if clip.keyframe is None else [clip.keyframe]
     parts += [] if clip.blurry is None else [clip.blurry[0], clip.blurry[-1]]
     still = ""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuroclips_cli.reporting import images, tables
+from neuroclips_cli.reporting import images, lag, tables
 from neuroclips_cli.reporting.clips import ShownChain, ShownClip
 from neuroclips_cli.reporting.comparison import LEVEL, ComparedRun, versus
 from neuroclips_cli.reporting.distributions import histograms
@@ -70,6 +70,10 @@ class ReportContent:
         Metrics that the gallery can be sorted by, in the order of its scores.
     minutes : sequence of Point
         Results of the subject by decoders that were trained on different minutes of its films.
+    lag : mapping or None
+        The lag scan as ``preprocess`` notes it; None where none was made.
+    delay_s : float
+        Delay that the responses are read at, in s.
     chains : sequence of ShownChain
     clip_s : float
         Duration of one scan's clip in seconds.
@@ -97,6 +101,8 @@ class ReportContent:
     gallery: Sequence[Mapping[str, object]]
     metrics: Sequence[str]
     minutes: Sequence[Point]
+    lag: Mapping[str, Any] | None
+    delay_s: float
     chains: Sequence[ShownChain]
     clip_s: float
     frame_fps: float
@@ -107,16 +113,7 @@ class ReportContent:
 
 def render(content: ReportContent) -> str:
     """Return the report as the text of an HTML file; every text in it is escaped."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("neuroclips_cli", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.jinja").render(
+    return _template("report.html.jinja").render(
         content=content,
         rows=[(row, _bar(row.name, content.result)) for row in tables.metric_rows(content.result)],
         notes=tables.notes(content.result),
@@ -137,7 +134,46 @@ def render(content: ReportContent) -> str:
         cards=[_card(clip, content.clip_s) for clip in content.clips],
         labels=[tables.label(name) for name in content.metrics],
         minutes=drawings(content.minutes),
+        lag=None if content.lag is None else lag.drawing(content.lag, content.delay_s),
         chains=[_chain(chain, content.frame_fps) for chain in content.chains],
+    )
+
+
+def _template(name: str) -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("neuroclips_cli", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
+
+
+def render_decoded(title: str, subtitle: str, header: Sequence[str], rows: Sequence[Any]) -> str:
+    """Return the page of decoded clips, which stands beside their videos.
+
+    Parameters
+    ----------
+    title, subtitle : str
+        What was decoded, and with what.
+    header : sequence of str
+        Names of the columns beside the video.
+    rows : sequence of tuple
+        Number of a clip, its keyframe (uint8 (h, w, 3), or None) and the texts of its columns.
+    """
+    return str(
+        _template("decoded.html.jinja").render(
+            title=title,
+            subtitle=subtitle,
+            header=header,
+            rows=[
+                (number, "" if still is None else images.still(still), texts)
+                for number, still, texts in rows
+            ],
+        )
     )
 
 

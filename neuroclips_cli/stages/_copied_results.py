@@ -8,7 +8,10 @@ from pathlib import Path
 from neuroclips_cli import console
 from neuroclips_cli.errors import UserError
 
-TAKEN_AWAY = ("videos", "clips.npy", "clips.csv", "captions.csv")
+TAKEN_AWAY = (
+    *("index.html", "contact_sheet.png"),
+    *("videos", "clips.npy", "clips.csv", "captions.csv"),
+)
 
 
 def copy_results(folder: Path, out: Path) -> None:

@@ -47,6 +47,7 @@ from neuroclips_cli.signal.clip_times import (
 )
 from neuroclips_cli.signal.reproducibility import mean_over_repetitions
 from neuroclips_cli.stages import _requests
+from neuroclips_cli.stages._decoded_page import write_pages
 from neuroclips_cli.stages._follow import (
     FOLLOWED,
     UNTIL_IDLE,
@@ -114,10 +115,11 @@ def run(
             fmri = reader.read(scans)
             numbers = list(range(first_clip, first_clip + len(fmri)))
             stage.need_space(disk_usage.of_reconstruct(settings, len(numbers), None))
-            _write_scans(stage, settings, fmri, numbers, timing)
+            _write_scans(stage, settings, fmri, numbers, timing, reader.volumes)
             for name, value in (*reader.facts.items(), ("warnings", reader.warnings)):
                 stage.fact(name, value)
             Reconstruction(settings, stage, inputs, fmri, numbers).run(None)
+            write_pages(stage, ", ".join(path.name for path in scans))
         return stage.folder
 
 
@@ -187,6 +189,8 @@ class _LiveResults:
         if self.captions:
             stage.write_csv("captions.csv", ("clip", "caption"), self.captions)
         stage.fact("warnings", live.warnings)
+        if (stage.folder / "clips.npy").exists():
+            write_pages(stage, str(live.path))
         for name, column, rows in (("volume", 1, self.volumes), ("clip", 3, self.clips)):
             latencies = [float(row[column]) for row in rows]
             if latencies:
@@ -228,6 +232,8 @@ class ScanReader:
 
     Attributes
     ----------
+    volumes : list of int
+        The last volume of the response to every clip, in the first run; empty of arrays.
     warnings : list of str
         What was found wrong and how it was decided.
     facts : dict
@@ -246,6 +252,7 @@ class ScanReader:
         self.data, self._trained_s = settings.data, _requests.training_steps(preprocess, settings)
         self._trained_first_s = _requests.training_first_volumes(preprocess)
         self.voxels: TrainedVoxels = read_trained_voxels(preprocess)
+        self.volumes: list[int] = []
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {"tr": {}, "first_volume": {}, "confounds": {}}
 
@@ -286,6 +293,8 @@ class ScanReader:
         self.facts["first_volume"][name] = {"seconds": first.seconds, "source": first.source}
         self.facts["confounds"][name] = str(row.confounds) if row.confounds else None
         reading = response_reading(opened, name, self.timing, data, step.seconds, first.seconds)
+        last = np.ceil(reading.at[:, -1]).astype(int) + reading.over.start
+        self.volumes = self.volumes or last.tolist()
         start_s = self.timing.start_s - first.seconds
         clean = Viewing(row, opened, step.seconds, start_s, first).cleaner(data)
         volumes = reading.over.stop - reading.over.start
@@ -394,9 +403,12 @@ def _write_scans(
     fmri: NDArray[np.float32],
     numbers: Sequence[int],
     timing: FilmTiming,
+    volumes: Sequence[int],
 ) -> None:
-    """Write what is decoded, and when it was shown."""
+    """Write what is decoded, when it was shown, and the last volume of its response."""
     stage.write_array("scans.npy", fmri)
     clip_s = settings.data.clip_s
     onsets = (f"{timing.start_s + position * clip_s:g}" for position in range(len(numbers)))
-    stage.write_csv("clips.csv", ("clip", "onset_s"), list(zip(numbers, onsets, strict=True)))
+    known = [str(volume) for volume in volumes] or [""] * len(numbers)
+    rows = list(zip(numbers, onsets, known, strict=True))
+    stage.write_csv("clips.csv", ("clip", "onset_s", "volume"), rows)

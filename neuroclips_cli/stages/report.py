@@ -95,6 +95,7 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
             size = (stage_.folder / "index.html").stat().st_size
             stage_.fact("bytes", size)
             stage_.fact("headline", headline(content.result, content.controls))
+            stage_.fact("lag_scan", content.lag and {**content.lag, "delay_s": content.delay_s})
             stage_.fact("in_words", in_words(content.clips[:IN_WORDS]))
             console.info(f"report: {stage_.folder / 'index.html'} ({size / 1e6:.1f} MB)")
         return stage_.folder
@@ -132,6 +133,8 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         gallery=_gallery(film, data["clip_s"]),
         metrics=list(scores),
         minutes=_minutes(settings, inputs),
+        lag=_lag_scan(inputs),
+        delay_s=data["delay_s"],
         chains=chains,
         clip_s=data["clip_s"],
         frame_fps=frames.shape[1] / data["clip_s"],
@@ -139,6 +142,13 @@ def _collect(settings: Settings, inputs: Mapping[str, Path]) -> ReportContent:
         versions={"neuroclips": evaluated["tool"]["version"], **evaluated["libraries"]},
         made=evaluated["end"] or "",
     )
+
+
+def _lag_scan(inputs: Mapping[str, Path]) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = (
+        read_json(inputs["preprocess"] / "manifest.json")["facts"].get("lag_scan") or None
+    )
+    return found
 
 
 def _minutes(settings: Settings, inputs: Mapping[str, Path]) -> list[Point]:

@@ -11,6 +11,13 @@ from neuroclips_cli.runs.stage import open_stage
 from neuroclips_cli.settings.load import Settings, load_settings
 
 CLIPS, SIZE = 24, 16
+LAG_SCAN = {
+    "delays_s": [0, 2, 4, 6],
+    "correlation": [0.0, 0.1, 0.4, 0.2],
+    "best_s": 4.2,
+    "error": 0.02,
+}
+"""Delays at which scans were decoded, as ``preprocess`` notes them."""
 
 
 def settings(workdir: Path, **changes: object) -> Settings:
@@ -42,6 +49,7 @@ def write(
     rng = np.random.default_rng(1)
     with open_stage(chosen, "preprocess", sections=["data"], inputs={}) as stage:
         if not stage.up_to_date:
+            stage.fact("lag_scan", LAG_SCAN)
             stage.write_array("frames_test.npy", frames)
             scans = rng.normal(size=(len(truth), 1, 5)) + rng.normal(size=(len(truth), 4, 5))
             stage.write_array("fmri_test_repetitions.npy", scans.astype(np.float32))

@@ -44,6 +44,16 @@ SMALL = {
 """Settings under which every part takes a moment."""
 
 
+MODELS = nib.cifti2.BrainModelAxis.from_surface(np.arange(VERTICES), 32, "CortexLeft")
+
+
+def write_scans(path: Path, series: np.ndarray, *, step: float = 2.0, models=MODELS) -> Path:
+    """Write a run, (volumes, vertices), of the voxels that `write` says the run was trained on."""
+    axis = nib.cifti2.SeriesAxis(0, step, len(series), "SECOND")
+    nib.cifti2.Cifti2Image(series, header=(axis, models)).to_filename(path)
+    return path
+
+
 def settings(workdir: Path, backbones: dict[str, object], **changes: object) -> Settings:
     """Return settings for random backbones, as ``random_backbones.save_all`` names them."""
     named = {f"backbones.{name}": value for name, value in backbones.items()}
@@ -70,7 +80,6 @@ def write(chosen: Settings) -> None:
 def _preprocess(chosen: Settings) -> None:
     rng = np.random.default_rng(0)
     selected = np.arange(VERTICES) < VOXELS
-    models = nib.cifti2.BrainModelAxis.from_surface(np.arange(VERTICES), 32, "CortexLeft")
     with open_stage(chosen, "preprocess", sections=("data",), inputs={}) as stage:
         stage.write_array("fmri_test.npy", rng.normal(size=(TEST, VOXELS)).astype(np.float32))
         repeated = rng.normal(size=(TEST, 4, VOXELS)).astype(np.float32)
@@ -84,4 +93,4 @@ def _preprocess(chosen: Settings) -> None:
             np.savez_compressed(path, columns=np.arange(VERTICES), selected=selected)
         with stage.atomic("selection.dscalar.nii") as path:
             maps = {"mean_z": rng.normal(size=VERTICES), "selected": selected}
-            write_maps(path, Geometry(models, None, None), None, maps)
+            write_maps(path, Geometry(MODELS, None, None), None, maps)

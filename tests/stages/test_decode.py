@@ -11,6 +11,7 @@ import pytest
 import random_backbones as tiny
 from helpers import simulation_world, trained_run
 from helpers.trained_run import TEST, VERTICES, VOXELS
+from PIL import Image
 
 from neuroclips_cli.cli.main import run as command
 from neuroclips_cli.data.new_scans import WHOLE_RUN, FilmTiming
@@ -22,7 +23,6 @@ from neuroclips_cli.stages import decode, preprocess, reconstruct
 
 PARTS = ("blurry", "tokens_brain", "tokens_prior", "keyframes", "clips")
 SERIES = 300 + np.random.default_rng(5).normal(0, 5, (9, VERTICES)).astype(np.float32)
-MODELS = nib.cifti2.BrainModelAxis.from_surface(np.arange(VERTICES), 32, "CortexLeft")
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,8 @@ def preprocessed(tmp_path_factory) -> tuple[Settings, Path]:
     return settings, preprocess.run(settings)
 
 
-def _cifti(path: Path, series: np.ndarray = SERIES, step: float = 2.0, models=MODELS) -> Path:
-    axis = nib.cifti2.SeriesAxis(0, step, len(series), "SECOND")
-    nib.cifti2.Cifti2Image(series, header=(axis, models)).to_filename(path)
-    return path
+def _cifti(path: Path, series: np.ndarray = SERIES, **more: object) -> Path:
+    return trained_run.write_scans(path, series, **more)
 
 
 def _runs(film: str) -> list[Path]:
@@ -98,6 +96,14 @@ def test_a_run_is_standardized_over_its_own_volumes_and_copied_where_it_is_asked
     assert read_array(folder / "index.npy").tolist() == [3, 4, 5, 6, 7]
     assert (tmp_path / "out" / "videos" / "clip-0007.mp4").is_file()
     assert (tmp_path / "out" / "captions.csv").is_file()
+    assert [row["volume"] for row in read_csv(folder / "clips.csv")] == ["3", "4", "5", "6", "7"]
+    page = (tmp_path / "out" / "index.html").read_text("utf-8")
+    for row in read_csv(folder / "clips.csv"):
+        source = f"videos/clip-{int(row['clip']):04d}.mp4"
+        assert f'src="{source}"' in page and (tmp_path / "out" / source).is_file()
+        assert f"<td>{row['onset_s']}</td><td>{row['volume']}</td>" in page.replace("\n", "")
+    with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
+        assert sheet.size == (6 + 5 * 134 + 300, 40 + 5 * 134)
     assert set(read_json(folder / "manifest.json")["inputs"]) == {
         *("preprocess", "train-pr", "train-sr", "scans_1")
     }

@@ -119,6 +119,7 @@ def test_the_command_writes_clips_and_latencies(chosen, tmp_path, capsys):
     facts = read_json(folder / "manifest.json")["facts"]
     assert facts["clip_latency_s"]["longest"] >= facts["clip_latency_s"]["median"] > 0
     assert len(list((tmp_path / "out" / "videos").glob("*.mp4"))) == 4
+    assert 'src="videos/clip-0003.mp4"' in (folder / "index.html").read_text("utf-8")
     said = capsys.readouterr().err
     assert "volume 5: " in said and "clip 3, shown at 6 s: " in said
 

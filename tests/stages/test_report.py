@@ -17,10 +17,11 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.metrics.statistics import paired_differences, summarize
 from neuroclips_cli.reporting.comparison import ComparedRun, versus
 from neuroclips_cli.reporting.distributions import histograms
+from neuroclips_cli.reporting.html import render
 from neuroclips_cli.runs.stage import open_stage, read_csv, read_json
 from neuroclips_cli.stages import evaluate, report
 
-VOID = {"meta", "link", "img", "input", "source", "br", "rect", "line", "polyline"}
+VOID = {"meta", "link", "img", "input", "source", "br", "rect", "line", "polyline", "circle"}
 
 
 class Page(HTMLParser):
@@ -173,7 +174,7 @@ def test_it_shows_distributions_controls_and_brain_maps(page):
         assert heading in page.text
     drawn = [attributes for attributes in page.all("svg") if attributes["class"] == "histogram"]
     assert len(drawn) == 10
-    assert len(page.all("polyline")) == 10  # the shuffled control of each
+    assert len(page.all("polyline")) == 10 + 1  # the shuffled control of each; the lag scan
     for said in ("shuffled", "mean-frame", "higher", "middle half"):
         assert said in page.text
     assert "No fused clips" not in page.text
@@ -233,6 +234,22 @@ def test_it_adapts_to_phones_dark_screens_and_reduced_motion(folder, page):
     for _, attributes in page.tags:
         if "aria-labelledby" in attributes:
             assert attributes["aria-labelledby"] in ids
+
+
+def test_the_lag_scan_is_a_figure_and_a_fact_where_one_was_made(folder, page, monkeypatch):
+    said = "Decoded best 4.2 s after a clip (0.40); at the delay of 4 s 0.40; nothing below 0.04."
+    assert said in page.text
+    facts = read_json(folder / "manifest.json")["facts"]
+    assert facts["lag_scan"] == {**fake_run.LAG_SCAN, "delay_s": 4.0}
+    curves = [tag["points"] for tag in page.all("polyline")]
+    assert "0.0,160.0 106.7,120.0 213.3,0.0 320.0,80.0" in curves
+    (line,) = (tag for tag in page.all("line") if tag.get("class") == "chance" and "y2" in tag
+               and tag["y2"] == "160")  # fmt: skip
+    assert line["x1"] == line["x2"] == "213.3"
+    monkeypatch.setattr(report, "_lag_scan", lambda _: None)
+    inputs = {name: folder.parent / name for name in ("preprocess", "reconstruct", "evaluate")}
+    content = report._collect(fake_run.settings(folder.parent.parent), inputs)
+    assert 'id="lag"' not in render(content)
 
 
 def test_the_contact_sheet_has_a_row_for_every_clip(folder):
