@@ -97,7 +97,8 @@ def test_training_statistics_are_of_the_raw_training_runs(done):
     files = [_run_file(simulated(), f"seg{s}", r) for s in range(1, 9) for r in (1, 2)]
     raw = [np.asarray(nib.load(file).dataobj, float)[1 + 2 : 1 + 2 + 14, index] for file in files]
     with np.load(done / "training_statistics.npz", allow_pickle=False) as found:
-        assert set(found) == {"mean", "between_runs", "drift", "deviation", "volumes"}
+        names = {"mean", "between_runs", "drift", "deviation", "volumes", "autocorrelation"}
+        assert set(found) == names
         assert np.allclose(found["mean"], np.mean(raw, axis=(0, 1)))
         assert found["drift"].shape == (ORDER, len(index)) and found["volumes"] == 14
         times = np.arange(14)
