@@ -281,6 +281,21 @@ def test_training_begins_from_published_weights_without_another_subjects_ridge(
         train_sr.run(closed, checkpoint=path, overwrite=True)
 
 
+def test_a_network_of_windows_begins_from_published_weights_without_their_ridge(settings, tmp_path):
+    from neuroclips_cli.models.released.checkpoints import export_published, write_last_pth
+    from neuroclips_cli.models.semantics import Semantics
+    from neuroclips_cli.stages._released_weights import load_pretrained_weights
+
+    theirs = Semantics(VOXELS, settings.semantics, TOKENS, DIM)
+    write_last_pth(tmp_path / "last.pth", export_published(theirs), "standard")
+    model = Semantics(VOXELS, settings.semantics, TOKENS, DIM, window=2)
+    before = {name: value.clone() for name, value in model.ridge.state_dict().items()}
+    load_pretrained_weights(model, tmp_path / "last.pth", settings)
+    assert all(torch.equal(model.ridge.state_dict()[name], before[name]) for name in before)
+    begun = theirs.state_dict()["backbone.backbone_linear.weight"]
+    assert torch.equal(model.state_dict()["backbone.backbone_linear.weight"], begun)
+
+
 def test_a_mixing_trunk_begins_from_mindeye2s_checkpoint_without_its_trunk(
     settings, calls, tmp_path, capsys
 ):
