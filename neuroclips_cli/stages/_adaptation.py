@@ -70,17 +70,7 @@ class Adaptation:
 def parent_folder(settings: Settings, name: str) -> Path:
     """Return the decoder or the checkpoint file that ``--from`` names.
 
-    Parameters
-    ----------
-    settings : Settings
-        ``run.workdir`` is where names of decoders are looked for.
-    name : str
-        A folder's name in the work folder, a path of a decoder's folder, or a file.
-
-    Raises
-    ------
-    UserError
-        If it is none of them.
+    It is a folder's name in the work folder, a path of a decoder's folder, or a file.
     """
     for path in (workdir_folder(settings) / name, Path(name).expanduser()):
         if path.is_file():
@@ -95,26 +85,9 @@ def parent_folder(settings: Settings, name: str) -> Path:
 
 
 def require_parent(settings: Settings, stage: str, folder: Path) -> ModelCard | None:
-    """Check that a decoder's stage can be the parent of the subject's.
+    """Check that a decoder's stage can be the parent of the subject's; return its card.
 
-    Parameters
-    ----------
-    settings : Settings
-        Those of the adaptation.
-    stage : str
-        ``train-pr`` or ``train-sr``.
-    folder : Path
-        The parent's stage folder.
-
-    Returns
-    -------
-    ModelCard or None
-        Of the parent.
-
-    Raises
-    ------
-    UserError
-        If it is unfinished, was trained on the subject, or leads to other targets.
+    Refused: one that is unfinished, was trained on the subject, or leads to other targets.
     """
     record = manifest.read(folder)
     if record is None or record["state"] != "done":

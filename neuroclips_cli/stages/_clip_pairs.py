@@ -43,11 +43,6 @@ def match(
     tuple of dict
         The same clips under the same names in the same order. In the published arrangement
         ``gt_11.gif`` belongs to ``11.gif``, in two folders or in one that is given twice.
-
-    Raises
-    ------
-    UserError
-        If the names differ, or two arrays hold different numbers of clips.
     """
     unnamed = any(isinstance(entry, int) for entry in (*left.values(), *right.values()))
     if unnamed:

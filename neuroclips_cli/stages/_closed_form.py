@@ -40,30 +40,10 @@ _BATCH = 64
 
 
 def fit(settings: Settings, stage: str, adaptation: Adaptation, overwrite: bool) -> Path:
-    """Solve a decoder's first layers for the subject.
+    """Solve a decoder's first layers for the subject ``run.subject``; return the stage's folder.
 
-    Parameters
-    ----------
-    settings : Settings
-        ``run.subject`` is the new one.
-    stage : str
-        ``train-pr`` or ``train-sr``.
-    adaptation : Adaptation
-        Its parent is a decoder's folder.
-    overwrite : bool
-        Solve again even if the result is there.
-
-    Returns
-    -------
-    Path
-        The stage folder.
-
-    Raises
-    ------
-    UserError
-        If the parent is a checkpoint file, the scans that it was trained on are not here any more,
-        the subject saw no film that its subjects saw, or the perception network is the published
-        one.
+    Refused: a parent that is a checkpoint file, scans of its subjects that are not here any more, a
+    subject that saw no film that they saw, and the published perception network.
     """
     parent = adaptation.parent_of(stage)
     if parent is None or parent.is_file():

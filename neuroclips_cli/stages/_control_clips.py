@@ -27,19 +27,7 @@ from neuroclips_cli.stages.reconstruct import Compute, Reconstruction
 
 
 def make(settings: Settings, name: str, request: StageRequest, *, overwrite: bool = False) -> None:
-    """Write the clips of a control.
-
-    Parameters
-    ----------
-    settings : Settings
-        The settings in force.
-    name : str
-        One of `_control_names.NAMES`.
-    request : StageRequest
-        What decides the clips.
-    overwrite : bool
-        Start afresh.
-    """
+    """Write the clips of a control, one of `_control_names.NAMES`."""
     folders = {key: Path(path) for key, path in request.inputs.items()}
     if name in OF_TRAINING:
         require_training_films(

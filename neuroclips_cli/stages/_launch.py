@@ -17,28 +17,9 @@ from neuroclips_cli.stages._requests import REQUESTS
 
 
 def run_stage(settings: Settings, name: str, *, overwrite: bool = False, **options: Any) -> Any:
-    """Do what a command of the pipeline does.
+    """Do what a command of the pipeline does; return what its recipe's ``run`` returns.
 
-    Parameters
-    ----------
-    settings : Settings
-        The settings in force.
-    name : str
-        A stage of the table.
-    overwrite : bool
-        Start over even if the result exists.
-    **options
-        What the recipe's ``run`` takes.
-
-    Returns
-    -------
-    object
-        What the recipe returns, as a rule the stage's folder.
-
-    Raises
-    ------
-    UserError
-        As the recipe does.
+    ``options`` are those that the recipe's ``run`` takes.
     """
     # Several processes have to find the same answer, which open_stage sees to.
     alone = distributed.world_size() == 1

@@ -29,22 +29,8 @@ class Evaluated:
 def find(settings: Settings, names: Sequence[str] = ()) -> list[Evaluated]:
     """Find the decoders of the work folder that a subject's clips were evaluated with.
 
-    Parameters
-    ----------
-    settings : Settings
-        ``run.workdir`` and ``run.subject``.
-    names : sequence of str
-        Folders of decoders; all that have results of the subject by default. ``sub-04`` stands for
-        the subject's own decoder.
-
-    Returns
-    -------
-    list of Evaluated
-
-    Raises
-    ------
-    UserError
-        If a named decoder has no results, or no card that says what it was trained on.
+    ``names`` are folders of decoders, by default all that have results of the subject; ``sub-04``
+    stands for the subject's own decoder. A named one without results or without a card is refused.
     """
     workdir, own = workdir_folder(settings), subject_label(settings.run.subject)
     wanted = list(names)
@@ -90,24 +76,8 @@ def points(
 ) -> list[Point]:
     """Compare every decoder's clips with those that all have, and with ``scratch``'s.
 
-    Parameters
-    ----------
-    settings : Settings
-        For messages.
-    decoders : sequence of Evaluated
-        Two at least.
-    compared : callable
-        From folders of evaluations to their comparison with the first of them.
-
-    Returns
-    -------
-    list of Point
-        Differences are paired with ``scratch`` of the same minutes (to a tenth of a minute).
-
-    Raises
-    ------
-    UserError
-        If the results were measured differently or on different films.
+    ``compared`` leads from folders of evaluations to their comparison with the first of them;
+    differences are paired with ``scratch`` of the same minutes, to a tenth of a minute.
     """
     if len(decoders) < 2:
         raise UserError(

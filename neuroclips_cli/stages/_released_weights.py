@@ -40,28 +40,9 @@ STAGES = ("train-sr", "train-pr")
 
 
 def export_run(settings: Settings, stage: str, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a trained reconstructor as a ``last.pth`` with the published names.
+    """Write a finished reconstructor as a ``last.pth`` with the published names; return its path.
 
-    Parameters
-    ----------
-    settings : Settings
-        Whose run folder is read.
-    stage : str
-        ``train-sr`` or ``train-pr``, finished.
-    path : Path
-        The file to write.
-    overwrite : bool
-        Replace a file that is there.
-
-    Returns
-    -------
-    Path
-        ``path``.
-
-    Raises
-    ------
-    UserError
-        If the stage is not finished, or the file is there.
+    ``stage`` is ``train-sr`` or ``train-pr``; a file that is there is replaced with ``overwrite``.
     """
     _known(stage)
     if path.exists() and not overwrite:
@@ -79,7 +60,7 @@ def export_run(settings: Settings, stage: str, path: Path, *, overwrite: bool = 
 def import_run(
     settings: Settings, stage: str, path: Path, *, entry: str = "", overwrite: bool = False
 ) -> Path:
-    """Make a stage folder from a trained checkpoint instead of training.
+    """Make a stage folder from a trained checkpoint instead of training; return the folder.
 
     Parameters
     ----------
@@ -93,17 +74,6 @@ def import_run(
         Keys that lead to the weights, where the file's wrapping is unknown.
     overwrite : bool
         Replace a finished stage.
-
-    Returns
-    -------
-    Path
-        The stage folder.
-
-    Raises
-    ------
-    UserError
-        If preprocess is missing, or the checkpoint is of another kind, size, subject or token
-        space, or its token space is not known.
     """
     _known(stage)
     preprocess = require_stage(settings, "preprocess", needed_by=stage)

@@ -71,19 +71,9 @@ class Start:
 
 
 def load_shared(model: nn.Module, folder: Path) -> None:
-    """Put what all subjects share of a decoder into a network; its first layers stay as they are.
+    """Put what all subjects share of a parent's stage folder into a new subject's network.
 
-    Parameters
-    ----------
-    model : nn.Module
-        Of the new subject.
-    folder : Path
-        The parent's stage folder.
-
-    Raises
-    ------
-    UserError
-        If the parent's shared layers are not the network's.
+    Its first layers stay as they are; shared layers of other shapes are refused.
     """
     weights = {n: tensor for n, tensor in read_tensors(folder / WEIGHTS).items() if is_shared(n)}
     wanted = {name: values for name, values in model.state_dict().items() if is_shared(name)}

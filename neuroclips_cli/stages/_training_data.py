@@ -138,13 +138,8 @@ OfClips = Callable[[TrainingClips, Callable[[], Known]], np.ndarray]
 def of_all_films(clips: Sequence[TrainingClips], targets: OfClips) -> list[np.ndarray]:
     """Return every subject's targets; what several saw goes through the network once.
 
-    Parameters
-    ----------
-    clips : sequence of TrainingClips
-        One per subject.
-    targets : callable
-        Of one subject's clips, with what calls for targets that are known; it does so where its
-        own are not on disk.
+    ``targets`` computes those of one subject's clips; it gets what calls for targets that are
+    known, and calls it where its own are not on disk.
     """
     found: list[np.ndarray] = []
     for one in clips:

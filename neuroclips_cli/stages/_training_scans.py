@@ -214,6 +214,9 @@ def training_scans(
 ) -> TrainingScans:
     """Open the scans of every subject of a training.
 
+    Refused: subjects that were preprocessed differently, one whose training films are another's
+    test films, and fewer minutes than ``adaptation`` asks for.
+
     Parameters
     ----------
     settings : Settings
@@ -225,12 +228,6 @@ def training_scans(
         subject.
     adaptation : Adaptation, optional
         How many minutes of the only subject are given; they are split, no segment is held out.
-
-    Raises
-    ------
-    UserError
-        If the subjects were preprocessed differently, one's training films are another's test
-        films, or there are fewer minutes than asked for.
     """
     options: TrainingSettings = getattr(settings, stage.replace("-", "_"))
     clips = [
@@ -316,17 +313,7 @@ def refuse_shown_tests(training: Mapping[int, Path], tested: Mapping[int, Path])
     """Refuse training films of one subject that are test films of another.
 
     A decoder that learned from one brain's response to a clip has seen the clip, whoever is
-    decoded.
-
-    Parameters
-    ----------
-    training, tested : mapping
-        Subject -> preprocess folder: whose training films are learned, whose test films decoded.
-
-    Raises
-    ------
-    UserError
-        Naming both subjects and a clip.
+    decoded. ``training`` and ``tested`` lead from subjects to preprocess folders.
     """
     folders = {**training, **tested}
     digests = {s: read_json(f / "manifest.json")["outputs"] for s, f in folders.items()}
