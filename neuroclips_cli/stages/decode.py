@@ -90,11 +90,6 @@ def run(
     overwrite : bool
         Start afresh.
 
-    Returns
-    -------
-    pathlib.Path
-        The stage folder.
-
     Raises
     ------
     UserError
@@ -143,11 +138,6 @@ def follow(
         When the film begins, and when to stop.
     label : str
         Name of the result, whose folder is ``decode-<label>``; it is made anew.
-
-    Returns
-    -------
-    pathlib.Path
-        The stage folder.
 
     Raises
     ------

@@ -48,11 +48,6 @@ def run(settings: Settings, *, clips: str | None = None, overwrite: bool = False
     overwrite : bool
         Start afresh.
 
-    Returns
-    -------
-    pathlib.Path
-        The stage folder.
-
     Raises
     ------
     UserError

@@ -54,11 +54,6 @@ def run(settings: Settings, folder: Path, *, overwrite: bool = False) -> Path:
     overwrite : bool
         Start over even if the result exists.
 
-    Returns
-    -------
-    Path
-        The stage folder.
-
     Raises
     ------
     UserError

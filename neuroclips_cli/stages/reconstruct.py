@@ -75,11 +75,6 @@ def run(
     overwrite : bool
         Start afresh.
 
-    Returns
-    -------
-    pathlib.Path
-        The stage folder.
-
     Raises
     ------
     UserError

@@ -66,11 +66,6 @@ def run(settings: Settings, *, overwrite: bool = False) -> Path:
     overwrite : bool
         Write again even if nothing changed.
 
-    Returns
-    -------
-    Path
-        The stage folder.
-
     Raises
     ------
     UserError

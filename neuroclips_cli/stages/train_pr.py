@@ -56,11 +56,6 @@ def run(
     overwrite : bool
         Train again even if the result is there.
 
-    Returns
-    -------
-    Path
-        The stage folder.
-
     Raises
     ------
     UserError
