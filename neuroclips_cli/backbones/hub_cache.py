@@ -11,19 +11,9 @@ PIN = "neuroclips"
 
 
 def cached_snapshot(repository: str, revision: str = "") -> Path | None:
-    """Return the snapshot of a model repository in the hub's cache that is in use, if any.
+    """Return the folder of the snapshot in the hub's cache that is in use, if any.
 
-    Parameters
-    ----------
-    repository : str
-        ``owner/name``.
-    revision : str
-        A commit, of which the first digits suffice; the pinned one where empty.
-
-    Returns
-    -------
-    Path or None
-        The snapshot's folder.
+    Of a revision the first digits suffice; the pinned one is taken where it is empty.
     """
     home = cache_of(repository)
     wanted_commit = revision or pinned(repository)

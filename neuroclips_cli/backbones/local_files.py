@@ -12,22 +12,7 @@ from neuroclips_cli.errors import UserError
 
 
 def find(name: str, reference: str) -> tuple[Path | None, str]:
-    """Look for a backbone on this machine.
-
-    Parameters
-    ----------
-    name : str
-        A key of ``needs.FILES``.
-    reference : str
-        Hub id, folder or ``assets:<name>``.
-
-    Returns
-    -------
-    folder : Path or None
-        Where its files lie.
-    problem : str
-        What is missing; empty if it is complete.
-    """
+    """Look for a backbone on this machine: its folder, and what it lacks (empty if complete)."""
     try:
         folder = folder_of(*locate(reference))
     except UserError:

@@ -18,24 +18,9 @@ def init(settings: Settings, overwrite: bool) -> None:
 
 
 def run(settings: Settings, *, folder: Path | str = ".", overwrite: bool = False) -> Path:
-    """Write ``neuroclips.toml`` into a folder.
+    """Write ``neuroclips.toml``, with the profile and four active lines of ``settings``.
 
-    Parameters
-    ----------
-    settings
-        The profile and the four active lines come from here.
-    folder
-        Where to write; the present folder by default.
-
-    Returns
-    -------
-    Path
-        The file.
-
-    Raises
-    ------
-    UserError
-        If the file is there and ``overwrite`` is not set.
+    A file that is there is refused without ``overwrite``.
     """
     path = Path(folder) / FILE_NAME
     if path.exists() and not overwrite:

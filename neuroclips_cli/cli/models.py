@@ -178,22 +178,8 @@ def list_models(settings: Settings, names: Sequence[str] = ()) -> None:
 def pull_models(settings: Settings, names: Sequence[str] = (), *, update: bool = False) -> None:
     """Fetch and check every backbone that is named; all of the profile by default.
 
-    What cannot be fetched does not stop the others; it is listed at the end.
-
-    Parameters
-    ----------
-    settings : Settings
-        ``[backbones]`` says what is needed and where it lies.
-    names : sequence of str
-        Backbones; one that is complete is checked again.
-    update : bool
-        Take the newest revision of a repository that has moved since it was pulled.
-
-    Raises
-    ------
-    UserError
-        After all others are done: if a repository is gated, missing or has moved, the hub cannot
-        be reached, or a file is damaged.
+    What cannot be fetched does not stop the others; it is listed at the end. A complete one is
+    checked again where it is named; ``update`` takes the newest revision of what has moved.
     """
     problems: dict[str, str] = {}
     origins: dict[str, str] = {}

@@ -44,7 +44,7 @@ def run(
     source: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Convert one published file.
+    """Convert one published file; return the folder that was written.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def run(
     out : Path, optional
         Folder to write; ``models/<kind>`` by default.
     kind : str
-        A key of :data:`FOLDERS`; told from the file where empty.
+        A key of :data:`FOLDERS`; recognized from the file where empty.
     config : Path, optional
         JSON that overrides what the shapes say about the network (``config.json`` of diffusers).
     entry : str
@@ -62,16 +62,6 @@ def run(
         Repository, commit and file that it is from, kept as ``source.json`` in the folder.
     overwrite : bool
         Replace a folder that is there.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged, refused or of another kind, or the folder exists.
     """
     if kind and kind not in FOLDERS:
         raise UserError(f"--kind '{kind}' is unknown: choose one of {', '.join(FOLDERS)}")

@@ -13,22 +13,7 @@ TRAININGS = ("train-pr", "train-sr")
 
 
 def run(path: Path) -> list[ModelCard]:
-    """Print the cards of a decoder, or of one training.
-
-    Parameters
-    ----------
-    path : Path
-        A decoder's or a subject's folder, a training's, or a file of a training.
-
-    Returns
-    -------
-    list of ModelCard
-
-    Raises
-    ------
-    UserError
-        If there is no card, or one that contradicts the weights beside it.
-    """
+    """Print and return the cards of a decoder's or a subject's folder, or of one training."""
     folder = path.parent if path.is_file() else path
     found = []
     for home in (folder, *(folder / name for name in TRAININGS)):

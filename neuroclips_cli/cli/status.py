@@ -53,19 +53,8 @@ class StageStatus:
 def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> list[StageStatus]:
     """Print and return what the run folders hold.
 
-    All subjects of the work folder are shown, unless the user chose one.
-
-    Parameters
-    ----------
-    verify
-        Hash every output of the finished stages again and compare.
-    as_json
-        Print JSON instead of a table.
-
-    Raises
-    ------
-    UserError
-        After the table, if ``verify`` found damage.
+    All subjects of the work folder are shown, unless the user chose one. ``verify`` hashes every
+    output of the finished stages again; damage is an error after the table.
     """
     lines = [
         line

@@ -15,23 +15,7 @@ from neuroclips_cli.settings.load import Settings, keys, load_settings, replace_
 
 
 def place_of(folder: Path) -> dict[str, Any]:
-    """Return the settings that say where a subject's results lie.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The subject's folder, such as ``runs/sub-01``.
-
-    Returns
-    -------
-    dict
-        ``run.workdir`` and ``run.subject``.
-
-    Raises
-    ------
-    UserError
-        If there is no such folder, or its name is not a subject's.
-    """
+    """Return work folder and subject of a folder such as ``runs/sub-01``, as settings."""
     found = re.fullmatch(r"sub-0*([1-9]\d*)", folder.resolve().name)
     if not folder.is_dir() or found is None:
         raise UserError(
@@ -114,21 +98,9 @@ def _contradiction(settings: Settings, run: Path, made_with: str, stage: str) ->
 
 
 def take_over(settings: Settings, stage: str, record: Mapping[str, Any]) -> Settings:
-    """Take the settings that decided a stage's result, where nothing stronger set them.
+    """Take the settings that decided a stage's result from its manifest, with their origin.
 
-    Parameters
-    ----------
-    settings : Settings
-        Those in force.
-    stage : str
-        Where they are from, for :attr:`Settings.origins`.
-    record : mapping
-        The manifest of the result.
-
-    Returns
-    -------
-    Settings
-        What the user chose stands, and what an earlier stage of the run folder gave.
+    What the user chose stands, and what an earlier stage of the run folder gave.
     """
     taken = {
         f"{section}.{name}": value

@@ -168,22 +168,7 @@ def read(folder: Path) -> ModelCard | None:
 
 
 def refuse_contradiction(card: ModelCard, sizes: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a card that contradicts the training's manifest beside it.
-
-    Parameters
-    ----------
-    card : ModelCard
-        Of the folder.
-    sizes : mapping
-        ``facts.model`` of the manifest.
-    folder : pathlib.Path
-        For messages.
-
-    Raises
-    ------
-    UserError
-        If subjects, voxels, volumes or the average subject differ.
-    """
+    """Refuse a card that contradicts ``facts.model`` of the training's manifest beside it."""
     if not card.subjects:
         return
     voxels = sizes.get("voxels")
@@ -208,22 +193,8 @@ def refuse_contradiction(card: ModelCard, sizes: Mapping[str, Any], folder: Path
 def protocol_of(folders: Sequence[Path], subject: int) -> str:
     """Return the protocol of a result that several trained networks take part in.
 
-    Parameters
-    ----------
-    folders : sequence of Path
-        Of their trainings; one without a card was trained before there were cards, by its subject.
-    subject : int
-        Whose scans are decoded.
-
-    Returns
-    -------
-    str
-        One protocol, or all different ones in order, joined by ``+``.
-
-    Raises
-    ------
-    UserError
-        If a card contradicts the weights beside it.
+    ``folders`` are those of their trainings; one without a card was trained before there were
+    cards, by its subject. Different protocols are joined by ``+``, in order.
     """
     found = []
     for folder in folders:

@@ -17,7 +17,7 @@ from neuroclips_cli.stages._requests import REQUESTS
 
 
 def run_stage(settings: Settings, name: str, *, overwrite: bool = False, **options: Any) -> Any:
-    """Do what a command of the pipeline does; return what its recipe's ``run`` returns, mostly a folder.
+    """Do what a command of the pipeline does; return what its recipe's ``run`` returns.
 
     ``options`` are those that the recipe's ``run`` takes.
     """

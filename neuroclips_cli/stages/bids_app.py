@@ -118,22 +118,8 @@ def participants(bids: Path, labels: Sequence[str]) -> list[str]:
 def run_participants(settings: Settings, request: Request) -> list[str]:
     """Run the stages for every participant, and write the derivative.
 
-    Parameters
-    ----------
-    settings
-        In force for all of them; data set and work folder are those of the request.
-    request
-        Who, where, and which stages.
-
-    Returns
-    -------
-    list of str
-        Labels of the participants that failed; the reason was said.
-
-    Raises
-    ------
-    UserError
-        If a participant fails and ``request.stop`` is set.
+    Returns the labels of those that failed, whose reason was printed; with ``request.stop`` the
+    first failure is an error.
     """
     labels = participants(request.bids, request.labels)
     describe(request.out, [request.bids])

@@ -22,25 +22,10 @@ BLOCKED = re.compile(r"(?:GLOBAL|class|function) ([A-Za-z_][\w.]*\.\w+)")
 
 
 def read_torch(path: Path, *, stand_ins: bool = False) -> Any:
-    """Open a file of ``torch.save``: tensors are memory-mapped, code is refused.
+    """Open a file of ``torch.save`` on the CPU: tensors are memory-mapped, code is refused.
 
-    Parameters
-    ----------
-    path : Path
-        ``.pt``, ``.pth``, ``.ckpt`` or ``.bin``.
-    stand_ins : bool
-        Whether a trainer's own objects beside the tensors come back as :class:`inert.Inert`
-        instead of being refused; nothing of them is looked up or run either way.
-
-    Returns
-    -------
-    object
-        What was saved, on the CPU.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or truncated, or wants more than tensors and plain containers.
+    With ``stand_ins`` a trainer's own objects beside the tensors come back as :class:`inert.Inert`
+    instead of being refused; nothing of them is looked up or run either way.
     """
     import torch
 
@@ -108,26 +93,17 @@ def read_weights(path: Path, entry: str = "") -> dict[str, Tensor]:
 
 
 def find_weights(path: Path, entry: str = "") -> Found:
-    """Read tensors by name and say where in the file they were.
+    """Read tensors by name on the CPU, and say where in the file they were.
+
+    What a trainer put around the weights and in front of their names is taken off (:mod:`unwrap`).
 
     Parameters
     ----------
     path : Path
-        safetensors or a file of ``torch.save``, told by its content; or the index
+        safetensors or a file of ``torch.save``, recognized by its content; or the index
         (``*.safetensors.index.json``, ``*.bin.index.json``) of a network in several files.
     entry : str
         Keys that lead to the weights, joined by dots, where the file's wrapping is unknown.
-
-    Returns
-    -------
-    Found
-        Tensors on the CPU, memory-mapped where the format allows it; what a trainer put around
-        the weights and in front of their names is taken off (:mod:`unwrap`).
-
-    Raises
-    ------
-    UserError
-        If the file is missing, truncated, refused, or holds no weights that are told apart.
     """
     if path.name.endswith(".index.json"):
         return Found(_read_shards(path))

@@ -31,24 +31,11 @@ FOREIGN = (
 
 
 def format_of(path: Path) -> str:
-    """Tell how a weight file is to be read, by its content.
+    """Tell by its content how a weight file is to be read: ``safetensors`` or ``torch``.
 
-    Parameters
-    ----------
-    path : Path
-        Any file.
-
-    Returns
-    -------
-    str
-        ``safetensors``, or ``torch`` (an archive or pickles of ``torch.save``), also where the
-        content is of no known kind: its reader then says what is wrong.
-
-    Raises
-    ------
-    UserError
-        If it is missing, or known to be something else: a pointer of Git LFS or git-annex, a web
-        page, another library's format, a TorchScript program, a piece of a sharded training.
+    A file of no known kind is ``torch``, too: its reader then says what is wrong. What is known to
+    be something else is refused: a pointer of Git LFS or git-annex, a web page, another library's
+    format, a TorchScript program, a piece of a sharded training.
     """
     _require_file(path)
     with open(path, "rb") as stream:

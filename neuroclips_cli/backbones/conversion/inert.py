@@ -141,15 +141,8 @@ class Inert:
 def read_inert(path: Path) -> Any:
     """Open a file of ``torch.save``, whatever it holds; nothing that it names is run.
 
-    Parameters
-    ----------
-    path : Path
-        In the format of torch since 1.6 (a zip archive) or before (a row of pickles).
-
-    Returns
-    -------
-    object
-        What was saved: tensors, containers, and :class:`Inert` for everything else.
+    It is a zip archive, or before torch 1.6 a row of pickles. Everything but tensors and containers
+    comes back as :class:`Inert`.
 
     Raises
     ------

@@ -73,7 +73,7 @@ CONVERTERS: dict[str, Callable[..., Parts]] = {
 
 
 def convert(weights: Weights, kind: str, config: Mapping[str, Any], source: str) -> Parts:
-    """Convert published weights.
+    """Convert published weights; return subfolder (empty for the folder itself) -> part.
 
     Parameters
     ----------
@@ -85,16 +85,6 @@ def convert(weights: Weights, kind: str, config: Mapping[str, Any], source: str)
         Overrides what the shapes say about the network; empty for the published files.
     source : str
         The file, for messages.
-
-    Returns
-    -------
-    dict
-        Subfolder (empty for the folder itself) -> part.
-
-    Raises
-    ------
-    UserError
-        If the file is of another kind or size; the first name or shape that differs is given.
     """
     weights = from_common_prefix(weights, lambda inner: bool(_fits(inner, kind)))
     return CONVERTERS[kind or guess(weights, source)](weights, config, source)

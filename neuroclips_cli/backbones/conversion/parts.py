@@ -37,23 +37,9 @@ class ConvertedNetwork:
 def diffusers_part(
     kind: Any, config: Mapping[str, Any], weights: dict[str, Tensor], source: str
 ) -> ConvertedNetwork:
-    """Check weights against a diffusers class built from ``config``; nothing is allocated.
+    """Check weights in diffusers' names against a class; nothing is allocated.
 
-    Parameters
-    ----------
-    kind : type
-        The diffusers class.
-    config : mapping
-        Arguments of its constructor.
-    weights : dict
-        In diffusers' names.
-    source : str
-        File that they are from, for messages.
-
-    Raises
-    ------
-    UserError
-        If a name or shape differs; the first is named.
+    The class is built from ``config``. A name or shape that differs is refused; the first is named.
     """
     import torch
 

@@ -93,27 +93,11 @@ class Found:
 
 
 def unwrap(content: Any, source: str, entry: str = "") -> Found:
-    """Find the weights in what was saved.
+    """Find the weights in what was saved, averaged ones where they lie beside the raw ones.
 
-    Parameters
-    ----------
-    content : object
-        From ``files.read_torch`` or a safetensors file.
-    source : str
-        The file, for messages.
-    entry : str
-        Keys, joined by dots, that the user gives for a file whose wrapping is unknown.
-
-    Returns
-    -------
-    Found
-        Averaged weights where the file has them beside the raw ones, as for inference.
-
-    Raises
-    ------
-    UserError
-        If there are no weights, more than one network, a shard of a network, or a wrapping that
-        is not known; the message lists what the file holds.
+    ``entry`` gives the keys, joined by dots, for a file whose wrapping is unknown. Refused: no
+    weights, more than one network, a shard of a network, and a wrapping that is not known; the
+    message lists what the file holds.
     """
     found = _named(content, source, entry) if entry else _search(content, source, (), 0)
     if found is None:

@@ -102,20 +102,8 @@ def adapter_part(
 ) -> ConvertedNetwork:
     """Convert the domain adapter: a low-rank addition to every attention matrix of the scene model.
 
-    Parameters
-    ----------
-    weights : mapping
-        ``*.attn1.processor.to_q_lora.down.weight`` and ``.up.weight``, as published.
-    config : mapping
-        Not used.
-    source : str
-        The file, for messages.
-
-    Returns
-    -------
-    ConvertedNetwork
-        ``<module>.down`` (rank, in) and ``<module>.up`` (out, rank) for every module of a
-        ``UNet2DConditionModel``.
+    ``*.attn1.processor.to_q_lora.down.weight`` and ``.up.weight``, as published, become
+    ``<module>.down`` (rank, in) and ``<module>.up`` (out, rank) of a ``UNet2DConditionModel``.
     """
     converted: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -140,20 +128,9 @@ def lora_part(
 ) -> ConvertedNetwork:
     """Convert a LoRA of the scene model, as AnimateLCM's and the LCM LoRAs are published.
 
-    Parameters
-    ----------
-    weights : mapping
-        ``lora_unet_<layer>.lora_down.weight``, ``.lora_up.weight`` and ``.alpha``, the layer's
-        dots being underscores.
-    config : mapping
-        Not used.
-    source : str
-        The file, for messages.
-
-    Returns
-    -------
-    ConvertedNetwork
-        ``<layer>.down`` and ``<layer>.up``, the latter times alpha / rank, where alpha is given.
+    ``lora_unet_<layer>.lora_down.weight``, ``.lora_up.weight`` and ``.alpha``, the layer's dots
+    being underscores, become ``<layer>.down`` and ``<layer>.up``, the latter times alpha / rank,
+    where alpha is given.
     """
     layers: dict[str, dict[str, Tensor]] = {}
     for name, value in weights.items():
