@@ -27,8 +27,6 @@ class FolderKey(SettingKey):
 
 
 SHARED = "Common options"
-
-
 KEYED: tuple[tuple[str, type, str], ...] = (
     ("--subject,--participant-label", str, "Subject: 1, 01 or sub-01; default 1."),
     (
@@ -59,9 +57,7 @@ def _shared_parameters() -> list[inspect.Parameter]:
 
     def option(kind: Any, default: Any, flags: str, help: str, *marks: Any, **more: Any) -> Any:
         names = flags.split(",")
-        shown = typer.Option(
-            *names, help=help, rich_help_panel="Common options", show_default=False, **more
-        )
+        shown = typer.Option(*names, help=help, rich_help_panel=SHARED, show_default=False, **more)
         name = names[0].removeprefix("--")
         return inspect.Parameter(
             "set_" if name == "set" else name,
