@@ -7,6 +7,7 @@ moments, and everything else as JSON in the file's metadata. No pickle is involv
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io import atomic
 from neuroclips_cli.io.safetensors import load_state_dict_checked, read_metadata, read_tensors
+from neuroclips_cli.training.background_writer import BackgroundWriter
 
 
 @dataclass
@@ -42,6 +44,29 @@ class TrainingState:
     best_metrics: dict[str, float] = field(default_factory=dict)
 
 
+def _snapshot(model: nn.Module) -> tuple[dict[str, Tensor], Callable[[], None]]:
+    """Copy the weights as they are now, without making a GPU wait.
+
+    Returns the copies on the CPU, and what to call before they are read.
+    """
+    state = model.state_dict()
+    devices = {t.device for t in state.values() if t.is_cuda}
+    if not devices:
+        return cpu_state_dict(model), lambda: None
+    copies = {
+        name: torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
+        for name, t in state.items()
+    }
+    # The copies run in the device's own order: before the step that changes the weights.
+    events = [torch.cuda.current_stream(device).record_event() for device in devices]
+
+    def arrived() -> None:
+        for event in events:
+            event.synchronize()
+
+    return copies, arrived
+
+
 def cpu_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Weights by name on the CPU, each with memory of its own (tied tensors are copied)."""
     return {
@@ -64,20 +89,40 @@ class CheckpointManager:
     def __init__(self, folder: Path, phase: str) -> None:
         self.last = folder / f"{phase}-last.safetensors"
         self.best = folder / f"{phase}-best.safetensors"
+        self._writer = BackgroundWriter()
 
     def save_best(self, model: nn.Module) -> None:
-        """Write the weights as the best so far."""
-        with atomic.atomic_path(self.best) as temporary:
-            save_file(cpu_state_dict(model), temporary)
+        """Write the weights as the best so far, while the training goes on.
+
+        Raises
+        ------
+        UserError
+            If the best ones before could not be written.
+        """
+        self.wait()
+        copies, arrived = _snapshot(model)
+
+        def write() -> None:
+            arrived()
+            with atomic.atomic_path(self.best) as temporary:
+                save_file(copies, temporary)
+
+        self._writer.submit(write)
+
+    def wait(self) -> None:
+        """Return when the best weights are on the disk; raises what kept them from it."""
+        self._writer.wait()
 
     def load_best(self, model: nn.Module) -> None:
         """Put the best weights into the model."""
+        self.wait()
         load_state_dict_checked(model, read_tensors(self.best), self.best)
 
     def save_last(
         self, model: nn.Module, optimizer: Any, schedule: Any, progress: TrainingState
     ) -> None:
         """Write everything that training needs to continue."""
+        self.wait()  # it names the best epoch: the best weights have to be there before
         state = optimizer.state_dict()
         tensors = {f"model.{name}": tensor for name, tensor in cpu_state_dict(model).items()}
         for index, moments in state["state"].items():

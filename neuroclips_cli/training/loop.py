@@ -187,28 +187,33 @@ def train_phase(
         metric_logger.truncate(phase_config.phase, progress.epoch)
     if advance is not None and progress.epoch:
         advance(progress.epoch * steps)
-    for epoch in range(progress.epoch, phase_config.epochs):
-        began = time.monotonic()
-        order.epoch = objective.epoch = epoch
-        seed_torch(derived_seed(phase_config.seed, phase_config.phase, epoch))
-        check = partial(_refuse_nan, phase_config=phase_config, epoch=epoch)
-        take = partial(_gradients, prepared, objective.share, accelerator)
-        batches = _numbered(objective, loader)
-        figures = _one_epoch(prepared, take, batches, optimizer, schedule, check, advance)
-        prepared.eval()
-        with accelerator.autocast():  # the function that is trained, not another one
-            held_out = validate()
-        check({"validation loss": held_out["loss"]})
-        prepared.train()
-        _note_best(progress, held_out, epoch + 1, checkpoints, model, accelerator)
-        figures |= {f"val_{name}": value for name, value in held_out.items()}
-        figures |= {"lr": schedule.get_last_lr()[0], "seconds": time.monotonic() - began}
-        if accelerator.is_main_process:
-            metric_logger.write(
-                phase_config.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()}
-            )
-            if (epoch + 1) % phase_config.checkpoint_every == 0 or epoch + 1 == phase_config.epochs:
-                checkpoints.save_last(model, optimizer, schedule, progress)
+    try:
+        for epoch in range(progress.epoch, phase_config.epochs):
+            began = time.monotonic()
+            order.epoch = objective.epoch = epoch
+            seed_torch(derived_seed(phase_config.seed, phase_config.phase, epoch))
+            check = partial(_refuse_nan, phase_config=phase_config, epoch=epoch)
+            take = partial(_gradients, prepared, objective.share, accelerator)
+            batches = _numbered(objective, loader)
+            figures = _one_epoch(prepared, take, batches, optimizer, schedule, check, advance)
+            prepared.eval()
+            with accelerator.autocast():  # the function that is trained, not another one
+                held_out = validate()
+            check({"validation loss": held_out["loss"]})
+            prepared.train()
+            _note_best(progress, held_out, epoch + 1, checkpoints, model, accelerator)
+            figures |= {f"val_{name}": value for name, value in held_out.items()}
+            figures |= {"lr": schedule.get_last_lr()[0], "seconds": time.monotonic() - began}
+            if accelerator.is_main_process:
+                metric_logger.write(
+                    phase_config.phase, epoch + 1, {k: round(v, 8) for k, v in figures.items()}
+                )
+                if (
+                    epoch + 1
+                ) % phase_config.checkpoint_every == 0 or epoch + 1 == phase_config.epochs:
+                    checkpoints.save_last(model, optimizer, schedule, progress)
+    finally:
+        checkpoints.wait()
     accelerator.wait_for_everyone()
     accelerator.free_memory()
     checkpoints.load_best(model)

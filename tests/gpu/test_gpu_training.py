@@ -97,3 +97,14 @@ def test_a_draw_of_the_prior_without_given_noise_is_the_cpus(device, figures):
             prior.to(name).sample(brain.to(name), steps=5, guidance=2.0, generator=generator)
         )
     figures.within("tokens", apart(samples[1], samples[0]), 1e-4)
+
+
+def test_weights_on_their_way_to_the_disk_do_not_follow_the_training(device, tmp_path):
+    from neuroclips_cli.training.checkpoints import CheckpointManager
+
+    model = torch.nn.Linear(2048, 2048).to(device)
+    then, kept = model.weight.detach().clone(), CheckpointManager(tmp_path, "p")
+    kept.save_best(model)
+    torch.nn.init.zeros_(model.weight)
+    kept.load_best(model)
+    assert torch.equal(model.weight, then)
