@@ -1,10 +1,12 @@
 """Train the embedded backbones of profile ``tiny`` from nothing, on the synthetic dataset.
 
-    python examples/train_tiny_backbones.py --out neuroclips_cli/assets/tiny
+    neuroclips demo --seed 1
+    python examples/train_tiny_backbones.py --subject neuroclips-demo/runs/sub-01
 
 The films are drawn from seeds of their own: no scene of a simulated data set, of the demo or
 of the held-out films that the backbones are scored on is ever among them. Each part can be
-trained by itself (``--only``), in the order below, because later parts read earlier ones.
+trained by itself (``--only``), in the order below, because later parts read earlier ones. The
+denoiser of tokens learns from the errors of ``--subject``: of its scans and training films alone.
 ``--minutes`` are for all parts together, from the start of the script; each gets its share of
 what is left. A run that was ended continues with ``--resume``.
 """
@@ -24,6 +26,7 @@ from tiny_backbones import (
     captioner,
     classifiers,
     clip,
+    denoiser,
     latents,
     perceptual,
     scores,
@@ -32,6 +35,7 @@ from tiny_backbones import (
     video,
 )
 from tiny_backbones.clock import Budget, Clock
+from tiny_backbones.decoded import of_subject
 from tiny_backbones.files import save_half
 from tiny_backbones.films import Pool, load_pool
 from tiny_backbones.loop import read_facts
@@ -45,6 +49,7 @@ SHARES = {
     "image": 30.0,
     "video": 30.0,
     "text-to-video": 120.0,
+    "token-denoiser": 1.0,
 }
 BATCHES = {
     "cpu": {
@@ -56,6 +61,7 @@ BATCHES = {
         "image": 64,
         "video": 48,
         "text-to-video": 8,
+        "token-denoiser": 256,
     },
     "cuda": {
         "vae": 256,
@@ -66,10 +72,11 @@ BATCHES = {
         "image": 512,
         "video": 256,
         "text-to-video": 64,
+        "token-denoiser": 512,
     },
 }
 NEED_THE_EYE = {"unclip", "text-to-video"}
-NEED_LATENTS = {"perceptual", *NEED_THE_EYE}
+NEED_LATENTS = {"perceptual", "token-denoiser", *NEED_THE_EYE}
 LATENT_CLIPS, HELD_OUT_CLIPS = 16000, 512
 
 
@@ -115,9 +122,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--no-graphs", action="store_true", help="no CUDA graphs")
     parser.add_argument("--resume", action="store_true", help="go on where a run was ended")
     parser.add_argument(
+        "--subject", type=Path, help="run folder of a subject of a simulated data set, preprocessed"
+    )
+    parser.add_argument(
         "--continue", dest="go_on", action="store_true", help="start from the weights in --out"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if "token-denoiser" in (options.only or SHARES) and options.subject is None:
+        parser.error(
+            "token-denoiser learns from the errors that a subject's scans make of its training "
+            "films: name one with --subject, such as neuroclips-demo/runs/sub-01"
+        )
+    return options
 
 
 class Training:
@@ -157,6 +173,7 @@ class Training:
             "image": self._image,
             "video": self._video,
             "text-to-video": self._text_to_video,
+            "token-denoiser": self._token_denoiser,
         }
         todo[name](clock, state)
 
@@ -223,6 +240,11 @@ class Training:
             self.batches["text-to-video"],
             go_on=self.options.go_on,
         )
+
+    def _token_denoiser(self, clock: Clock, state: Path) -> None:
+        decoded = of_subject(self.options.subject, self.out, self.pool.device)
+        folder, batch = self.out / "token_denoiser", self.batches["token-denoiser"]
+        denoiser.train(self.latents, decoded, folder, clock, state, batch)
 
 
 def _finished(state: Path) -> bool:

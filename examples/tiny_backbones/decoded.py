@@ -10,10 +10,20 @@ clip they hardly move.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from neuroclips_cli.backbones.clip import load_clip
+from neuroclips_cli.runs.stage import read_array, read_csv
+from neuroclips_cli.training.cross_fitted_ridge import cross_fit
+
 COMPONENTS = 96
+SEEN = (1, 4)
+"""Frames of a clip whose tokens are averaged."""
+TOKEN_RANK, WIDEST = 24, 256
 
 
 class DecodedLike:
@@ -70,3 +80,66 @@ class DecodedLike:
             noise = (power * self.variance).sqrt() * torch.randn(shape, device=device)
             decoded = (known * components + noise) @ self.axes.T + self.mean
         return decoded.view_as(values)
+
+
+class DecodedBy:
+    """Makes of true values what a subject's regression from scans made of its training films.
+
+    Along each principal axis of the predictions, the share of the true value that they keep is that
+    of the subject; what they miss is one of the errors that it made, of one clip along all axes.
+    Test scans average more repetitions than training scans, so that shares are drawn up and errors
+    mostly down.
+
+    Parameters
+    ----------
+    true, predicted : Tensor of shape (clips, numbers)
+        Values of training films, and what was predicted of each by a fit without its segment.
+    rank : int
+        Number of axes.
+    """
+
+    def __init__(self, true: Tensor, predicted: Tensor, rank: int) -> None:
+        self.mean = predicted.mean(dim=0)
+        _, _, self.axes = torch.svd_lowrank(predicted - self.mean, q=rank, niter=6)
+        wanted, found = ((x - self.mean) @ self.axes for x in (true, predicted))
+        self.share = ((found * wanted).sum(0) / wanted.square().sum(0)).clamp(0, 1)
+        errors = found - wanted * self.share
+        self.errors = errors - errors.mean(dim=0)
+        self.spread = found.std(dim=0)
+
+    def components(self, values: Tensor) -> Tensor:
+        """Return the components (batch, rank) of values (batch, ...)."""
+        return (values.float().flatten(1) - self.mean) @ self.axes
+
+    def __call__(self, values: Tensor, clips: Tensor) -> Tensor:
+        """Degrade ``(batch, ...)`` with the errors that were made of the clips ``(batch,)``."""
+        more, less = torch.rand(2, len(values), 1, device=values.device)
+        share = self.share + 0.3 * more * (1 - self.share)
+        with torch.autocast(values.device.type, enabled=False):
+            known = self.components(values) * share + (0.4 + 0.7 * less) * self.errors[clips]
+            return (known @ self.axes.T + self.mean).view_as(values)
+
+
+def of_subject(run: Path, folder: Path, device: torch.device) -> DecodedBy:
+    """Return how a subject's scans tell tokens.
+
+    Parameters
+    ----------
+    run : Path
+        Run folder of a subject of a simulated data set, after ``preprocess``. Only its training
+        films and scans are read.
+    folder : Path
+        Holds ``clip``.
+    device : torch.device
+        Where values lie.
+    """
+    rows = [row for row in read_csv(run / "preprocess/clips.csv") if row["split"] == "train"]
+    segments = np.array([int(row["segment"]) for row in rows])
+    scans = np.asarray(read_array(run / "preprocess/fmri_train.npy"))
+    frames = np.asarray(read_array(run / "preprocess/frames_train.npy"))[:, SEEN]
+    tokens = load_clip(str(folder / "clip")).tokens(frames.reshape(-1, *frames.shape[2:]), 256)
+    averaged = tokens.astype(np.float32).reshape(len(frames), len(SEEN), -1).mean(axis=1)
+    fitted = cross_fit(scans.reshape(*scans.shape[:2], -1), segments, averaged, WIDEST)
+    predicted = fitted.features.mean(axis=1) @ fitted.axes + fitted.mean
+    true, said = (torch.from_numpy(x).float().to(device) for x in (averaged, predicted))
+    return DecodedBy(true, said, TOKEN_RANK)

@@ -15,6 +15,7 @@ from neuroclips_cli.backbones.captioner_blip2 import load_captioner
 from neuroclips_cli.backbones.classifiers import load_image_classifier, load_video_classifier
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.schedulers import load_scheduler
+from neuroclips_cli.backbones.token_denoiser import load_token_denoiser
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames, load_vae
 from neuroclips_cli.backbones.video import VideoModels, load_video_models
@@ -129,9 +130,10 @@ def generated_scores(pool: Pool, folder: Path, count: int, device: str) -> list[
     soft = functional.avg_pool3d(true.transpose(1, 2), (1, 3, 3), 1, (0, 1, 1))
     torch.manual_seed(0)
     blurry = unclip.decoded_clips(latents)(true).transpose(1, 2)
+    denoise = load_token_denoiser(str(folder / "token_denoiser"), latents.tokens[0, 0].numel())
     tokens = {
         "true tokens": latents.tokens[:, 0].float(),
-        "decoded tokens": unclip.decoded_tokens(latents)(latents.tokens[:, 0].float()),
+        "decoded tokens": denoise(unclip.decoded_tokens(latents)(latents.tokens[:, 0].float())),
     }
     starts = {"true tokens": soft, "decoded tokens": blurry}
     made = {}

@@ -19,6 +19,7 @@ from torch import nn
 from neuroclips_cli.backbones.captioners import load_captioner_fn
 from neuroclips_cli.backbones.pixels import resize_frames, to_uint8
 from neuroclips_cli.backbones.schedulers import halve_steps, load_scheduler
+from neuroclips_cli.backbones.token_denoiser import load_token_denoiser
 from neuroclips_cli.backbones.token_space import STANDARD, contrast_for
 from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import decode_pixels, encode_frames, load_vae
@@ -120,6 +121,8 @@ class TokenDecoder:
         self.shape = (settings.backbones.tokens, settings.backbones.token_dim)
         semantics = checkpoint.load_semantics(folder, settings.run.subject).to(device).eval()
         self.semantics = compute_semantics_in(precision, semantics)
+        numbers = self.shape[0] * self.shape[1]
+        self.denoise = load_token_denoiser(settings.backbones.token_denoiser, numbers, device)
 
     @torch.inference_mode()
     def contrastive(self, fmri: np.ndarray) -> np.ndarray:
@@ -127,7 +130,7 @@ class TokenDecoder:
         return self.semantics(_to_device(fmri, self.device))[1].float().cpu().numpy()
 
     def prior(self, fmri: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
-        """Decode float32 (clips, voxels) through the diffusion prior.
+        """Decode float32 (clips, voxels) through the diffusion prior, and denoise the tokens.
 
         Parameters
         ----------
@@ -143,7 +146,8 @@ class TokenDecoder:
         """
         generators = clip_generators(self.seed, numbers, "tokens")
         scans = _to_device(fmri, self.device)
-        return sample_tokens(self.semantics, scans, generators).float().cpu().numpy()
+        tokens = sample_tokens(self.semantics, scans, generators).float()
+        return self.denoise(tokens).cpu().numpy()
 
     def without_scans(self, numbers: Sequence[int]) -> np.ndarray:
         """Draw tokens from the prior without a condition, float32 (clips, *shape)."""

@@ -247,6 +247,9 @@ class BackboneSettings:
     distilled_lora: Annotated[
         str, Doc("LoRA that lets the video model do with few steps; empty: none.")
     ] = ""
+    token_denoiser: Annotated[
+        str, Doc("Network that makes pictures' tokens of decoded ones, before unCLIP; empty: none.")
+    ] = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from tiny_backbones import loop, path
 from tiny_backbones import unclip as unclip_training
 from tiny_backbones import video as video_training
 from tiny_backbones.clock import Budget, Clock
-from tiny_backbones.decoded import DecodedLike
+from tiny_backbones.decoded import DecodedBy, DecodedLike
 from torch import nn
 
 from neuroclips_cli.generation.alpha import start_latents
@@ -100,6 +100,24 @@ def test_minutes_are_dealt_by_share():
     # A part that cost nothing leaves its seconds to the others.
     assert budget.clock("b").seconds == pytest.approx(24, abs=0.5)
     assert budget.clock("c").seconds == pytest.approx(60, abs=0.5)
+
+
+def test_a_subjects_errors_and_shares_are_those_of_its_regression():
+    torch.manual_seed(3)
+    axes, _ = torch.linalg.qr(torch.randn(9, 2))
+    share, at = torch.tensor([0.6, 0.3]), torch.tensor([4.0, 1.5])
+    known = torch.randn(4000, 2) * at
+    errors = torch.randn(4000, 2) * torch.tensor([0.5, 0.2])
+    true = known @ axes.T + 1.0
+    predicted = (known * share + errors) @ axes.T + 1.0
+    decoded = DecodedBy(true, predicted, rank=2)
+    assert torch.allclose(decoded.share, share, atol=0.02)
+    made = decoded(true, torch.arange(4000))
+    slopes = (decoded.components(made) * decoded.components(true)).sum(0)
+    slopes = slopes / decoded.components(true).square().sum(0)
+    # The share is drawn up to 0.3 of what is missing, 0.15 of it on average.
+    assert torch.allclose(slopes, share + 0.15 * (1 - share), atol=0.02)
+    assert torch.allclose(decoded.errors.std(0), torch.tensor([0.5, 0.2]), rtol=0.1)
 
 
 def _trainer(seed: int) -> tuple:

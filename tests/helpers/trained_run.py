@@ -18,6 +18,8 @@ from neuroclips_cli.settings.load import Settings, load_settings
 VOXELS, VERTICES, TEST, SIZE, FRAMES = 10, 16, 5, tiny.FRAME_SIZE, 6
 SMALL = {
     "run.device": "cpu",
+    # Random networks' tokens are no films'.
+    "backbones.token_denoiser": "",
     "data.frame_size": SIZE,
     "perception.hidden": 16,
     "perception.inception_hidden": 8,

@@ -521,7 +521,7 @@ BACKBONES = {
 }
 SAID = {"load_captioner", "load_git_captioner"}
 """They give words; the test after the next one listens to them."""
-FLOAT32_ALWAYS = {"load_vae", "load_convnext"}
+FLOAT32_ALWAYS = {"load_vae", "load_convnext", "load_token_denoiser"}
 
 
 def test_every_backbone_that_computes_is_in_the_lists():
