@@ -28,7 +28,7 @@ def run(settings: Settings) -> bool:
     Returns
     -------
     bool
-        Whether every stage connects; one that does not fit the memory is told, not refused.
+        Whether every stage connects; one that does not fit the memory is reported, not refused.
     """
     try:
         device = choose_device(settings.run.device)

@@ -35,7 +35,7 @@ def marks(folder: Path, names: Mapping[str, str]) -> dict[str, str]:
 
 
 def altered(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """Name the files of a finished stage whose marks differ, and say how; lost ones are not told.
+    """Name the files of a finished stage whose marks differ, and say how; lost ones are left out.
 
     Manifests written before there were marks are taken as they are.
     """

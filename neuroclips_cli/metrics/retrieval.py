@@ -13,7 +13,7 @@ from neuroclips_cli.runtime.batches import batches
 
 
 class NotFinite(ValueError):
-    """Embeddings that hold NaN or infinity, of which no winner can be told."""
+    """Embeddings that hold NaN or infinity, which have no nearest neighbor."""
 
 
 def random_parts(count: int, part: int, rng: np.random.Generator) -> np.ndarray:

@@ -142,8 +142,8 @@ def require_token_space(settings: Settings, found: Found, path: Path) -> None:
     """Refuse a checkpoint of tokens that are not, or not known to be, the settings' tokens.
 
     A file that ``models export`` wrote says its space; MindEye2's and NeuroClips' code made
-    ``published`` ones, and their files are told by what they keep beside the networks. For any
-    other the user has to say it.
+    ``published`` ones, and their files are recognized by what they keep beside the networks. For
+    any other the user has to say it.
 
     Raises
     ------

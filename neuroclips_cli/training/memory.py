@@ -12,7 +12,7 @@ from neuroclips_cli.io.atomic import human_size
 
 
 def device_memory(device: str) -> int | None:
-    """Return the bytes that are free on a GPU, or all that a CPU has; None where it is not told.
+    """Return the bytes that are free on a GPU, or all that a CPU has; None where unknown.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ class Cc2017:
         return f"{len(runs)} runs such as {runs[0].name}" if runs else ""
 
     def run_table(self, tree: Tree, subject: str, options: ReaderOptions) -> list[RunRow]:
-        """See :class:`neuroclips_cli.data.readers.Reader`; when the film began is told by its end.
+        """See :class:`neuroclips_cli.data.readers.Reader`; the film's start follows from its end.
 
         ``scan_start_s`` and ``duration_s`` are None: the number of leading volumes follows from
         the lengths of film and run (:func:`neuroclips_cli.signal.windows.leading_volumes`).

@@ -72,6 +72,6 @@ def _nothing(shown: Sequence[tuple[Path, str]], test_films: Sequence[str]) -> st
             f"testing; films, and how often they were shown: {films}"
         )
     return (
-        "which films are for testing is not told by the names of tasks and films: name them with "
+        "the names of tasks and films do not say which films are for testing: name them with "
         f"data.test_films; films, and how often they were shown: {films or 'none'}"
     )
