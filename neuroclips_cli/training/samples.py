@@ -352,9 +352,10 @@ def first_minutes(segments: np.ndarray, minutes: float, clip_s: float, subject: 
     there = len(segments) * clip_s / 60
     wanted = len(segments) if not minutes else int(minutes * 60 / clip_s + 1e-9)
     if wanted > len(segments):
+        whole = int(100 * there + 1e-6) / 100
         raise UserError(
             f"--minutes {minutes:g} is more than there is: the training films of subject {subject} "
-            f"are {there:g} minutes long; ask for at most these, or leave --minutes out for all"
+            f"are {whole:g} minutes long; ask for at most these, or leave --minutes out for all"
         )
     if wanted < FEWEST_CLIPS:
         raise UserError(
