@@ -39,7 +39,7 @@ from neuroclips_cli.simulation.hemodynamics import best_delay_s
 from neuroclips_cli.simulation.layouts import LAYOUTS, Layout
 from neuroclips_cli.simulation.layouts.base import Recording, Scan
 from neuroclips_cli.simulation.scanner import FilmFeatures, Subject, scale_of
-from neuroclips_cli.training.cross_fitted_ridge import cross_fit, joint_targets
+from neuroclips_cli.training.cross_fitted_ridge import cross_fit_pool, joint_targets
 
 FORMS = (
     ("cc2017", 2.0),
@@ -200,7 +200,8 @@ def decode(form: Form, window: int, delay_s: float) -> NDArray[np.float64]:
     _, _, axes = np.linalg.svd(targets - center, full_matrices=False)
     axes = axes[:AXES]
     scans = form.responses(True, window, delay_s)
-    fit = cross_fit(scans, world.film[train], (targets - center) @ axes.T, AXES)
+    part = (scans, world.film[train], (targets - center) @ axes.T)
+    (fit,) = cross_fit_pool([part], AXES)
     test = mean_over_repetitions(form.responses(False, window, delay_s))
     decoded = ((test @ fit.weight.T + fit.bias) @ fit.axes + fit.mean) @ axes + center
     return np.asarray(decoded[:, : world.tokens[0].size], np.float64)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.runs.stage import read_array, read_csv
-from neuroclips_cli.training.cross_fitted_ridge import cross_fit
+from neuroclips_cli.training.cross_fitted_ridge import cross_fit_pool
 
 COMPONENTS = 96
 SEEN = (1, 4)
@@ -139,7 +139,8 @@ def of_subject(run: Path, folder: Path, device: torch.device) -> DecodedBy:
     frames = np.asarray(read_array(run / "preprocess/frames_train.npy"))[:, SEEN]
     tokens = load_clip(str(folder / "clip")).tokens(frames.reshape(-1, *frames.shape[2:]), 256)
     averaged = tokens.astype(np.float32).reshape(len(frames), len(SEEN), -1).mean(axis=1)
-    fitted = cross_fit(scans.reshape(*scans.shape[:2], -1), segments, averaged, WIDEST)
+    part = (scans.reshape(*scans.shape[:2], -1), segments, averaged)
+    (fitted,) = cross_fit_pool([part], WIDEST)
     predicted = fitted.features.mean(axis=1) @ fitted.axes + fitted.mean
     true, said = (torch.from_numpy(x).float().to(device) for x in (averaged, predicted))
     return DecodedBy(true, said, TOKEN_RANK)
