@@ -21,7 +21,7 @@ from neuroclips_cli.metrics.statistics import bootstrap_interval
 from neuroclips_cli.signal.detrend import detrend, polynomial_basis, standardize, usable_columns
 from neuroclips_cli.signal.quality import saturated_columns, scan_run
 from neuroclips_cli.signal.reproducibility import fisher_z, interrun_correlation
-from neuroclips_cli.signal.windows import leading_volumes, response_window
+from neuroclips_cli.signal.windows import film_window, leading_volumes
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 values = st.floats(-1e6, 1e6, width=32)
@@ -89,8 +89,8 @@ def test_every_clip_has_its_response_within_the_run(clips, leading, trailing, dr
     delay = draw.draw(st.integers(0, trailing))
     volumes = leading + clips + trailing
     assert leading_volumes(volumes, clips, trailing, run="r", film="f") == leading
-    window = response_window(leading, clips, delay)
-    assert window.stop - window.start == clips and window.stop <= volumes
+    window = film_window(leading, clips)
+    assert window.stop - window.start == clips and window.stop + delay <= volumes
 
 
 batches = st.tuples(st.integers(2, 8), st.integers(2, 6), st.integers(0, 10**6))
