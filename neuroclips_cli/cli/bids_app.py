@@ -91,6 +91,10 @@ def bids(
         typer.Option("--work-dir", "-w", help="Run folders; default OUTPUT_DIR/sourcedata."),
     ] = None,
     config_file: Annotated[Path | None, typer.Option(help=f"Settings: a {FILE_NAME}.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="Last stage to run, such as train-sr; default report."),
+    ] = None,
     preprocess_only: Annotated[
         bool, typer.Option("--preprocess-only", help="Stop after voxels, clips and frames.")
     ] = False,
@@ -113,6 +117,12 @@ def bids(
         list[str] | None,
         typer.Option("--set", help="Any setting: section.key=value.", metavar="KEY=VALUE"),
     ] = None,
+    skip_bids_validation: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bids-validation", help="Accepted as elsewhere: names are read, not validated."
+        ),
+    ] = False,
     notrack: Annotated[
         bool, typer.Option("--notrack", help="Accepted as elsewhere: nothing is ever sent.")
     ] = False,
@@ -150,7 +160,9 @@ def bids(
         out=output_dir,
         work=work_dir or output_dir / "sourcedata" / "neuroclips",
         labels=_words(participant_label),
-        stages=_stages(stage.STAGES, preprocess_only, skip_evaluation, skip_report),
+        stages=_stages(
+            stage.STAGES, "preprocess" if preprocess_only else until, skip_evaluation, skip_report
+        ),
         stop=stop_on_first_crash,
     )
     failed = stage.run_participants(_settings(flags, set_ or [], config_file), request)
@@ -162,14 +174,15 @@ def bids(
 
 
 def _stages(
-    every: tuple[str, ...], preprocess_only: bool, skip_evaluation: bool, skip_report: bool
+    every: tuple[str, ...], until: str | None, skip_evaluation: bool, skip_report: bool
 ) -> tuple[str, ...]:
     """Return the stages to run; a report needs the evaluation."""
-    if preprocess_only:
-        return every[:1]
+    if until is not None and until not in every:
+        raise UserError(f"--until {until} is no stage: write {', '.join(every)}")
+    wanted = every if until is None else every[: every.index(until) + 1]
     left_out = {"evaluate", "report"} if skip_evaluation else set()
     left_out |= {"report"} if skip_report else set()
-    return tuple(name for name in every if name not in left_out)
+    return tuple(name for name in wanted if name not in left_out)
 
 
 def _settings(flags: dict[str, Any], items: list[str], config: Path | None) -> Any:

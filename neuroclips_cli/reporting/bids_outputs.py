@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from neuroclips_cli import __version__
+from neuroclips_cli.data.run_table import subject_number
 from neuroclips_cli.io.atomic import atomic_path, read_json, write_json, write_text
 from neuroclips_cli.io.csv import read_csv, read_table, write_csv
+from neuroclips_cli.reporting.subjects import HEADER, Figure, SubjectRun, csv_rows
 
 BIDS_VERSION = "1.10.0"
 IGNORED = ("*_statmap.*", "*_scores.*", "*_stimuli.*", "*.html", "figures", "sourcedata/")
@@ -29,6 +31,16 @@ _SCORE_COLUMNS = {
     "ci95_low": "Lower end of the 95 % interval over clips.",
     "ci95_high": "Upper end of the 95 % interval over clips.",
     "shuffled": "Mean of the control whose clips are dealt to other films.",
+}
+_SUBJECT_COLUMNS = {
+    "source": "ours, or a table of the paper.",
+    "run": "What the run or the method is called.",
+    "subject": "Number of the subject; n/a in a mean over subjects.",
+    "metric": "Name of the measure.",
+    "mean": "Mean over the test clips, or of the subjects' means.",
+    "std": "Standard deviation over all test clips.",
+    "n": "Number of clips.",
+    "evaluators": "Whose networks measured.",
 }
 _MAPS = {
     "mean_z": "Fisher z of the correlation between repetitions, mean over films.",
@@ -177,21 +189,39 @@ def write_group(out: Path) -> Path | None:
     Returns
     -------
     Path or None
-        ``group_desc-metrics_scores.tsv``: a line per subject, a column per metric's mean.
+        ``group_desc-metrics_scores.tsv``: a line per subject, a column per metric's mean. Beside
+        it ``group_desc-subjects_scores.tsv`` has the subjects' mean and the paper's figures.
     """
-    subjects: dict[str, dict[str, str]] = {}
-    for path in sorted(out.glob("sub-*/func/sub-*_desc-metrics_scores.tsv")):
-        subjects[path.parts[-3]] = {line["metric"]: line["mean"] for line in read_csv(path)}
-    if not subjects:
+    found = {
+        path.parts[-3]: {line["metric"]: line for line in read_csv(path)}
+        for path in sorted(out.glob("sub-*/func/sub-*_desc-metrics_scores.tsv"))
+    }
+    if not found:
         return None
-    metrics = list(dict.fromkeys(name for found in subjects.values() for name in found))
+    metrics = list(dict.fromkeys(name for lines in found.values() for name in lines))
     rows = [
-        [subject, *(found.get(name, "n/a") for name in metrics)]
-        for subject, found in subjects.items()
+        [subject, *(lines[name]["mean"] if name in lines else "n/a" for name in metrics)]
+        for subject, lines in found.items()
     ]
     described = {"participant_id": "The subject.", **dict.fromkeys(metrics, "Mean over clips.")}
     header = ["participant_id", *metrics]
-    return _table(out, "group_desc-metrics_scores", header, rows, described)[0]
+    table = _table(out, "group_desc-metrics_scores", header, rows, described)[0]
+    runs = [
+        SubjectRun("neuroclips", subject_number(subject), _figures(lines), "")
+        for subject, lines in found.items()
+    ]
+    beside = [[str(value) or "n/a" for value in row] for row in csv_rows([runs])]
+    _table(out, "group_desc-subjects_scores", HEADER, beside, _SUBJECT_COLUMNS)
+    return table
+
+
+def _figures(lines: Mapping[str, Mapping[str, str]]) -> dict[str, Figure]:
+    """Return the metrics of a subject that have a mean, a deviation and a number of clips."""
+    return {
+        name: Figure(float(line["mean"]), float(line["std"]), int(float(line["n"])))
+        for name, line in lines.items()
+        if "n/a" not in (line["mean"], line["std"], line["n"])
+    }
 
 
 def _table(

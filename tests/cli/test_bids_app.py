@@ -142,12 +142,34 @@ def test_the_level_group_puts_scores_side_by_side(tmp_path, capsys):
         assert rows == [["ssim", f"{value:g}", "0.1", "4", "0.1", "0.4", f"{value:g}"]]
         path = tmp_path / f"sub-{label}" / "func" / f"sub-{label}_desc-metrics_scores.tsv"
         path.parent.mkdir(parents=True)
-        path.write_text(f"metric\tmean\nssim\t{value}\n")
+        path.write_text(f"metric\tmean\tstd\tn\nssim\t{value}\t0.1\t4\npsnr\tn/a\tn/a\tn/a\n")
     assert call(tmp_path, tmp_path, "group") == 0
     assert table(tmp_path / "group_desc-metrics_scores.tsv") == [
-        {"participant_id": "sub-01", "ssim": "0.25"},
-        {"participant_id": "sub-02", "ssim": "0.5"},
+        {"participant_id": "sub-01", "ssim": "0.25", "psnr": "n/a"},
+        {"participant_id": "sub-02", "ssim": "0.5", "psnr": "n/a"},
     ]
+    beside = table(tmp_path / "group_desc-subjects_scores.tsv")
+    ours = [(line["subject"], line["metric"], line["mean"]) for line in beside[:3]]
+    assert ours == [("1", "ssim", "0.25"), ("2", "ssim", "0.5"), ("n/a", "ssim", "0.375")]
+    assert beside[2]["n"] == "8" and beside[3]["source"].startswith("paper table")
+
+
+@pytest.mark.parametrize(
+    ("words", "stages"),
+    [
+        (("--until", "train-sr"), ("preprocess", "train-pr", "train-sr")),
+        (("--until", "evaluate", "--skip-evaluation"), stage.STAGES[:4]),
+        (("--preprocess-only", "--skip-bids-validation"), ("preprocess",)),
+    ],
+)
+def test_the_stages_asked_for_are_run(tmp_path, monkeypatch, capsys, words, stages):
+    done = []
+    (tmp_path / "sub-01").mkdir()
+    monkeypatch.setattr(stage, "run_stage", lambda _, name: done.append(name))
+    assert call(tmp_path, tmp_path / "out", "participant", *words) == 0
+    assert tuple(done) == stages
+    assert call(tmp_path, tmp_path / "out", "participant", "--until", "train") == 2
+    assert "--until train is no stage: write preprocess, " in capsys.readouterr().err
 
 
 def test_labels_follow_their_option_only_behind_the_level():
