@@ -334,7 +334,13 @@ def open_row(
     UserError
         If the file cannot be read, holds something else, or lacks a structure.
     """
-    return opener_of(row)(row, mask, like, structures)
+    opener = opener_of(row)
+    if len(row.files) > 1 and opener is not _open_hemispheres:
+        raise UserError(
+            f"{row.run_name} names {len(row.files)} files as one run, which only hemispheres are: "
+            "give each run by itself"
+        )
+    return opener(row, mask, like, structures)
 
 
 def check_values(path: Path, series: NDArray[np.float32]) -> RunQuality:

@@ -8,7 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from neuroclips_cli.data.scan_files import files_of, require_cleaned, scan_rows, step_of
+from neuroclips_cli.data.runs import open_row
+from neuroclips_cli.data.scan_files import (
+    files_of,
+    require_cleaned,
+    scan_row,
+    scan_rows,
+    step_of,
+)
 from neuroclips_cli.errors import UserError
 
 STEM = "sub-01_task-film_run-02"
@@ -72,6 +79,12 @@ def test_what_is_not_there_is_one_sentence(tree, names, strategy, tables, said):
     with pytest.raises(UserError, match=said) as told:
         scan_rows([tree / name for name in names], strategy, [tree / name for name in tables])
     assert "\n" not in str(told.value)
+
+
+def test_two_files_of_the_whole_brain_are_no_run(tree):
+    named = Path(f"{tree / 'parcels.h5'},{tree / 'parcels.h5'}")
+    with pytest.raises(UserError, match="names 2 files as one run, which only hemispheres are"):
+        open_row(scan_row(named))
 
 
 def test_several_tables_beside_a_run_are_told(tree):
