@@ -113,13 +113,13 @@ def read_training_statistics(preprocess: Path, what_for: str) -> TrainingStatist
     Raises
     ------
     UserError
-        If an older version made it, without.
+        If an older version made it, without; or the subject has no training runs.
     """
     path = preprocess / "training_statistics.npz"
     if not path.is_file():
         raise UserError(
             f"{what_for}, and {preprocess} holds no training_statistics.npz: run `neuroclips "
-            "preprocess --overwrite`"
+            "preprocess --overwrite`, or, if the subject has test runs alone, decode finished runs"
         )
     with np.load(path, allow_pickle=False) as file:
         known = {key: file[key] for key in file}
