@@ -64,7 +64,10 @@ def inside_models(file: RegionFile, regions: Sequence[str], models: Any) -> Insi
     mask, notes = _inside(file, number, values_of, on_models(file, number, models))
     cortex = np.asarray(models.surface_mask, bool)
     if not mask.any():
-        raise UserError(f"nothing that is read of the runs lies in the regions of {file.called}")
+        raise UserError(
+            f"no voxel that is read of the runs lies in the regions of {file.called}: give another "
+            "mask, or change data.structures"
+        )
     for part, told, words in (
         (cortex, file.surfaces, "cortex"),
         (~cortex, file.volume is not None, "subcortical voxels"),

@@ -265,8 +265,8 @@ def _cifti(shared: Path) -> Iterator[Variant]:
         yield _surface(shared, f"dscalar on {place}: {name}", scalars, np.flatnonzero(inside))
     for name, (values, words) in {
         "negative": (np.where(inside, 3, -3), ("negative",)),
-        "all zero": (np.zeros(CORTEX), ("no cortical vertex",)),
-        "all nan": (np.full(CORTEX, np.nan), ("no cortical vertex",)),
+        "all zero": (np.zeros(CORTEX), ("no voxel",)),
+        "all nan": (np.full(CORTEX, np.nan), ("no voxel",)),
     }.items():
 
         def bad(folder: Path, values=values) -> Path:

@@ -251,13 +251,16 @@ def _run(
     """Run the loop of ours and return the state after every step."""
     after: list[Tensor] = []
 
-    def step(*args: Any) -> Any:
-        result = models.scheduler.step(*args)
+    def step(*args: Any, **more: Any) -> Any:
+        result = models.scheduler.step(*args, **more)
         after.append(result.prev_sample)
         return result
 
+    scale = models.scheduler.scale_model_input
     parts: Any = SimpleNamespace(
-        unet=models.unet, sparsectrl=models.sparsectrl, scheduler=SimpleNamespace(step=step)
+        unet=models.unet,
+        sparsectrl=models.sparsectrl,
+        scheduler=SimpleNamespace(step=step, scale_model_input=scale),
     )
     denoise_clips(parts, start, steps, text, options, keyframes)
     return after

@@ -43,6 +43,7 @@ from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import PublishedPerception
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, Semantics
 from neuroclips_cli.models.subject_scans import SubjectScans
+from neuroclips_cli.models.token_denoiser import TokenDenoiser
 from neuroclips_cli.models.token_subspace import TokenSubspace
 from neuroclips_cli.protocols import SYNTHETIC, load
 from neuroclips_cli.runtime.precision import (
@@ -323,6 +324,13 @@ def _convnext():
     return _alone(ConvNextMaps(config, [32, 24, 24, 16]), torch.rand(2, 3, 64, 64))
 
 
+def _token_denoiser():
+    network = TokenDenoiser(96, 8, 16, 8)
+    for values in network.buffers():
+        nn.init.normal_(values)
+    return _alone(network, torch.randn(5, 6, 16))
+
+
 NETWORKS = (
     _perception,
     _pooled_perception,
@@ -335,6 +343,7 @@ NETWORKS = (
     _head,
     _projection,
     _convnext,
+    _token_denoiser,
     lambda: _alone(TokenProjector(torch.randn(16, 8)), torch.randn(5, 6, 16)),
     lambda: _alone(
         TokenConverter(
