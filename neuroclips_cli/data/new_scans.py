@@ -15,6 +15,8 @@ from neuroclips_cli.data.runs import Run, VolumeMask, is_volumetric, open_row
 from neuroclips_cli.data.structures import CORTEX_ALONE, MissingStructure, without_prefix
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.npy import read_array
+from neuroclips_cli.settings.schema import DataSettings
+from neuroclips_cli.signal.clip_times import response_positions
 from neuroclips_cli.signal.training_statistics import TrainingStatistics
 
 MOST_LOST = 0.1
@@ -38,6 +40,36 @@ class FilmTiming:
     start_s: float = 0.0
     duration_s: float | None = None
     tr_s: float | None = None
+
+    def positions(
+        self, clips: int, data: DataSettings, tr_s: float, first_s: float, *, after: int = 0
+    ) -> NDArray[np.float64]:
+        """Return where in the run the responses to the film's clips lie.
+
+        Parameters
+        ----------
+        clips : int
+            Number of clips.
+        data : DataSettings
+            Clip length, delay and window.
+        tr_s, first_s : float
+            Time between volumes, and when the first is measured after the scan began, in s.
+        after : int
+            Clips of the film before the first of these.
+
+        Returns
+        -------
+        numpy.ndarray
+            As of :func:`neuroclips_cli.signal.clip_times.response_positions`.
+        """
+        return response_positions(
+            clips,
+            start_s=self.start_s + after * data.clip_s - first_s,
+            clip_s=data.clip_s,
+            delay_s=data.delay_s,
+            tr_s=tr_s,
+            window=data.window,
+        )
 
 
 WHOLE_RUN = FilmTiming()

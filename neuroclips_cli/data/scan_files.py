@@ -50,7 +50,7 @@ def scan_row(named: Path) -> RunRow:
     for path in files:
         require_content(path)
         if not path.is_file():
-            raise UserError(f"the scans {path} do not exist or are no file: correct the path")
+            raise UserError(f"the scans {path} do not exist or are not a file: correct the path")
     if len(files) == 1 and files[0].name.lower().endswith((".gii", ".gii.gz")):
         files = both_hemispheres(files[0])
         require_content(files[1])

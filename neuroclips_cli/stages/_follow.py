@@ -25,7 +25,7 @@ from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal.causal import CausalStandardizer, FilmSpan
-from neuroclips_cli.signal.clip_times import response_positions, span
+from neuroclips_cli.signal.clip_times import span
 from neuroclips_cli.stages._requests import training_first_volumes, training_steps
 
 if TYPE_CHECKING:
@@ -206,21 +206,15 @@ class LiveDecoding:
         """Decode the clips whose response is complete."""
         data = self.settings.data
         while not self._is_over():
-            onset_s = self.options.timing.start_s + self._clips * data.clip_s
-            positions = response_positions(
-                1,
-                start_s=onset_s - self._first_s,
-                clip_s=data.clip_s,
-                delay_s=data.delay_s,
-                tr_s=self.tr_s,
-                window=data.window,
-            )[0]
+            timing, before = self.options.timing, self._clips
+            positions = timing.positions(1, data, self.tr_s, self._first_s, after=before)[0]
             last = math.ceil(positions[-1])
             if last >= self._standardizer.volumes:
                 return
             scan = np.stack([self._at(position) for position in positions])
             scan = scan if data.window > 1 else scan[0]
-            number = self.options.first_clip + self._clips
+            number = self.options.first_clip + before
+            onset_s = timing.start_s + before * data.clip_s
             self._clips += 1
             decoded = self._decoder(scan[None], number)
             latency_s = max(0.0, time.time() - since)
@@ -293,15 +287,7 @@ def film_span(
     clips = 0 if timing.duration_s is None else int(timing.duration_s / data.clip_s + 1e-6)
     if clips < 1:
         return None
-    positions = response_positions(
-        clips,
-        start_s=timing.start_s - first_s,
-        clip_s=data.clip_s,
-        delay_s=data.delay_s,
-        tr_s=tr_s,
-        window=data.window,
-    )
-    over = span(positions)
+    over = span(timing.positions(clips, data, tr_s, first_s))
     return FilmSpan(over.start, over.stop - over.start)
 
 

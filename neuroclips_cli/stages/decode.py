@@ -41,7 +41,6 @@ from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal.clip_times import (
     at_positions,
-    response_positions,
     span,
     whole_clips,
 )
@@ -366,14 +365,7 @@ def response_reading(
     lasts_s = opened.volumes * tr_s
     wanted_s = lasts_s if timing.duration_s is None else timing.duration_s
     clips = math.floor(wanted_s / data.clip_s + 1e-6)
-    positions = response_positions(
-        clips,
-        start_s=timing.start_s - first_s,
-        clip_s=data.clip_s,
-        delay_s=data.delay_s,
-        tr_s=tr_s,
-        window=data.window,
-    )
+    positions = timing.positions(clips, data, tr_s, first_s)
     there = whole_clips(positions, opened.volumes, delay_s=data.delay_s, run=name)
     if there < 1 or (timing.duration_s is not None and there < clips):
         wanted = "one clip" if timing.duration_s is None else f"the {clips} clips"
