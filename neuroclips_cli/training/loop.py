@@ -83,16 +83,16 @@ class PhaseConfig:
     ) -> PhaseConfig:
         """Return a phase of a reconstructor's training as its settings ask for it."""
         return cls(
-            phase,
-            epochs,
-            batch_size,
-            options.learning_rate,
-            options.weight_decay,
-            options.ridge_weight_decay,
-            options.checkpoint_every,
-            seed,
-            options.optimizer,
-            options.micro_batch_size,
+            phase=phase,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=options.learning_rate,
+            weight_decay=options.weight_decay,
+            ridge_weight_decay=options.ridge_weight_decay,
+            checkpoint_every=options.checkpoint_every,
+            seed=seed,
+            optimizer=options.optimizer,
+            micro_batch_size=options.micro_batch_size,
         )
 
     def steps(self, samples: int) -> int:
