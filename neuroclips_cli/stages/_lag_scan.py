@@ -61,12 +61,15 @@ def scan_lag(films: Sequence[SeenFilm], selection: Selection, data: DataSettings
     if len(alike) < 2:
         return None
     chosen = _clearest(selection)
-    runs = []
+    runs, series = [], {}
     for film in alike:
+        run = film.viewing.row.run, film.viewing.row.confounds
+        if run not in series:  # trials share theirs
+            series[run] = _series(film.viewing, chosen, data)
         early = max(0, math.ceil(-film.viewing.start_s / data.clip_s))  # before the first volume
         features = clip_features(film.frames[early : early + MOST_CLIPS // len(alike)])
         start_s = film.viewing.start_s + early * data.clip_s
-        runs.append(LagRun(_series(film.viewing, chosen, data), start_s, features))
+        runs.append(LagRun(series[run], start_s, features))
     longest_s = max(LONGEST_S, data.delay_s)
     order = data.detrend_order
     try:

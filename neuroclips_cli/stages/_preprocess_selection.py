@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def select(stage: Stage, source: PreprocessSource) -> tuple[Selection, NDArray[n
     most = max(len(s.rows) for s in segments)
     word = "reproducibility" if how == "reproducibility" else "training runs"
     with console.progress(word, runs, unit="run") as advance:
-        score = partial(_score, source, {})
+        score = partial(_score, source, _Seen())
         results = threads.in_order(score, segments, threads=source.threads(most))
         for segment, (z, good, found) in zip(segments, results, strict=True):
             for repetition, findings in found.items():
@@ -180,8 +181,21 @@ def _response_blocks(seen: Sequence[tuple[PreprocessSource, Stretch]]) -> Respon
         yield blocks[0][0], found
 
 
-_Seen = dict[object, tuple[NDArray[np.bool_], RunQuality]]
-"""By run: which voxels carry a signal, and what else was seen."""
+class _Seen:
+    """By run: which voxels carry a signal, and what else was seen; looked through once each."""
+
+    def __init__(self) -> None:
+        self._locks: dict[object, Lock] = {}
+        self._found: dict[object, tuple[NDArray[np.bool_], RunQuality]] = {}
+
+    def of(
+        self, run: object, look: Callable[[], tuple[NDArray[np.bool_], RunQuality]]
+    ) -> tuple[NDArray[np.bool_], RunQuality]:
+        """Return what is known of a run; another thread that looks at it is waited for."""
+        with self._locks.setdefault(run, Lock()):
+            if run not in self._found:
+                self._found[run] = look()
+            return self._found[run]
 
 
 def _score(
@@ -198,14 +212,15 @@ def _score(
     compared = len(segment.rows) >= TWICE and not _too_short(source, segment)
     if compared or source.data.standardize != "run":
         return _scan(source, segment, tuple(segment.rows), compared=compared)
+
+    def look(repetition: int) -> tuple[NDArray[np.bool_], RunQuality]:
+        _, good, seen = _scan(source, segment, (repetition,), compared=False)
+        return good, seen[repetition]
+
     usable, found = np.ones(len(source.first.columns), bool), {}
     for repetition, row in segment.rows.items():
-        key = (row.run, row.confounds)
-        if key not in known:
-            _, good, seen = _scan(source, segment, (repetition,), compared=False)
-            known[key] = good, seen[repetition]
-        usable &= known[key][0]
-        found[repetition] = known[key][1]
+        good, found[repetition] = known.of((row.run, row.confounds), partial(look, repetition))
+        usable &= good
     return np.zeros(len(usable)), usable, found
 
 
