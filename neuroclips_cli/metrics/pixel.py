@@ -9,8 +9,10 @@ import numpy as np
 from neuroclips_cli.runtime import threads
 
 WINDOW = 7
-STRIP = 64
-"""Rows of a frame at a time: what is kept in between then stays in the processor's cache."""
+REACH = WINDOW - 1
+"""Rows, and columns, beyond its first one that a window takes."""
+STRIP = 50
+"""Rows of windows at a time: what is kept in between then stays in the processor's cache."""
 SSIM_VARIANT = "RGB, uniform 7x7 window, sample covariance, data range 255 (scikit-image)"
 
 # Two identical frames have an infinite PSNR, which has no place in a mean or in JSON. The peers
@@ -100,69 +102,121 @@ def ssim(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 
 def _ssim_of_clip(pred: np.ndarray, gt: np.ndarray) -> list[float]:
-    return [_ssim_of_frame(pred, gt) for pred, gt in zip(pred, gt, strict=True)]
+    buffers = _Buffers((min(STRIP, pred.shape[1]) + REACH) * 3 * pred.shape[2])
+    return [_ssim_of_frame(x, y, buffers) for x, y in zip(pred, gt, strict=True)]
 
 
-def _ssim_of_frame(pred: np.ndarray, gt: np.ndarray) -> float:
+class _Buffers:
+    """Work arrays of a strip, which are used again: fresh pages cost as much as the arithmetic."""
+
+    def __init__(self, size: int) -> None:
+        self.pixels = np.empty((5, size), np.uint16)
+        self.products = np.empty((5, size), np.int32)
+        self.factors = np.empty((4, size), np.float32)
+
+
+def _ssim_of_frame(pred: np.ndarray, gt: np.ndarray, buffers: _Buffers) -> float:
     """Return the mean SSIM of two uint8 frames (h, w, 3)."""
-    # Colors side by side in one long row: a step along the width is a step of three.
-    x, y = (np.ascontiguousarray(frame).reshape(len(frame), -1) for frame in (pred, gt))
-    count, edge = len(x) - (WINDOW - 1), WINDOW - 1
-    total = sum(
-        _ssim_sum(x[top : top + STRIP + edge], y[top : top + STRIP + edge])
-        for top in range(0, count, STRIP)
-    )
-    return total / (count * (x.shape[1] - 3 * edge))
+    # Rows lie one behind the other, and colors side by side: a step down is a step of a row, one to
+    # the right a step of three. Windows that would reach round the end of a row are left out last.
+    row, count = 3 * pred.shape[1], len(pred) - REACH
+    x, y = pred.reshape(-1), gt.reshape(-1)
+    total = 0.0
+    for top in range(0, count, STRIP):
+        strip = slice(top * row, (top + STRIP + REACH) * row)
+        total += _ssim_sum(x[strip], y[strip], row, buffers)
+    return total / (count * (row - 3 * REACH))
 
 
-def _ssim_sum(x: np.ndarray, y: np.ndarray) -> float:
-    """Return the sum of SSIM over all windows of a strip, uint8 (rows, 3 w)."""
-    count = WINDOW**2
-    # All four factors times count^2, those of the spread as sample statistics, n / (n - 1).
-    mean_c = np.float32((0.01 * 255) ** 2 * count**2)
-    spread_c = np.float32((0.03 * 255) ** 2 * count * (count - 1))
-    sum_x, sum_y = (_window_sums(side.astype(np.uint16)).astype(np.int32) for side in (x, y))
-    x, y = x.astype(np.int32), y.astype(np.int32)
-    # In place from here on: new arrays would take longer than the sums.
-    covariance = _window_sums(x * y)
-    x *= x
-    y *= y
-    x += y
-    variances = _window_sums(x)
-    product = sum_x * sum_y
-    sum_x *= sum_x
-    sum_y *= sum_y
-    sum_x += sum_y
-    for spread, mean in ((covariance, product), (variances, sum_x)):
-        spread *= count
+def _ssim_sum(x: np.ndarray, y: np.ndarray, row: int, buffers: _Buffers) -> float:
+    """Return the sum of SSIM over all whole windows of a strip, uint8 (rows * row,).
+
+    Every step is one pass over a contiguous array, which numpy does at the cache's speed.
+    """
+    size = len(x)
+    sum_x, sum_y, difference, *spare = buffers.pixels[:, :size]
+    product, square, *wide = buffers.products[:, :size]
+    sum_x[:], sum_y[:] = x, y
+    # 255^2 fits 16 bits, and so does the square of a difference that wrapped around.
+    product[:] = np.multiply(sum_x, sum_y, out=spare[0])
+    np.subtract(sum_x, sum_y, out=difference)
+    square[:] = np.multiply(difference, difference, out=difference)
+    for values, (first, second) in (
+        (sum_x, spare),
+        (sum_y, spare),
+        (product, wide[:2]),
+        (square, wide[:2]),
+    ):
+        _window_sums(values, row, first, second)
+    size -= REACH * row
+    sum_x, sum_y, product, square = (v[:size] for v in (sum_x, sum_y, product, square))
+    return _combined(sum_x, sum_y, product, square, row, [w[:size] for w in wide], buffers)
+
+
+def _combined(
+    sum_x: np.ndarray,
+    sum_y: np.ndarray,
+    product: np.ndarray,
+    square: np.ndarray,
+    row: int,
+    wide: list[np.ndarray],
+    buffers: _Buffers,
+) -> float:
+    """Return the sum of SSIM from the windows' sums of x, y, x y and (x - y)^2.
+
+    With p = 2 m_x m_y + C1 and q = 2 c + C2 it is p q / ((p + e) (q + f)), where e is
+    (m_x - m_y)^2 and f the variance of x - y: equal frames have exactly 1. All factors are taken
+    half, times count^2; those of the spread as sample statistics, n / (n - 1).
+    """
+    count, half = WINDOW**2, np.float32(0.5)
+    means, gaps, other = wide
+    means[:], other[:] = sum_x, sum_y
+    np.subtract(means, other, out=gaps)
+    gaps *= gaps
+    means *= other
+    for spread, mean in ((product, means), (square, gaps)):
+        spread *= count  # exact up to here
         spread -= mean
-    similar = _scaled_plus(product, 2, mean_c)
-    similar *= _scaled_plus(covariance, 2, spread_c)
-    # One division, so that equal frames have exactly 1.
-    most = _scaled_plus(sum_x, 1, mean_c)
-    most *= _scaled_plus(variances, 1, spread_c)
-    similar /= most
-    return float(similar.sum(dtype=np.float64))
+    p, q, e, f = buffers.factors[:, : len(means)]
+    p[:], q[:], e[:], f[:] = means, product, gaps, square
+    p += np.float32((0.01 * 255) ** 2 * count**2 / 2)
+    q += np.float32((0.03 * 255) ** 2 * count * (count - 1) / 2)
+    e *= half
+    e += p
+    f *= half
+    f += q
+    p *= q
+    e *= f
+    p /= e
+    whole = p.reshape(-1, row)[:, : row - 3 * REACH]
+    return float(whole.sum(dtype=np.float64))
 
 
-def _scaled_plus(values: np.ndarray, factor: int, constant: np.float32) -> np.ndarray:
-    wide = values.astype(np.float32)
-    wide *= factor
-    wide += constant
-    return wide
+def _window_sums(values: np.ndarray, row: int, pairs: np.ndarray, columns: np.ndarray) -> None:
+    """Put the sum over the 7 x 7 window that begins there in place of each of the values.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Whole numbers (rows * row,); the last ``REACH`` rows hold nothing of use afterwards.
+    row : int
+        Values in a row of interleaved RGB.
+    pairs, columns : numpy.ndarray
+        Work arrays of the same size and type.
+    """
+    size = len(values) - REACH * row
+    _sums_of_seven(values, row, pairs, columns[:size])
+    _sums_of_seven(columns[:size], 3, pairs, values[: size - 3 * REACH])
+    values[size - 3 * REACH : size] = 0
 
 
-def _window_sums(values: np.ndarray) -> np.ndarray:
-    """Return the sums over whole 7 x 7 windows of interleaved RGB rows (rows, 3 w)."""
-    pairs = values[:-1] + values[1:]
-    rows = pairs[:-5] + pairs[2:-3]
-    rows += pairs[4:-1]
-    rows += values[6:]
-    pairs = rows[:, :-3] + rows[:, 3:]
-    sums: np.ndarray = pairs[:, :-15] + pairs[:, 6:-9]
-    sums += pairs[:, 12:-3]
-    sums += rows[:, 18:]
-    return sums
+def _sums_of_seven(values: np.ndarray, step: int, pairs: np.ndarray, sums: np.ndarray) -> None:
+    """Add seven values, each a step behind the other, at every place."""
+    pairs = pairs[: len(values) - step]
+    np.add(values[:-step], values[step:], out=pairs)
+    np.add(pairs[: len(sums)], pairs[2 * step : 2 * step + len(sums)], out=sums)
+    sums += pairs[4 * step : 4 * step + len(sums)]
+    sums += values[6 * step :]
 
 
 def psnr(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
@@ -200,15 +254,15 @@ def psnr(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     [[100.0, 0.0]]
     """
     check_pair(pred, gt)
-    values = np.empty(pred.shape[:2])
-    for clip in range(len(pred)):
-        # Clip by clip, whole numbers: no wide copy of a whole batch, no rounding.
-        error = pred[clip].astype(np.int32) - gt[clip]
-        error *= error
-        mse = error.sum(axis=(1, 2, 3), dtype=np.int64) / error[0].size
-        with np.errstate(divide="ignore"):
-            values[clip] = 10 * np.log10(255.0**2 / mse)
-    return np.minimum(values, PSNR_CAP_DB)
+    mse = _framewise(_mse_of_frame, pred, gt)
+    with np.errstate(divide="ignore"):
+        return np.minimum(10 * np.log10(255.0**2 / mse), PSNR_CAP_DB)
+
+
+def _mse_of_frame(pred: np.ndarray, gt: np.ndarray) -> float:
+    # float64 sums of whole numbers below 2^53 are exact
+    error = np.subtract(pred, gt, dtype=np.float64).ravel()
+    return float(error @ error) / error.size
 
 
 def pearson(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
