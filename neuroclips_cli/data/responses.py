@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from neuroclips_cli.data.runs import Run
 from neuroclips_cli.data.viewings import Clean
 from neuroclips_cli.signal.clip_times import Interpolation, at_positions
-from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.signal.quality import RunQuality, combine_blocks, scan_block
-from neuroclips_cli.signal.training_statistics import RunStatistics, run_statistics
+from neuroclips_cli.signal.single_precision import standardize_run
+from neuroclips_cli.signal.training_statistics import RunStatistics
 
 BLOCK = 2048
 """Voxels at a time: a run's block of 2 MB stays in the processor's cache for all its steps."""
@@ -101,15 +101,15 @@ def standardized_responses(
             qualities.append(scan_block(series))
         if not selected[columns].any():
             continue
-        part = series[:, selected[columns]]
+        part = series.T[selected[columns]].T
         part = (part if clean is None else clean(part))[window]
-        standardized, good = standardize(part, order)
-        read = np.where(good, at_positions(standardized, at.ravel(), method), np.nan)
+        standardized, good, statistics = standardize_run(part, order)
+        standardized[:, ~good] = np.nan
+        read = at_positions(standardized, at.ravel(), method)
         z[..., done : done + len(good)] = read.reshape(*shape[:-1], len(good))
         done += len(good)
         without += int((~good).sum())
-        if training:
-            measured.append(run_statistics(part, order))
+        measured.append(statistics)
     return Responses(
         z,
         without,

@@ -142,13 +142,24 @@ class CiftiRun:
         # Only runs of neighboring columns can be read without the rest of the file.
         breaks = np.flatnonzero(np.diff(columns) > 1) + 1
         slices = [slice(int(p[0]), int(p[-1]) + 1) for p in np.split(columns, breaks)]
-        parts = [
-            read_or_raise(self.path, partial(self._data.__getitem__, (slice(None), piece)))
-            for piece in slices
-        ]
+        parts = [read_or_raise(self.path, partial(self._neighbors, piece)) for piece in slices]
         if len(parts) == 1:
             return np.asarray(parts[0], np.float32)
         return np.concatenate(parts, axis=1, dtype=np.float32)
+
+    def _neighbors(self, columns: slice) -> NDArray[Any]:
+        """Read neighboring columns, whose bytes lie in one piece of the file.
+
+        nibabel's slicing takes several times as long as reading what it slices.
+        """
+        data = self._data
+        if data.dtype != np.float32 or (data.slope, data.inter) != (1, 0):
+            return np.asarray(data[:, columns])
+        count, first = columns.stop - columns.start, columns.start * self.volumes
+        values = np.fromfile(
+            self.path, data.dtype, count * self.volumes, offset=data.offset + 4 * first
+        )
+        return values.reshape(count, self.volumes).T
 
     def share_geometry(self, other: Any) -> bool:
         """Tell whether another run has the same vertices and voxels in the same columns.

@@ -6,6 +6,8 @@ zero mean and unit standard deviation, (3) select the window of volumes that ans
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,8 +48,31 @@ def polynomial_basis(volumes: int, order: int) -> NDArray[np.float64]:
     """
     if volumes <= order + 1:
         raise ValueError(f"{volumes} volumes cannot be detrended by a polynomial of order {order}")
+    return legendre_factors(volumes, order)[0]
+
+
+@lru_cache(maxsize=64)
+def legendre_factors(volumes: int, order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute the QR decomposition of the Legendre polynomials on [-1, 1].
+
+    Parameters
+    ----------
+    volumes : int
+        Number of equally spaced points.
+    order : int
+        Highest degree.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        float64 (volumes, order + 1) and (order + 1, order + 1), not to be written to: orthonormal
+        polynomials, and the triangle that turns Legendre coefficients into theirs.
+    """
     powers = np.polynomial.legendre.legvander(np.linspace(-1.0, 1.0, volumes), order)
-    return np.linalg.qr(powers)[0]
+    basis, triangle = np.linalg.qr(powers)
+    for shared in (basis, triangle):
+        shared.flags.writeable = False
+    return basis, triangle
 
 
 def detrend(series: NDArray[np.floating], order: int = 4) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.runtime.batches import batches
-from neuroclips_cli.signal.detrend import polynomial_basis, standardize
+from neuroclips_cli.signal.detrend import standardize
+from neuroclips_cli.signal.single_precision import project
 
 # Identical repetitions have r = 1, whose Fisher z is infinite and would make the test undefined.
 LARGEST_R = 1.0 - 1e-12
@@ -91,9 +92,9 @@ def voxel_reproducibility(
     """Compute Fisher z of the correlation between repetitions, detrended and standardized.
 
     Equal to :func:`detrend.standardize`, :func:`interrun_correlation` and :func:`fisher_z` up to
-    rounding, at a quarter of the work: the polynomials are taken off the products of two series
-    instead of off the series. Where little else than polynomials is left, that would lose digits;
-    these columns are done the long way.
+    the rounding of single precision, at a tenth of the work: the polynomials are taken off the
+    products of two series instead of off the series. Where little else than polynomials is left,
+    that would lose digits; these columns are done the long way.
 
     Parameters
     ----------
@@ -129,31 +130,18 @@ def voxel_reproducibility(
     >>> (z > 1).tolist(), usable.tolist()
     ([True, False, False], [True, True, False])
     """
-    basis = polynomial_basis(len(repetitions[0]), order)
-    voxels = repetitions[0].shape[1]
-    hard = np.zeros(voxels, bool)
-    parts = []
-    for series in repetitions:
-        with np.errstate(invalid="ignore", over="ignore"):
-            rows = series.T.astype(np.float64)
-            mean = rows.mean(axis=1)
-            rows -= mean[:, None]
-            weights = rows @ basis
-            whole = np.einsum("vt,vt->v", rows, rows)
-            left = whole - np.einsum("vk,vk->v", weights, weights)
-            # The second: no larger than the rounding of single precision around the mean.
-            clear = (left > 1e-4 * whole) & (whole > 1e-15 * rows.shape[1] * mean**2)
-        hard |= ~(clear & np.isfinite(whole))
-        parts.append((rows, weights, left))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    found = [project(series, order) for series in repetitions]
+    hard = ~np.all([one.clear for one in found], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         z = _mean_of_pairs(
             [
-                (np.einsum("vt,vt->v", a, b) - np.einsum("vk,vk->v", u, v)) / np.sqrt(left * other)
-                for i, (a, u, left) in enumerate(parts)
-                for b, v, other in parts[i + 1 :]
+                (np.vecdot(a.centered, b.centered) - np.vecdot(a.weights, b.weights))
+                / np.sqrt(a.left * b.left)
+                for i, a in enumerate(found)
+                for b in found[i + 1 :]
             ]
         )
-    usable = np.ones(voxels, bool)
+    usable = np.ones(len(z), bool)
     if hard.any():
         z[hard], usable[hard] = _scores_the_long_way([r[:, hard] for r in repetitions], order)
     return z, usable
