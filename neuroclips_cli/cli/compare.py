@@ -28,7 +28,8 @@ def compare(
         str | None,
         typer.Option(
             "--subjects",
-            help="Rows of these subjects and their mean, as the paper's tables: 1,2,3 or all.",
+            help="Rows of these subjects and their mean, as the paper's tables: 1,2,3 or all; "
+            "RUN is evaluate by default.",
         ),
     ] = None,
     over: Annotated[
@@ -50,11 +51,19 @@ def compare(
 ) -> None:
     from neuroclips_cli.stages import compare as stage
 
+    if over is not None and subjects is not None:
+        raise UserError(
+            "--over minutes shows decoders of one subject, --subjects several: name the one with "
+            "--subject, or leave --over out"
+        )
     if over is not None:
         stage.over_minutes(settings, runs or [], kind=kind, out=out, overwrite=overwrite)
-    elif not runs:
-        raise UserError("compare needs runs to compare: name them, or give --over minutes")
     elif subjects is not None:
-        stage.over_subjects(settings, runs, subjects, kind=kind, out=out, overwrite=overwrite)
+        named = runs or ["evaluate"]
+        stage.over_subjects(settings, named, subjects, kind=kind, out=out, overwrite=overwrite)
+    elif not runs:
+        raise UserError(
+            "compare needs runs to compare: name them, or give --subjects or --over minutes"
+        )
     else:
         stage.run(settings, runs, kind=kind, out=out, overwrite=overwrite)

@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 from neuroclips_cli import console
 from neuroclips_cli.cli.models import find_backbones
-from neuroclips_cli.cli.options import command
+from neuroclips_cli.cli.options import Subjects, command
 from neuroclips_cli.data.find_runs import find_runs
 from neuroclips_cli.data.region_files import read_region_file, region_paths
 from neuroclips_cli.data.stretches import ARRAYS, missing_runs, stretches_of
@@ -30,6 +30,7 @@ from neuroclips_cli.settings.load import Settings
 @command("doctor", like="preprocess")
 def doctor(
     settings: Settings,
+    subjects: Subjects = None,
     dry_run: Annotated[
         bool | None,
         typer.Option(

@@ -11,7 +11,7 @@ from neuroclips_cli.memory_estimate.walk import stage_count, walk
 from neuroclips_cli.models.released.checkpoints import VOXELS
 from neuroclips_cli.runs.stage import read_array, stage_folder
 from neuroclips_cli.runtime.precision import computes_in_bfloat16
-from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.training.memory import device_memory
 
 HEADER = ("stage", "parameters", "weights", "gradients", "optimizer", "activations", "peak", "fits")
@@ -48,7 +48,8 @@ def run(settings: Settings) -> bool:
         stopped = str(problem)
     precision = "bfloat16 under autocast" if mixed else "float32"
     where = f"{device} with {human_size(memory)}" if memory else device
-    title = f"Computed memory on {where}; {voxels} voxels ({source}); computed in {precision}"
+    sizes = voxels if isinstance(voxels, int) else " + ".join(map(str, voxels))
+    title = f"Computed memory on {where}; {sizes} voxels ({source}); computed in {precision}"
     console.table(title, HEADER, [_row(need, memory) for need in found])
     if stopped:
         console.error(stopped)
@@ -60,14 +61,24 @@ def run(settings: Settings) -> bool:
     return True
 
 
-def voxels_of(settings: Settings) -> tuple[int, str]:
-    """Return the length of a scan and where it is from: this run, or the paper's subject."""
-    scans = stage_folder(settings, "preprocess") / "fmri_test.npy"
+def voxels_of(settings: Settings) -> tuple[int | list[int], str]:
+    """Return the length of a scan and where it is from: this run, or the paper's subject.
+
+    Of a decoder of several subjects, the length of each one's.
+    """
+    found = [_voxels_of(settings, subject) for subject in settings.run.subjects]
+    if not found:
+        return _voxels_of(settings, settings.run.subject)
+    return [voxels for voxels, _ in found], ", ".join(dict.fromkeys(source for _, source in found))
+
+
+def _voxels_of(settings: Settings, subject: int) -> tuple[int, str]:
+    own = replace_settings(settings, {"run.subject": subject})
+    scans = stage_folder(own, "preprocess") / "fmri_test.npy"
     if scans.is_file():
         return read_array(scans).shape[-1], "of this run"
     by_subject = {subject: voxels for voxels, subject in VOXELS.items()}
-    voxels = by_subject.get(settings.run.subject, by_subject[1])
-    return voxels, "as in the paper"
+    return by_subject.get(subject, by_subject[1]), "as in the paper"
 
 
 def _row(need: MemoryEstimate, memory: int | None) -> tuple[str, ...]:

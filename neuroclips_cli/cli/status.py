@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +15,7 @@ from neuroclips_cli import console
 from neuroclips_cli.cli.options import command
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs import manifest, pipeline
+from neuroclips_cli.runs.locations import decoder_name, pooled_subjects
 from neuroclips_cli.runs.stage import (
     command_for,
     run_folder,
@@ -23,6 +25,11 @@ from neuroclips_cli.runs.stage import (
     workdir_folder,
 )
 from neuroclips_cli.settings.load import Settings, replace_settings
+
+_TRAININGS = tuple(
+    spec.name for spec in pipeline.PIPELINE if spec.owner == "decoder" and spec.folder
+)
+"""Stages whose results belong to a decoder, whoever it decodes."""
 
 
 @command("status")
@@ -53,14 +60,18 @@ class StageStatus:
 def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> list[StageStatus]:
     """Print and return what the run folders hold.
 
-    All subjects of the work folder are shown, unless the user chose one. ``verify`` hashes every
-    output of the finished stages again; damage is an error after the table.
+    All subjects of the work folder are shown, unless the user chose one or a decoder, whose
+    trainings stand once and whose subjects are those it was trained on or decoded. ``verify``
+    hashes every output of the finished stages again; damage is an error after the table.
     """
+    chosen = decoder_name(settings)
     lines = [
         line
-        for subject in _subjects(settings)
+        for subject in _subjects(settings, chosen)
         for line in _subject(replace_settings(settings, {"run.subject": subject}), verify)
     ]
+    if chosen:
+        lines += _trainings(settings, chosen, verify)
     lines += [line for name in _decoders(settings) for line in _decoder(settings, name, verify)]
     shared = [
         name for name in pipeline.shared_stages() if manifest.read(workdir_folder(settings) / name)
@@ -79,27 +90,48 @@ def run(settings: Settings, *, verify: bool = False, as_json: bool = False) -> l
     return lines
 
 
-def _subjects(settings: Settings) -> list[int]:
-    """Return the chosen subject, or all that have a run folder, or the default."""
+def _subjects(settings: Settings, decoder: str) -> list[int]:
+    """Return the chosen subject, or all that have a run folder (with the decoder), or the default.
+
+    Those that the decoder was trained on are among them.
+    """
     if settings.origins["run.subject"] in ("flag", "environment"):
         return [settings.run.subject]
-    names = [p.name.removeprefix("sub-") for p in Path(settings.run.workdir).glob("sub-*")]
-    found = sorted(int(name) for name in names if name.isdecimal() and int(name) > 0)
-    return found or [settings.run.subject]
+    home = workdir_folder(settings) / decoder
+    names = [p.name.removeprefix("sub-") for p in home.glob("sub-*")]
+    found = {int(name) for name in names if name.isdecimal() and int(name) > 0}
+    if decoder:
+        found.update(settings.run.subjects or pooled_subjects(decoder))
+    for stage in _TRAININGS if decoder else ():
+        found.update(_trained_on(manifest.read(home / stage)))
+    return sorted(found) or [settings.run.subject]
+
+
+def _trained_on(record: dict[str, Any] | None) -> Sequence[int]:
+    """Return the subjects of a training, from its record."""
+    if record is None:
+        return ()
+    subjects: list[int] = record["determined_by"]["extra"].get("subjects", [])
+    return subjects or [record["settings"]["run"]["subject"]]
 
 
 def _subject(settings: Settings, verify: bool) -> list[StageStatus]:
-    """Return the state of every stage of one subject, also of ablations and controls there are."""
+    """Return the state of every stage of one subject, also of ablations and controls there are.
+
+    Trainings are among them where the decoder is the subject's own.
+    """
     there = sorted(p.parent.name for p in run_folder(settings).glob(f"*/{manifest.NAME}"))
     stages = pipeline.subject_stages()
     more = [name for name in there if name not in stages and not name.startswith(".")]
+    shared = _TRAININGS if decoder_name(settings) else ()
     digests: dict[Path, str] = {}
-    return [_stage(settings, name, verify, digests) for name in (*stages, *more)]
+    named = [name for name in (*stages, *more) if name not in shared]
+    return [_stage(settings, name, verify, digests) for name in named]
 
 
 def _decoders(settings: Settings) -> list[str]:
-    """Return the decoders of the work folder that are not a subject's own, or the chosen one."""
-    if settings.run.decoder:
+    """Return the decoders that are not a subject's own, unless one was chosen."""
+    if decoder_name(settings):
         return []
     trained = [path.parts[-3] for path in workdir_folder(settings).glob(f"*/*/{manifest.NAME}")]
     return sorted({name for name in trained if not name.startswith(("sub-", "."))})
@@ -108,22 +140,31 @@ def _decoders(settings: Settings) -> list[str]:
 def _decoder(settings: Settings, name: str, verify: bool) -> list[StageStatus]:
     """Return the state of a decoder's trainings, and of its results on every subject."""
     home = workdir_folder(settings) / name
+    trainings = _trainings(settings, name, verify)
+    lines = [line for line in trainings if line.state != "missing"]
     digests: dict[Path, str] = {}
-    lines = []
-    for stage in (spec.name for spec in pipeline.PIPELINE if spec.owner == "decoder"):
-        record = manifest.read(home / stage)
-        if record is None:
-            continue
-        whose = {"run.decoder": name, "run.subject": record["settings"]["run"]["subject"]}
-        subjects = record["determined_by"]["extra"].get("subjects", [])
-        own = replace_settings(settings, {**whose, "run.subjects": tuple(subjects)})
-        lines.append(replace(_stage(own, stage, verify, digests), subject=name))
     for path in sorted(home.glob(f"sub-*/*/{manifest.NAME}")):
         subject = path.parts[-3].removeprefix("sub-")
         if subject.isdecimal() and not path.parts[-2].startswith("."):
             chosen = {"run.decoder": name, "run.subject": int(subject)}
             line = _stage(replace_settings(settings, chosen), path.parts[-2], verify, digests)
             lines.append(replace(line, subject=f"{name}/{path.parts[-3]}"))
+    return lines
+
+
+def _trainings(settings: Settings, name: str, verify: bool) -> list[StageStatus]:
+    """Return the state of a decoder's trainings."""
+    digests: dict[Path, str] = {}
+    lines = []
+    for stage in _TRAININGS:
+        record = manifest.read(workdir_folder(settings) / name / stage)
+        whose: dict[str, Any] = {"run.decoder": name}
+        if record is not None:
+            whose["run.subject"] = record["settings"]["run"]["subject"]
+            pooled = record["determined_by"]["extra"].get("subjects", [])
+            whose["run.subjects"] = tuple(pooled)
+        own = replace_settings(settings, whose)
+        lines.append(replace(_stage(own, stage, verify, digests), subject=name))
     return lines
 
 

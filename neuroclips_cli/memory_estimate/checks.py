@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neuroclips_cli.memory_estimate.needs import MemoryEstimate
-from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
+from neuroclips_cli.memory_estimate.training import Voxels, train_perception, train_semantics
 from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runtime import distributed
@@ -16,7 +16,7 @@ def require_training_memory(
     settings: Settings,
     stage: str,
     device: str,
-    voxels: int,
+    voxels: Voxels,
     latent_shape: tuple[int, int, int] | None = None,
 ) -> None:
     """Refuse a training whose peak, activations and all, does not fit the GPU.
@@ -29,8 +29,8 @@ def require_training_memory(
         ``train-sr``, or ``train-pr`` with the ``latent_shape`` of one frame.
     device : str
         Only CUDA is asked.
-    voxels : int
-        Length of a scan.
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several.
     latent_shape : tuple of int, optional
         ``(channels, height, width)``.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from neuroclips_cli.losses import Mix
@@ -23,24 +23,29 @@ from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.projector import TokenProjector
 from neuroclips_cli.models.released.perception import AUXILIARY_CHANNELS
 from neuroclips_cli.models.semantics import Semantics
+from neuroclips_cli.models.subject_scans import Scans, SubjectScans
 from neuroclips_cli.settings.load import Settings
+from neuroclips_cli.settings.schema import TrainingSettings
 from neuroclips_cli.training.activation_checkpointing import checkpoint_as_set
 from neuroclips_cli.training.grad_cache import num_micro_batches
 from neuroclips_cli.training.objectives import Objective, PriorObjective
-from neuroclips_cli.training.optimizer import make_optimizer
+from neuroclips_cli.training.optimizer import ADAFACTOR, make_optimizer
 from neuroclips_cli.training.phases import (
     contrastive_objective,
     perception_objective,
     prior_objective,
 )
+from neuroclips_cli.training.pool import part_sizes
 
 UNMIXED = 0.75
 """Share of the rows that learns from the prior: MixCo leaves half of a batch unmixed, and more than
 three quarters of 64 rows once in 30 000 batches."""
+Voxels = int | Sequence[int]
+"""Length of a scan, of each subject where there are several."""
 
 
 def build_perception(
-    settings: Settings, voxels: int, latent_shape: tuple[int, int, int]
+    settings: Settings, voxels: Voxels, latent_shape: tuple[int, int, int]
 ) -> nn.Module:
     """Build the Perception Reconstructor on the meta device."""
     with torch.device("meta"):
@@ -50,7 +55,7 @@ def build_perception(
     return model.to("meta")
 
 
-def build_semantics(settings: Settings, voxels: int) -> Semantics:
+def build_semantics(settings: Settings, voxels: Voxels) -> Semantics:
     """Build the Semantics Reconstructor on the meta device."""
     backbones = settings.backbones
     with torch.device("meta"):
@@ -60,7 +65,12 @@ def build_semantics(settings: Settings, voxels: int) -> Semantics:
 
 
 def train_perception(
-    settings: Settings, voxels: int, latent_shape: tuple[int, int, int], *, device: str, mixed: bool
+    settings: Settings,
+    voxels: Voxels,
+    latent_shape: tuple[int, int, int],
+    *,
+    device: str,
+    mixed: bool,
 ) -> MemoryEstimate:
     """Take one step of train-pr.
 
@@ -68,8 +78,8 @@ def train_perception(
     ----------
     settings : Settings
         Sizes, batch and optimizer.
-    voxels : int
-        Length of a scan.
+    voxels : int or sequence of int
+        Length of a scan, of each subject where there are several.
     latent_shape : tuple of int
         ``(channels, height, width)`` of one frame's VAE latents.
     device : str
@@ -89,9 +99,9 @@ def train_perception(
         checkpoint_as_set(model, options, context_fn=checkpoint_contexts(mixed))
         objective = perception_objective(settings, model)
 
-        def given() -> dict[str, Tensor]:
-            made = {
-                "fmri": meta_tensor(batch, voxels),
+        def given() -> dict[str, Any]:
+            made: dict[str, Any] = {
+                "fmri": _scans(batch, voxels),
                 "latents": meta_tensor(batch, frames, *latent_shape),
             }
             if options.contrast == "convnext":
@@ -99,8 +109,9 @@ def train_perception(
                 made["maps"] = meta_tensor(batch, frames, 2, positions, AUXILIARY_CHANNELS)
             return made
 
+        subjects = 1 if isinstance(voxels, int) else len(voxels)
         with torch.no_grad():
-            found = model(meta_tensor(1, voxels))
+            found = model(_scans(subjects, voxels))[:1]
         require_shape(
             stage,
             "what the Perception Reconstructor decodes",
@@ -114,23 +125,23 @@ def train_perception(
             given,
             _optimizer(options),
             mixed=mixed,
-            fused=_fused(options, device),
+            fused=_fused(options, voxels, device),
             pieces=num_micro_batches(batch, options.micro_batch_size),
         )
 
 
 def train_semantics(
-    settings: Settings, voxels: int, *, device: str, mixed: bool
+    settings: Settings, voxels: Voxels, *, device: str, mixed: bool
 ) -> Iterator[MemoryEstimate]:
     """Take one step of either phase of train-sr; parameters as :func:`train_perception`'s."""
     options, backbones = settings.train_sr, settings.backbones
     weight = meta_tensor(backbones.token_dim, backbones.embed_dim)
     projector = TokenProjector(weight)
-    rows = settings.semantics.hidden if options.ridge_closed_form else voxels
+    length = settings.semantics.hidden if options.ridge_closed_form else voxels
 
-    def given(batch: int) -> dict[str, Tensor]:
+    def given(batch: int) -> dict[str, Any]:
         return {
-            "fmri": meta_tensor(batch, rows),
+            "fmri": _scans(batch, length),
             "tokens": meta_tensor(batch, backbones.tokens, backbones.token_dim),
             "text": meta_tensor(batch, backbones.embed_dim),
         }
@@ -152,9 +163,17 @@ def train_semantics(
                 lambda batch=batch: given(batch),  # type: ignore[misc]
                 _optimizer(options),
                 mixed=mixed,
-                fused=_fused(options, device),
+                fused=_fused(options, voxels, device),
                 pieces=num_micro_batches(batch, options.micro_batch_size),
             )
+
+
+def _scans(batch: int, voxels: Voxels) -> Scans:
+    """Return a batch of scans, with a part for each of several subjects."""
+    if isinstance(voxels, int):
+        return meta_tensor(batch, voxels)
+    sizes = zip(part_sizes(batch, len(voxels)), voxels, strict=True)
+    return SubjectScans(tuple(meta_tensor(rows, length) for rows, length in sizes))
 
 
 def _largest_mix(batch: int, beta: float, device: torch.device, *, share: float = 0.5) -> Mix:
@@ -164,7 +183,7 @@ def _largest_mix(batch: int, beta: float, device: torch.device, *, share: float 
     return Mix(torch.arange(batch), torch.ones(batch), selected)
 
 
-def _optimizer(options: Any) -> Callable[[nn.Module], Optimizer]:
+def _optimizer(options: TrainingSettings) -> Callable[[nn.Module], Optimizer]:
     """Return what makes the optimizer of ``options``."""
 
     def make(objective: nn.Module) -> Optimizer:
@@ -174,11 +193,13 @@ def _optimizer(options: Any) -> Callable[[nn.Module], Optimizer]:
             options.weight_decay,
             options.ridge_weight_decay,
             options.optimizer,
+            of_subjects=options.subject_optimizer,
         )
 
     return make
 
 
-def _fused(options: Any, device: str) -> bool:
-    """Tell whether ``training.loop`` takes AdamW's one kernel."""
-    return device.startswith("cuda") and options.optimizer == "adamw"
+def _fused(options: TrainingSettings, voxels: Voxels, device: str) -> bool:
+    """Tell whether ``training.loop`` takes AdamW's one kernel for all weights."""
+    used = {options.optimizer} | (set() if isinstance(voxels, int) else {options.subject_optimizer})
+    return device.startswith("cuda") and ADAFACTOR not in used

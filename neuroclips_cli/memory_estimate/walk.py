@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from neuroclips_cli.generation.decoder import PARTS
 from neuroclips_cli.memory_estimate.generation import Generation
 from neuroclips_cli.memory_estimate.needs import MemoryEstimate
-from neuroclips_cli.memory_estimate.training import train_perception, train_semantics
+from neuroclips_cli.memory_estimate.training import Voxels, train_perception, train_semantics
 from neuroclips_cli.runtime.precision import BFLOAT16, FLOAT32
 from neuroclips_cli.settings.load import Settings
 
 
 def walk(
-    settings: Settings, voxels: int, *, device: str, mixed: bool, training: bool = True
+    settings: Settings, voxels: Voxels, *, device: str, mixed: bool, training: bool = True
 ) -> Iterator[MemoryEstimate]:
     """Build every network at true size on the meta device and push shapes through all of them.
 
@@ -21,8 +21,8 @@ def walk(
     ----------
     settings : Settings
         The profile with whatever was changed in it.
-    voxels : int
-        Length of a scan.
+    voxels : int or sequence of int
+        Length of a scan; of several subjects, the longest is decoded and all are trained together.
     device : str
         On which training runs.
     mixed : bool
@@ -41,7 +41,8 @@ def walk(
     UserError
         Where the first shape does not fit what comes next.
     """
-    generation = Generation(settings, voxels, BFLOAT16 if mixed else FLOAT32)
+    longest = voxels if isinstance(voxels, int) else max(voxels)
+    generation = Generation(settings, longest, BFLOAT16 if mixed else FLOAT32)
     yield from generation.targets()
     if training:
         shape = generation.latent_shape

@@ -150,7 +150,7 @@ def _bar(values: tuple[float, float, float], low: float, high: float) -> str:
 
 def _range(bounds: Sequence[tuple[float, float]]) -> tuple[float, float]:
     low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
-    return (low, high) if high > low else (low, low + 1)
+    return (low, high) if high > low else (low - 0.05, low + 0.05)
 
 
 def drawings(points: Sequence[Point]) -> list[Drawing]:

@@ -274,6 +274,13 @@ class TrainingSettings:
         Optimizer,
         Doc("The optimizer; adafactor keeps no first moment (docs/how-to/low-memory.md)."),
     ] = "adamw"
+    subject_optimizer: Annotated[
+        Optimizer,
+        Doc(
+            "The optimizer of several subjects' first layers; adafactor keeps the memory of a pool "
+            "near one subject's (docs/how-to/low-memory.md)."
+        ),
+    ] = "adamw"
     activation_checkpointing: Annotated[
         bool,
         Doc(

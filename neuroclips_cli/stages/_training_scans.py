@@ -79,9 +79,10 @@ class TrainingScans:
         return sizes if self.pooled else sizes[0]
 
     @property
-    def all_voxels(self) -> int:
-        """Voxels of all subjects: the first layers have as many weights as one of this length."""
-        return sum(scan_size(clips.fmri)[0] for clips in self.clips) * self.window
+    def input_sizes(self) -> int | list[int]:
+        """Inputs of the first layers, the average subject's among them, for the dry run."""
+        sizes = [scan_size(clips.fmri)[0] * self.window for clips in self.clips]
+        return [*sizes, *sizes[: int(self.average)]] if self.pooled else sizes[0]
 
     @property
     def window(self) -> int:

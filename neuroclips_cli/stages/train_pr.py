@@ -96,7 +96,7 @@ def _train(settings: Settings, folders: dict[int, Path], stage: Stage, start: St
     )
 
     voxels, frames, latent_shape = scans.voxels, latents[0].shape[1], latents[0].shape[2:]
-    require_training_memory(settings, NAME, device, scans.all_voxels, latent_shape)
+    require_training_memory(settings, NAME, device, scans.input_sizes, latent_shape)
     seed_torch(derived_seed(settings.run.seed, NAME, "weights"))
     model = make_perception(voxels, frames, settings.perception, latent_shape, **scans.inputs)
     checkpoint_as_set(model, options)

@@ -107,7 +107,7 @@ class _Training:
         stage.fact("precision", precision)
         self.scans = training_scans(settings, folders, NAME, start.adaptation)
         self.clips = self.scans.clips
-        require_training_memory(settings, NAME, self.device, self.scans.all_voxels)
+        require_training_memory(settings, NAME, self.device, self.scans.input_sizes)
         self._open_targets()
         self.sizes = {
             **self.scans.sizes,

@@ -60,7 +60,7 @@ class PhaseConfig:
         Of AdamW; the rate is the peak of the cycle.
     seed : int
         Of the run.
-    optimizer : str
+    optimizer, subject_optimizer : str
         See :func:`make_optimizer`.
     micro_batch_size : int
         Rows of a batch that go through the network together, 0 for all; the step is the same.
@@ -75,6 +75,7 @@ class PhaseConfig:
     checkpoint_every: int
     seed: int
     optimizer: str = "adamw"
+    subject_optimizer: str = "adamw"
     micro_batch_size: int = 0
 
     @classmethod
@@ -92,6 +93,7 @@ class PhaseConfig:
             checkpoint_every=options.checkpoint_every,
             seed=seed,
             optimizer=options.optimizer,
+            subject_optimizer=options.subject_optimizer,
             micro_batch_size=options.micro_batch_size,
         )
 
@@ -170,6 +172,7 @@ def train_phase(
         phase_config.weight_decay,
         phase_config.ridge_weight_decay,
         phase_config.optimizer,
+        of_subjects=phase_config.subject_optimizer,
         fused=accelerator.device.type == "cuda",
     )
     objective.seed = derived_seed(phase_config.seed, phase_config.phase)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -9,6 +10,41 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import OneCycleLR
 
 from neuroclips_cli.models.backbone import RidgeRegression
+from neuroclips_cli.models.subject_scans import SubjectLayers
+
+ADAMW, ADAFACTOR = "adamw", "adafactor"
+
+
+class CombinedOptimizer(Optimizer):
+    """Several optimizers, each of its own weights, as one.
+
+    Parameters
+    ----------
+    parts : torch.optim.Optimizer
+        The first one's defaults, such as the momentum that a schedule moves, are in all groups.
+    """
+
+    def __init__(self, *parts: Optimizer) -> None:
+        self.parts = parts
+        groups = [group for part in parts for group in part.param_groups]
+        super().__init__(groups, parts[0].defaults)
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore moments and groups, of which loading makes new ones."""
+        super().__setstate__(state)
+        self._share()
+
+    def _share(self) -> None:
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.state = self.state
+            part.param_groups = [next(groups) for _ in part.param_groups]
+
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
+        """Let every part take its step; the gradients are there already."""
+        for part in self.parts:
+            part.step()
 
 
 def make_optimizer(
@@ -16,8 +52,9 @@ def make_optimizer(
     learning_rate: float,
     weight_decay: float,
     ridge_weight_decay: float,
-    kind: str = "adamw",
+    kind: str = ADAMW,
     *,
+    of_subjects: str = ADAMW,
     fused: bool = False,
 ) -> Optimizer:
     """AdamW or Adafactor over what learns in ``module``.
@@ -36,6 +73,8 @@ def make_optimizer(
     kind : str
         ``adamw``, or ``adafactor``: no first moment, and of a matrix's second one only the means
         of its rows and columns, at the same learning rate.
+    of_subjects : str
+        The same of the matrices of several subjects' first layers, where ``kind`` is ``adamw``.
     fused : bool
         AdamW in one kernel, for weights that will lie on a GPU.
     """
@@ -56,14 +95,41 @@ def make_optimizer(
         {"params": matrices, "weight_decay": weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
-    if kind == "adafactor":
-        from transformers.optimization import Adafactor
-
-        fixed: dict[str, Any] = {"scale_parameter": False, "relative_step": False}
-        return Adafactor(groups, lr=learning_rate, **fixed)
+    factored = _matrices_of_subjects(module) if of_subjects == ADAFACTOR else set()
+    if kind == ADAFACTOR:
+        return _adafactor(_among(groups, lambda _: True), learning_rate)
     # One kernel for all weights instead of one for each of the formula's steps.
-    return AdamW(groups, lr=learning_rate, fused=fused or None)
+    others = _among(groups, lambda weight: id(weight) not in factored)
+    adamw = AdamW(others, lr=learning_rate, fused=fused or None)
+    if not factored:
+        return adamw
+    first = _among(groups, lambda weight: id(weight) in factored)
+    return CombinedOptimizer(adamw, _adafactor(first, learning_rate))
+
+
+def _adafactor(groups: list[dict[str, Any]], learning_rate: float) -> Optimizer:
+    from transformers.optimization import Adafactor
+
+    return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
+
+
+def _among(
+    groups: list[dict[str, Any]], wanted: Callable[[nn.Parameter], bool]
+) -> list[dict[str, Any]]:
+    """Return the groups with some of their weights; a group without any is left out."""
+    some = [{**group, "params": list(filter(wanted, group["params"]))} for group in groups]
+    return [group for group in some if group["params"]]
+
+
+def _matrices_of_subjects(module: nn.Module) -> set[int]:
+    """Return the identities of the matrices in the first layers of several subjects."""
+    return {
+        id(weight)
+        for part in module.modules()
+        if any(isinstance(own, SubjectLayers) and len(own) > 1 for own in part.children())
+        for weight in part.parameters()
+        if weight.requires_grad and weight.ndim > 1
+    }
 
 
 def make_schedule(

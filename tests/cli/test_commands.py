@@ -362,6 +362,47 @@ def test_status_tells_done_stale_interrupted_and_missing(capsys, tmp_path):
     assert "input dataset changed" in capsys.readouterr().out
 
 
+def test_status_of_a_pool_has_its_trainings_once_and_its_subjects_alone(capsys):
+    def listed(*words: str) -> set[tuple[str, str, str]]:
+        assert run("status", "--json", *words) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert len(found) == len({(line["subject"], line["stage"]) for line in found})
+        return {(line["subject"], line["stage"], line["state"]) for line in found}
+
+    for subject in (1, 2, 3):
+        finished("preprocess", load_settings({"run.subject": subject}, environ={}))
+    pool = load_settings({"run.subjects": (1, 2)}, environ={})
+    extra = {"subjects": [1, 2]}
+    with open_stage(pool, "train-sr", sections=[], inputs={}, extra=extra):
+        pass
+    decoder = ("--decoder", "pool-01-02")
+    found = listed(*decoder)
+    assert {subject for subject, *_ in found} == {"sub-01", "sub-02", "pool-01-02"}
+    assert {line for line in found if line[1].startswith("train")} == {
+        ("pool-01-02", "train-pr", "missing"),
+        ("pool-01-02", "train-sr", "done"),
+    }
+    assert ("sub-02", "preprocess", "done") in found
+    # a subject that it was not trained on counts as soon as it was decoded
+    finished(
+        "reconstruct", load_settings({"run.decoder": decoder[1], "run.subject": 3}, environ={})
+    )
+    assert ("sub-03", "reconstruct", "done") in listed(*decoder)
+    assert {subject for subject, *_ in listed(*decoder, "--subject", "2")} == {"sub-02", decoder[1]}
+    # without a decoder's name, what there is of it follows the subjects
+    assert ("pool-01-02/sub-03", "reconstruct", "done") in listed()
+
+
+def test_compare_takes_one_subject_over_minutes_and_evaluate_of_several(capsys):
+    for words, message in (
+        (("--over", "minutes", "--subjects", "1,2"), "name the one with --subject"),
+        (("--subjects", "1,2"), "compare needs evaluate of sub-01"),
+        ((), "give --subjects or --over minutes"),
+    ):
+        assert run("compare", *words) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_status_verify_finds_damage(capsys):
     with open_stage(load_settings(environ={}), "preprocess", sections=[], inputs={}) as stage:
         path = stage.write_text("a.txt", "a")

@@ -11,6 +11,7 @@ from neuroclips_cli.backbones.catalog import REPOSITORIES
 from neuroclips_cli.backbones.meta_models import build
 from neuroclips_cli.cli import doctor, doctor_memory
 from neuroclips_cli.errors import UserError
+from neuroclips_cli.memory_estimate import training
 from neuroclips_cli.memory_estimate.live import DevicePrecision, MemoryTracker, nbytes
 from neuroclips_cli.memory_estimate.walk import walk
 from neuroclips_cli.protocols.evaluation_config import evaluation_config
@@ -41,6 +42,28 @@ def test_every_stage_of_the_paper_connects_at_its_published_size():
     assert 2 * unclip.parameters < unclip.weights < 2.1 * unclip.parameters
     for stage in ("targets of train-sr (CLIP)", "reconstruct: tokens"):
         assert found[stage].weights == pytest.approx(4 * found[stage].parameters, rel=0.01)
+
+
+@pytest.mark.parametrize("profile", ["paper", "compact"])
+def test_a_pool_of_three_takes_at_most_a_fifth_more_memory_than_one_subject(profile):
+    subjects = [13447, 14828, 9114]
+    settings = load_settings({"run.profile": profile}, environ={})
+    how = {"device": "cuda", "mixed": True}
+    one, three = (
+        training.train_perception(settings, v, (4, 32, 32), **how) for v in (14828, subjects)
+    )
+    assert three.peak <= 1.2 * one.peak
+    # a further subject's first layers: weights and gradients, and next to nothing of moments
+    more = training.train_perception(settings, [*subjects, 9114], (4, 32, 32), **how)
+    extra = more.parameters - three.parameters
+    first = 9114 * (settings.perception.hidden + (1 + 6) * settings.perception.inception_hidden)
+    assert extra == pytest.approx(first, rel=0.01)
+    assert more.states - three.states < 0.05 * 4 * extra
+
+
+def test_the_dry_run_of_a_pool_takes_each_subjects_voxels(capsys):
+    settings = load_settings({"run.profile": "tiny", "run.subjects": (1, 2)}, environ={})
+    assert doctor_memory.voxels_of(settings) == ([13447, 14828], "as in the paper")
 
 
 def test_doctor_runs_the_dry_run_and_says_that_tiny_connects(settings, capsys):

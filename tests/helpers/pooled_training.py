@@ -55,7 +55,9 @@ def train(folder: Path, *, stop_after: int = 0, micro_batch_size: int = 0) -> Pe
         return perception_figures(first, *held, 0.1, 0.1)
 
     plan = PhaseConfig(
-        "perception", 3, 10, 1e-2, 0.01, 0.01, 1, 7, micro_batch_size=micro_batch_size
+        *("perception", 3, 10, 1e-2, 0.01, 0.01, 1, 7),
+        subject_optimizer="adafactor",
+        micro_batch_size=micro_batch_size,
     )
     with MetricLogger(folder) as metric_logger:
         train_phase(

@@ -132,6 +132,38 @@ def test_one_step_of_two_subjects_follows_the_equations(monkeypatch):
         torch.testing.assert_close(value[sure], moved[sure], rtol=1e-4, atol=1e-5, msg=name)
 
 
+def test_first_layers_of_a_pool_move_by_adafactors_equations_and_all_else_by_adamws():
+    """Adafactor's first step (Algorithm 4): its second moment is made of the gradient alone."""
+    torch.manual_seed(2)
+    model = Semantics([5, 3], SIZES, TOKENS, DIM)
+    model.diffusion_prior.requires_grad_(False)
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    before = {name: p.detach().clone() for name, p in learned.items()}
+    optimizer = make_optimizer(model, RATE, 0.02, 0.05, of_subjects="adafactor")
+    for parameter in learned.values():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    for name, parameter in learned.items():
+        slope = parameter.grad
+        decay = 0.0 if parameter.ndim < 2 else 0.05 if name.startswith("ridge.") else 0.02
+        update = slope / (slope.abs() + 1e-8)
+        kept = {"step", "exp_avg", "exp_avg_sq"}
+        if name.startswith("ridge.") and parameter.ndim == 2:
+            square = slope**2
+            moment = square.mean(1, keepdim=True) * square.mean(0) / square.mean()
+            update = slope / moment.sqrt()
+            update = update / update.pow(2).mean().sqrt().clamp(min=1)
+            kept = {"step", "exp_avg_sq_row", "exp_avg_sq_col", "RMS"}
+        moved = before[name] * (1 - RATE * decay) - RATE * update
+        torch.testing.assert_close(parameter.detach(), moved, rtol=1e-5, atol=1e-6, msg=name)
+        assert set(optimizer.state[parameter]) == kept, name
+
+
+def test_one_subjects_first_layer_is_adamws():
+    model = Semantics(5, SIZES, TOKENS, DIM)
+    assert type(make_optimizer(model, RATE, 0.0, 0.0, of_subjects="adafactor")) is torch.optim.AdamW
+
+
 def test_no_row_of_another_subject_moves_a_subjects_own_layer():
     torch.manual_seed(1)
     model = Semantics([5, 3], SIZES, TOKENS, DIM)
