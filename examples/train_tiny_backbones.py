@@ -43,6 +43,7 @@ from tiny_backbones.loop import read_facts
 SHARES = {
     "vae": 25.0,
     "clip": 30.0,
+    "vae-decoder": 15.0,
     "perceptual": 10.0,
     "unclip": 50.0,
     "captioner": 20.0,
@@ -55,6 +56,7 @@ BATCHES = {
     "cpu": {
         "vae": 16,
         "clip": 128,
+        "vae-decoder": 16,
         "perceptual": 64,
         "unclip": 64,
         "captioner": 64,
@@ -66,6 +68,7 @@ BATCHES = {
     "cuda": {
         "vae": 256,
         "clip": 512,
+        "vae-decoder": 256,
         "perceptual": 512,
         "unclip": 512,
         "captioner": 256,
@@ -167,6 +170,7 @@ class Training:
         todo: dict[str, Callable[[Clock, Path], object]] = {
             "vae": self._vae,
             "clip": self._clip,
+            "vae-decoder": self._vae_decoder,
             "perceptual": self._eye,
             "unclip": self._unclip,
             "captioner": self._captioner,
@@ -191,6 +195,10 @@ class Training:
         clip.train(
             self.pool, self.out, clock, state, self.batches["clip"], go_on=self.options.go_on
         )
+
+    def _vae_decoder(self, clock: Clock, state: Path) -> None:
+        batch = self.batches["vae-decoder"]
+        vae.train_decoder(self.pool, self.out, clock, state, batch)
 
     def _eye(self, clock: Clock, state: Path) -> None:
         self.eye = perceptual.train(self.latents, clock, state, self.batches["perceptual"])

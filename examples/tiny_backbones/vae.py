@@ -9,11 +9,17 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
+from neuroclips_cli.backbones.clip import load_clip
+
 from .clock import Clock
+from .files import save_half
 from .films import Pool, frame_sampler, to_unit
 from .loop import fit
 
 KL_WEIGHT = 1e-4
+FEATURES = 1.0
+LATENT_NOISE = 0.15
+PATCH = 16
 
 
 def build() -> AutoencoderKL:
@@ -31,6 +37,14 @@ def build() -> AutoencoderKL:
 
 def _edges(images: Tensor) -> tuple[Tensor, Tensor]:
     return images.diff(dim=-1), images.diff(dim=-2)
+
+
+def _pixels(decoded: Tensor, images: Tensor) -> Tensor:
+    """Return squared and absolute error and that of edges."""
+    edges = sum(
+        functional.l1_loss(a, b) for a, b in zip(_edges(decoded), _edges(images), strict=True)
+    )
+    return 10 * functional.mse_loss(decoded, images) + functional.l1_loss(decoded, images) + edges
 
 
 def train(
@@ -56,12 +70,8 @@ def train(
         images = sample()[0].contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(images).latent_dist
         decoded = vae.decode(posterior.sample()).sample
-        edges = sum(
-            functional.l1_loss(a, b) for a, b in zip(_edges(decoded), _edges(images), strict=True)
-        )
         divergence = posterior.kl().mean() / posterior.mean[0].numel()
-        pixels = 10 * functional.mse_loss(decoded, images) + functional.l1_loss(decoded, images)
-        return pixels + edges + KL_WEIGHT * divergence
+        return _pixels(decoded, images) + KL_WEIGHT * divergence
 
     fit("vae", vae, loss_of, clock, learning_rate=2e-3, weight_decay=1e-4, state=state, graph=False)
     with torch.inference_mode():
@@ -69,3 +79,78 @@ def train(
         latents = vae.encode(first).latent_dist.mean
     vae.register_to_config(scaling_factor=round(float(1 / latents.std()), 5))
     return vae
+
+
+class ImageFeatures:
+    """Compares pictures by every block of CLIP's image tower.
+
+    CLIP's patches would leave seams of their own: both pictures are shifted alike, by up to a
+    patch, anew for each batch.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``clip``.
+    device : torch.device
+        Where pictures lie.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        self.tower = load_clip(str(folder / "clip"), str(device)).model.visual
+        self.seen: list[Tensor] = []
+        for block in self.tower.transformer.resblocks:
+            block.register_forward_hook(lambda *call: self.seen.append(call[-1]))
+
+    def _read(self, images: Tensor) -> list[Tensor]:
+        self.seen.clear()
+        self.tower(images)
+        return [functional.normalize(x.float(), dim=-1) for x in self.seen]
+
+    def distance(self, made: Tensor, images: Tensor) -> Tensor:
+        """Return the squared distance of unit features, a mean over tokens and blocks."""
+        shift = torch.randint(PATCH, (2,)).tolist()
+        made, images = (x.roll(shift, (-2, -1)) for x in (made, images))
+        with torch.no_grad():
+            wanted = self._read(images)
+        pairs = zip(self._read(made), wanted, strict=True)
+        return torch.stack([(a - b).square().sum(-1).mean() for a, b in pairs]).mean()
+
+
+def train_decoder(
+    pool: Pool, folder: Path, clock: Clock, state: Path | None, batch: int, *, seed: int = 11
+) -> None:
+    """Train the decoder alone on pixels and on what CLIP's image tower sees of them.
+
+    Latents stay as they are, so that nothing else changes. Half of them are disturbed, as what
+    the denoisers make is never exactly a picture's.
+    """
+    torch.manual_seed(seed)
+    vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae = vae.to(pool.device, memory_format=torch.channels_last)
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    features, sample = ImageFeatures(folder, pool.device), frame_sampler(pool, batch)
+
+    def loss_of() -> Tensor:
+        images = sample()[0].contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            latents = vae.encode(images).latent_dist.mean
+        level = LATENT_NOISE / vae.config.scaling_factor
+        share = (2 * torch.rand(batch, 1, 1, 1, device=pool.device) - 1).clamp(min=0)
+        decoded = vae.decode(latents + level * share * torch.randn_like(latents)).sample.float()
+        return _pixels(decoded, images) + FEATURES * features.distance(decoded, images)
+
+    def write() -> None:
+        save_half(vae, folder / "vae")
+
+    fit(
+        "vae decoder",
+        vae,
+        loss_of,
+        clock,
+        learning_rate=5e-4,
+        state=state,
+        write=write,
+        graph=False,
+    )
+    write()

@@ -1,17 +1,23 @@
 """The training script of the embedded backbones: its loop, its clock, the sampler's path."""
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from safetensors.torch import load_file
 from tiny_backbones import loop, path
 from tiny_backbones import unclip as unclip_training
+from tiny_backbones import vae as vae_training
 from tiny_backbones import video as video_training
 from tiny_backbones.clock import Budget, Clock
 from tiny_backbones.decoded import DecodedBy, DecodedLike
+from tiny_backbones.films import Pool
 from torch import nn
 
+import neuroclips_cli
 from neuroclips_cli.generation.alpha import start_latents
 from neuroclips_cli.generation.keyframe import keyframe_timesteps
 
@@ -159,3 +165,26 @@ def test_a_lost_loss_stops_the_training():
         loop.fit(
             "demo", model, lambda: model.weight.sum() * float("nan"), Clock(5), learning_rate=1e-3
         )
+
+
+def _one_step(name, model, loss_of, clock, **options):
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    loss_of().backward()
+    torch.optim.SGD(trained, lr=1.0).step()
+
+
+def test_the_decoder_of_the_vae_is_trained_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(vae_training, "fit", _one_step)
+    assets = Path(neuroclips_cli.__file__).parent / "assets/tiny"
+    for name in ("vae", "clip"):
+        shutil.copytree(assets / name, tmp_path / name)
+    frames = np.random.default_rng(0).integers(0, 256, (2, 16, 64, 64, 3), dtype=np.uint8)
+    pool = Pool(frames, np.zeros((2, 4), np.int64))
+    vae_training.train_decoder(pool, tmp_path, Clock(1.0), None, 2)
+    before, after = (
+        load_file(folder / "vae/diffusion_pytorch_model.safetensors")
+        for folder in (assets, tmp_path)
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
