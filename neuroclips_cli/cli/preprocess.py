@@ -24,6 +24,11 @@ def preprocess(
         setting("--regions", help="Labels kept of the mask, separated by commas."),
         SettingKey("data.regions"),
     ] = None,
+    parcels: Annotated[
+        str | None,
+        setting("--parcels", help="Label file: means over its parcels instead of voxels."),
+        SettingKey("data.parcels"),
+    ] = None,
     common: Annotated[
         str | None,
         setting("--common", help="Take the voxels that these subjects have in common: 1,2,3."),

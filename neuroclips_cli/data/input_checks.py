@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuroclips_cli.data.region_files import RegionFile
+from neuroclips_cli.data.parcel_means import ParcelMeans, find_parcels
+from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
 from neuroclips_cli.data.regions import inside_models, inside_volume
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.runs import Run, VolumeMask, is_volumetric, open_row, read_grid
@@ -107,7 +108,7 @@ def open_recordings(
     """
     films = {film: open_stimulus(film) for film in dict.fromkeys(s.film for s in stretches)}
     rows = [row for stretch in stretches for row in stretch.rows.values()]
-    mask, notes = _volume_mask(rows, regions, data)
+    mask, notes = volume_mask(rows, regions, data)
     runs = _open_runs(rows, mask, data.structures, advance)
     first = runs[rows[0].run]
     steps, warnings = _time_steps(stretches, films, runs, data, stated=tr_stated)
@@ -141,6 +142,11 @@ def open_recordings(
     if regions is not None and models is not None:
         found = inside_models(regions, data.regions, models)
         region, notes = found.mask, (*notes, *found.notes)
+    if data.parcels:
+        parcels = find_parcels(_atlas(data), first, mask, region)
+        means = {id(run): ParcelMeans(run, parcels) for run in runs.values()}
+        viewings = {key: replace(seen, run=means[id(seen.run)]) for key, seen in viewings.items()}
+        first, mask, region = means[id(first)], None, None
     return Recordings(
         films,
         clips,
@@ -152,6 +158,20 @@ def open_recordings(
         dict(Counter(step.source for step in steps.values())),
         dropped,
     )
+
+
+def open_parcel_means(row: RunRow, regions: RegionFile | None, data: DataSettings) -> ParcelMeans:
+    """Open one run, as :func:`open_recordings` does where ``data.parcels`` names an atlas."""
+    mask, _ = volume_mask([row], regions, data)
+    run = open_row(row, mask, None, data.structures)
+    inside = None
+    if regions is not None and mask is None:
+        inside = inside_models(regions, data.regions, getattr(run, "models", None)).mask
+    return ParcelMeans(run, find_parcels(_atlas(data), run, mask, inside))
+
+
+def _atlas(data: DataSettings) -> RegionFile:
+    return read_region_file(region_paths(data.parcels))
 
 
 def _open_runs(
@@ -312,7 +332,7 @@ def _check_splits(stretches: Sequence[Stretch]) -> None:
                 )
 
 
-def _volume_mask(
+def volume_mask(
     rows: Sequence[RunRow], regions: RegionFile | None, data: DataSettings
 ) -> tuple[VolumeMask | None, tuple[str, ...]]:
     """Bring the mask of volumetric runs to their grid: the user's, and the runs' own."""

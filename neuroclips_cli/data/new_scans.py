@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuroclips_cli.data.brain_maps import Geometry, read_geometry
+from neuroclips_cli.data.input_checks import open_parcel_means
+from neuroclips_cli.data.region_files import read_region_file, region_paths
 from neuroclips_cli.data.run_table import RunRow
 from neuroclips_cli.data.runs import Run, VolumeMask, is_volumetric, open_row
 from neuroclips_cli.data.structures import CORTEX_ALONE, MissingStructure, without_prefix
@@ -159,7 +161,7 @@ def read_training_statistics(preprocess: Path, what_for: str) -> TrainingStatist
     return TrainingStatistics(**{**known, **single})
 
 
-def open_new_run(row: RunRow, voxels: TrainedVoxels) -> Run:
+def open_new_run(row: RunRow, voxels: TrainedVoxels, data: DataSettings) -> Run:
     """Open a run and make sure that its voxels are the trained ones.
 
     Parameters
@@ -169,6 +171,8 @@ def open_new_run(row: RunRow, voxels: TrainedVoxels) -> Run:
         parcels.
     voxels : TrainedVoxels
         What it has to hold.
+    data : DataSettings
+        Of the training runs: their atlas, where parcels stood for voxels.
 
     Returns
     -------
@@ -185,6 +189,15 @@ def open_new_run(row: RunRow, voxels: TrainedVoxels) -> Run:
             "do not say where in the brain their voxels lie; give a .npy of scans preprocessed as "
             "theirs"
         )
+    if data.parcels:
+        regions = read_region_file(region_paths(data.mask)) if data.mask else None
+        means = open_parcel_means(row, regions, data)
+        if not has_trained_voxels(means, voxels):
+            raise UserError(
+                f"the atlas {data.parcels} has other parcels than that of the training runs: name "
+                "the same with --set data.parcels="
+            )
+        return means
     grid = voxels.grid
     if is_volumetric(row) != (grid is not None):
         theirs, ours = ("surface or parcels", "volumes") if grid else ("volumes", "another kind")

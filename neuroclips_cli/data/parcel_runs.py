@@ -53,7 +53,7 @@ class ParcelRun(ReadWhole):
             )
         self.volumes = shape[0]
         self.columns = np.arange(shape[1])
-        self.models = _models(shape[1])
+        self.models = parcel_models(shape[1])
 
     def read(self) -> NDArray[np.float32]:
         """Return the time series, float32 (volumes, parcels)."""
@@ -73,7 +73,8 @@ class ParcelRun(ReadWhole):
         return same
 
 
-def _models(count: int) -> Any:
+def parcel_models(count: int) -> Any:
+    """Return brain models of parcels, which say of no place: ``i`` is the voxel ``(i, 0, 0)``."""
     from nibabel.cifti2 import BrainModelAxis
 
     voxels = np.zeros((count, 3), int)

@@ -188,13 +188,8 @@ def labels_of(file: RegionFile, values: NDArray[np.float64]) -> NDArray[np.str_]
     UserError
         If the file holds no labels, or labels none of these voxels.
     """
+    names = label_names(file)
     keys = _keys(values)
-    if file.names is None:
-        if file.surfaces or (keys[np.isfinite(values)] < 0).any():
-            raise UserError(f"{file.called} is a map of numbers and no label file: give labels")
-        names: Names = {int(key): str(key) for key in np.unique(keys) if key > 0}
-    else:
-        names = {key: name for key, name in file.names[0].items() if not is_nameless(name)}
     known = np.array(["", *names.values()])
     position = {key: row for row, key in enumerate(names, start=1)}
     every, where = np.unique(keys, return_inverse=True)
@@ -202,6 +197,23 @@ def labels_of(file: RegionFile, values: NDArray[np.float64]) -> NDArray[np.str_]
     if not labels.astype(bool).any():
         raise UserError(f"{file.called} labels no voxel of the runs: give another label file")
     return labels.reshape(values.shape)
+
+
+def label_names(file: RegionFile) -> Names:
+    """Return the named labels of a label file of one map, or a volume's whole numbers as names.
+
+    Raises
+    ------
+    UserError
+        If the file holds no labels.
+    """
+    if file.names is not None:
+        return {key: name for key, name in file.names[0].items() if not is_nameless(name)}
+    values = np.zeros(0) if file.volume is None else file.volume.values[0]
+    keys = _keys(values)
+    if file.surfaces or (keys[np.isfinite(values)] < 0).any():
+        raise UserError(f"{file.called} is a map of numbers and no label file: give labels")
+    return {int(key): str(key) for key in np.unique(keys) if key > 0}
 
 
 def is_nameless(name: str) -> bool:

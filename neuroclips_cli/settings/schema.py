@@ -90,6 +90,13 @@ class DataSettings:
     regions: Annotated[
         tuple[str, ...], Doc("Names of the mask's labels to keep; empty: every named label.")
     ]
+    parcels: Annotated[
+        str,
+        Doc(
+            "Label file of an atlas: means over its parcels stand for the voxels; empty: none. "
+            "Of unlike brains, too, they are one space."
+        ),
+    ]
     common: Annotated[
         tuple[Annotated[int, Range(1, 999_999)], ...],
         Doc(

@@ -146,6 +146,11 @@ class LiveDecoding:
     ) -> None:
         self.settings, self.options, self.path = settings, options, path
         require_cleaned(settings.data.confounds, removed=options.confounds_removed)
+        if settings.data.parcels and path.suffix != ".npy":
+            raise UserError(
+                f"{path} cannot be followed: the run was trained on parcels of "
+                f"{settings.data.parcels}; let a .npy of their means grow, one row per volume"
+            )
         preprocess = folders["preprocess"]
         voxels = read_trained_voxels(preprocess)
         statistics = read_training_statistics(preprocess, "volumes are standardized one by one")

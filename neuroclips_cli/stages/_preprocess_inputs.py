@@ -9,6 +9,7 @@ from pathlib import Path
 from neuroclips_cli import console
 from neuroclips_cli.data.find_runs import RunSource, find_runs
 from neuroclips_cli.data.input_checks import Recordings, open_recordings
+from neuroclips_cli.data.parcel_means import ParcelMeans
 from neuroclips_cli.data.quality_checks import QualityReport
 from neuroclips_cli.data.readers.cc2017 import Cc2017
 from neuroclips_cli.data.region_files import RegionFile, read_region_file, region_paths
@@ -83,7 +84,8 @@ class PreprocessSource:
         """Return how many threads may each read some runs at a time; None for as usual."""
         if isinstance(self.first, CiftiRun):  # read in pieces
             return None
-        size = 4 * self.first.volumes * len(self.first.columns) * runs
+        read = self.first.run if isinstance(self.first, ParcelMeans) else self.first
+        size = 4 * read.volumes * len(read.columns) * runs
         return int(max(1, min(threads.workers(), MEMORY // max(size, 1))))
 
 
@@ -199,9 +201,10 @@ def input_files(
     }
     if runs.table is not None:
         side["runs"] = runs.table
-    masks = region_paths(data.mask) if data.mask else ()
-    for number, path in enumerate(masks):
-        side["mask" if len(masks) == 1 else f"mask_{number + 1}"] = path
+    for word, text in (("mask", data.mask), ("parcels", data.parcels)):
+        paths = region_paths(text) if text else ()
+        for number, path in enumerate(paths):
+            side[word if len(paths) == 1 else f"{word}_{number + 1}"] = path
     return inputs | {name: path for name, path in side.items() if path.exists()}
 
 

@@ -39,7 +39,7 @@ OWN = tuple(
     f"data.{name}"
     for name in (
         *("mask", "regions", "space", "layout", "runs", "raw", "films", "task", "session"),
-        *("test_films", "trailing_volumes"),
+        *("parcels", "test_films", "trailing_volumes"),
     )
 )
 """Settings of preprocess in which subjects of one pool may differ: where their data lies, which

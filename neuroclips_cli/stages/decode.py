@@ -272,7 +272,7 @@ class ScanReader:
 
     def _run(self, row: RunRow) -> NDArray[np.float32]:
         """Return one run's standardized responses, float32 (clips, voxels), NaN where none."""
-        opened, name = open_new_run(row, self.voxels), row.run_name
+        opened, name = open_new_run(row, self.voxels, self.data), row.run_name
         step, said = step_of(row, opened, self._trained_s, self.timing.tr_s)
         first, more = first_of(row, step.seconds, self._trained_first_s)
         for sentence in (*said, *more):

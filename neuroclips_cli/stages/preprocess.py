@@ -14,6 +14,7 @@ from neuroclips_cli import console
 from neuroclips_cli.data import clip_table
 from neuroclips_cli.data.common_voxels import common_voxels, select_common
 from neuroclips_cli.data.layout import film_name, unseen_segments
+from neuroclips_cli.data.parcel_means import ParcelMeans
 from neuroclips_cli.data.run_table import NOT_THERE, run_table_text, subject_number
 from neuroclips_cli.data.stretches import (
     ARRAYS,
@@ -187,6 +188,8 @@ def _preprocess(stage: Stage, source: PreprocessSource, common: NDArray[np.int64
     stage.fact("voxels_without_test_signal", silent)
     stage.fact("voxels_selected", wanted - silent)
     write_selection(stage, source, selection, usable, own.selected)
+    if isinstance(source.first, ParcelMeans):
+        stage.write_csv("parcels.csv", ["parcel", "name", "voxels"], source.first.table())
     if source.segments("train"):
         write_training_responses(stage, source, selection.selected)
     report_values(stage, source)

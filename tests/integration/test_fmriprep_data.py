@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from unittest import mock
 
@@ -345,8 +345,26 @@ def test_maps_and_new_scans_lie_on_the_structures_that_were_chosen(tmp_path: Pat
     }  # fmt: skip
     voxels = read_trained_voxels(done)
     run = study.tree.func(study.stem(5, 1)) / f"{study.stem(5, 1)}_space-fsLR_den-91k_bold"
-    new = open_new_run(scan_row(run.with_name(f"{run.name}.dtseries.nii")), voxels)
+    row, data = scan_row(run.with_name(f"{run.name}.dtseries.nii")), load_settings(environ={}).data
+    new = open_new_run(row, voxels, data)
     assert np.array_equal(new.read(), study.series[5, 1].astype(np.float32))
+    chosen = {"structures": CHOSEN, "selection": "atlas", "parcels": str(labels)}
+    done = preprocess(study, tmp_path / "parcels", **chosen)
+    assert (done / "parcels.csv").read_text().split() == [
+        "parcel,name,voxels",
+        "0,V1,10",
+        "1,CA1,15",
+    ]
+    means = open_new_run(row, read_trained_voxels(done), replace(data, **chosen)).read()
+    series = study.series[5, 1]
+    wanted = np.stack([series[:, DEAD:10].mean(axis=1), series[:, 65:].mean(axis=1)], axis=1)
+    np.testing.assert_allclose(means, wanted, rtol=1e-6)
+    assert np.load(done / "fmri_train.npy").shape[-1] == 2
+    swapped = replace(data, **chosen | {"parcels": str(tmp_path / "other.dlabel.nii")})
+    axes = (nib.cifti2.LabelAxis(["areas"], [{**table, 2: ("CA3", (1, 0, 0, 1))}]), GRAYORDINATES)
+    nib.cifti2.Cifti2Image(keys, header=axes).to_filename(swapped.parcels)
+    with pytest.raises(UserError, match="has other parcels than that of the training runs"):
+        open_new_run(row, read_trained_voxels(done), swapped)
     cortical = tmp_path / "cortex.dlabel.nii"
     axes = (axes[0], GRAYORDINATES[np.r_[0:30, 35:65]])
     nib.cifti2.Cifti2Image(keys[:, :60], header=axes).to_filename(cortical)
