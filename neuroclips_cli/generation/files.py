@@ -30,6 +30,7 @@ def write_video(path: Path, frames: np.ndarray, fps: int) -> None:
         stream = container.add_stream(codec, rate=fps, options=options)
         stream.height, stream.width = int(frames.shape[1]), int(frames.shape[2])
         stream.pix_fmt = "yuv420p"
+        stream.thread_count = 1  # a clip is short; whoever writes many gives each a thread
         if codec != "libx264":
             stream.bit_rate = 4_000_000
         for image in frames:

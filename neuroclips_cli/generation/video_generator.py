@@ -23,7 +23,7 @@ from neuroclips_cli.generation.video import (
     sample_clip_latents,
 )
 from neuroclips_cli.io import atomic
-from neuroclips_cli.runtime import distributed
+from neuroclips_cli.runtime import distributed, threads
 from neuroclips_cli.runtime.offload import ModelOffloader
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.runtime.seeding import clip_generators
@@ -133,7 +133,7 @@ class VideoGenerator:
 def write_videos(folder: Path, clips: Iterable[np.ndarray], fps: int, names: Sequence[str]) -> None:
     """Write clips as ``<folder>/<name>``; files that are there already are left.
 
-    Several processes write every so many files each.
+    Several processes write every so many files each, and one shares its own out to threads.
 
     Parameters
     ----------
@@ -147,11 +147,15 @@ def write_videos(folder: Path, clips: Iterable[np.ndarray], fps: int, names: Seq
         One per clip, ending in ``.mp4``.
     """
     folder.mkdir(exist_ok=True)
+
+    def write(numbered: tuple[int, tuple[np.ndarray, str]]) -> None:
+        number, (clip, name) = numbered
+        mine = number % distributed.world_size() == distributed.get_rank()
+        if mine and not (folder / name).exists():
+            with atomic.atomic_path(folder / name) as path:
+                write_video(path, clip, fps)
+
     with console.progress("Video files", total=len(names)) as advance:
-        for number, (clip, name) in enumerate(zip(clips, names, strict=True)):
-            mine = number % distributed.world_size() == distributed.get_rank()
-            if mine and not (folder / name).exists():
-                with atomic.atomic_path(folder / name) as path:
-                    write_video(path, clip, fps)
+        for _ in threads.in_order(write, enumerate(zip(clips, names, strict=True))):
             advance(1)
     distributed.barrier()

@@ -69,6 +69,8 @@ def project(series: NDArray[np.floating], order: int) -> Projection:
     basis = polynomial_basis(volumes, order).astype(np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
         rows = np.asarray(series.T, np.float32)
+        if rows.strides[1] != rows.itemsize:
+            rows = np.ascontiguousarray(rows)
         mean = rows @ np.full(volumes, 1 / volumes, np.float32)
         centered = rows - mean[:, None]
         weights = np.asarray(centered @ basis, np.float32)

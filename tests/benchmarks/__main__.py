@@ -13,6 +13,7 @@ from pathlib import Path
 SUBJECTS = (
     *(
         "startup",
+        "roofline",
         "signal_part",
         "preprocess_memory",
         "video",
