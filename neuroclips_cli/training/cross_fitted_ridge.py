@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.backbone import RidgeRegression, WindowLinear
 from neuroclips_cli.models.head import init_from_linear
 from neuroclips_cli.models.semantics import PublishedSemanticsBackbone, SemanticsBackbone
@@ -137,6 +138,11 @@ def cross_fit_pool(
     list of CrossFit
         One per subject, of the same axes, mean and width.
 
+    Raises
+    ------
+    UserError
+        If all targets are the same, or all scans are zero.
+
     See Also
     --------
     load_into_ridge : Puts the fit into a network's ridge layer.
@@ -171,6 +177,11 @@ def cross_fit_pool(
     wanted = _stacked([fit.wanted for fit in fits])
     offset = predicted.mean(axis=0)
     _, spread, axes = np.linalg.svd(predicted - offset, full_matrices=False)
+    if not spread[0] > 0:
+        raise UserError(
+            "the training clips cannot be told apart: all of them have the same image tokens and "
+            "captions, or all scans are zero; check the films and runs that preprocess read"
+        )
     axes = axes[: min(widest, int((spread > 1e-6 * spread[0]).sum()))]
     axes = axes[_predicted(predicted @ axes.T, wanted @ axes.T)]
     deviation = ((predicted - offset) @ axes.T).std(axis=0)

@@ -42,7 +42,7 @@ def write_subject(
     clips: int = CLIPS,
     film_size: int = 32,
 ) -> Path:
-    """Write runs and grey films of the right length; return `root`.
+    """Write runs, and films of the right length, a color for every clip; return `root`.
 
     Parameters
     ----------
@@ -63,11 +63,12 @@ def write_subject(
         return root
     shutil.rmtree(root, ignore_errors=True)
     (root / "stimuli").mkdir(parents=True)
-    for kind, gray in (("seg", 127), ("test", 63)):
+    rng = np.random.default_rng(0)
+    for kind in ("seg", "test"):
         film = root / "stimuli" / f"{kind}1.mp4"
         with film_writer(film, film_size) as append:
-            for _ in range(clips):
-                append(np.full((int(FPS * TR_S), film_size, film_size, 3), gray, np.uint8))
+            for color in rng.integers(0, 256, (clips, 3), np.uint8):
+                append(np.full((int(FPS * TR_S), film_size, film_size, 3), color, np.uint8))
         for name in {name for name, _ in run_names(train, test) if name.startswith(kind)}:
             if name != film.stem:
                 (root / "stimuli" / f"{name}.mp4").hardlink_to(film)

@@ -3,8 +3,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 
+from neuroclips_cli.errors import UserError
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.training.cross_fitted_ridge import (
     CrossFit,
@@ -68,6 +70,13 @@ def test_noise_still_leaves_one_component():
     scans, targets = linear_data(noise=0.0)
     noise = np.random.default_rng(1).standard_normal(targets.shape)
     assert cross_fit(scans, SEGMENTS, noise, 12).width >= 1
+
+
+def test_clips_that_cannot_be_told_apart_are_refused():
+    scans, targets = linear_data(noise=0.1)
+    for ours, theirs in ((scans, np.ones_like(targets)), (np.zeros_like(scans), targets)):
+        with pytest.raises(UserError, match="told apart"):
+            cross_fit(ours, SEGMENTS, theirs, 12)
 
 
 def test_an_untrained_model_starts_as_the_regression_with_a_frozen_ridge(settings):

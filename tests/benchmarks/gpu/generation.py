@@ -114,7 +114,9 @@ def clip_step(place: Place) -> Work:
     def step(mode: Mode, rows: int) -> Tensor:
         models.scheduler.set_timesteps(chosen.steps, device=_clock(place))
         first = models.scheduler.timesteps[:1]
-        seen = torch.cat([text[:rows], text[items : items + rows]])
+        seen = text[:rows]
+        if chosen.guidance_scale > 1:
+            seen = torch.cat([seen, text[items : items + rows]])
         with autocast(mode, place.device):
             return denoise_clips(models, latents[:rows], first, seen, options, keyframes[:rows])
 
