@@ -47,6 +47,7 @@ SMALL = {
     "train_sr.validation_segments": [6],
     "reconstruct.steps": 3,
     "reconstruct.keyframe_steps": 4,
+    "reconstruct.keyframe_candidates": 1,
     "evaluate.bootstrap_samples": 200,
 }
 CLIPS = ",".join(str(clip) for clip in range(0, 120, 4))

@@ -53,8 +53,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "prior-alone": {"train_sr.prior_trains": "prior"},
     "start-blurry": {"reconstruct.keyframe_start": "blurry:1.0"},
     "start-noise": {"reconstruct.keyframe_start": "noise"},
-    "blur-eq5": {"reconstruct.blur_init": "eq5"},
     "blur-released": {"reconstruct.blur_init": "released"},
+    "blur-strength-0.8": {"reconstruct.blur_init": "strength:0.8"},
     "blur-strength-0.5": {"reconstruct.blur_init": "strength:0.5"},
 }
 """Name of a way -> the settings in which it differs from profile tiny."""
@@ -79,9 +79,9 @@ DEPARTURES = (
     Departure("unCLIP from `blurry:1.0` / `noise`", "keyframe", "start-blurry", "start-noise"),
     Departure("unCLIP from `blurry:0.9` (tiny) / `noise`", "keyframe", BASE, "start-noise"),
     Departure("semantics backbone: `mixing` / `released`", "keyframe", BASE, "semantics-released"),
-    Departure("`eq5` / `released`", "clip", "blur-eq5", "blur-released"),
-    Departure("`eq5` / `strength:0.8` (tiny)", "clip", "blur-eq5", BASE),
-    Departure("`eq5` / `strength:0.5`", "clip", "blur-eq5", "blur-strength-0.5"),
+    Departure("`eq5` / `released`", "clip", BASE, "blur-released"),
+    Departure("`eq5` / `strength:0.8`", "clip", BASE, "blur-strength-0.8"),
+    Departure("`eq5` / `strength:0.5`", "clip", BASE, "blur-strength-0.5"),
     Departure("condition: `backbone` / `contrastive`", "keyframe", BASE, "condition-contrastive"),
     Departure("phase 2 trains: `all` / `prior`", "keyframe", BASE, "prior-alone"),
 )

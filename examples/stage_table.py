@@ -201,6 +201,7 @@ def read_scans(run: Path, train: Shown, test: Shown) -> list[str]:
     """Return color, place and direction that a reader finds in scans."""
     scans = mean_over_repetitions(read_array(run / "preprocess/fmri_train.npy"))[train.index]
     new = np.asarray(read_array(run / "preprocess/fmri_test.npy"))[test.index]
+    scans, new = (part.reshape(len(part), -1) for part in (scans, new))
     said = []
     for targets in (train.colors, train.places[:, MIDDLE], train.headings):
         said.append(predict(fit(scans.astype(float), targets.astype(float)), new))

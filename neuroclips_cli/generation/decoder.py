@@ -17,6 +17,7 @@ from diffusers import AutoencoderKL
 from torch import nn
 
 from neuroclips_cli.backbones.captioners import load_captioner_fn
+from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.backbones.pixels import resize_frames, to_uint8
 from neuroclips_cli.backbones.schedulers import halve_steps, load_scheduler
 from neuroclips_cli.backbones.token_denoiser import load_token_denoiser
@@ -25,6 +26,7 @@ from neuroclips_cli.backbones.unclip import load_unclip
 from neuroclips_cli.backbones.vae import decode_pixels, encode_frames, load_vae
 from neuroclips_cli.generation.keyframe import (
     KeyframeOptions,
+    closest_candidates,
     keyframe_images,
     keyframe_scheduler,
     sample_latents,
@@ -158,6 +160,9 @@ class TokenDecoder:
 class KeyframeGenerator:
     """The unCLIP denoiser and its VAE: keyframes from image tokens (beta guidance).
 
+    Of several candidates (``reconstruct.keyframe_candidates``) CLIP chooses; see
+    :func:`neuroclips_cli.generation.keyframe.closest_candidates`.
+
     Parameters
     ----------
     settings : Settings
@@ -191,6 +196,9 @@ class KeyframeGenerator:
         self.unet = load_unclip(settings.backbones.unclip, device, precision)
         self.scheduler = load_scheduler(settings.backbones.unclip, keyframe_scheduler())
         self.vae = load_vae(settings.backbones.keyframe_vae, device)
+        self.candidates = chosen.keyframe_candidates
+        if self.candidates > 1:
+            self.clip = load_clip(settings.backbones.clip, device, precision).in_space(space)
 
     def __call__(
         self, tokens: np.ndarray, numbers: Sequence[int], blurry: np.ndarray | None = None
@@ -212,12 +220,35 @@ class KeyframeGenerator:
         numpy.ndarray
             uint8 (clips, *shape).
         """
+        start = self._start(blurry)
+        drawn = [
+            self._draw(tokens, clip_generators(self.seed, numbers, purpose), start)
+            for purpose in self._purposes()
+        ]
+        if len(drawn) == 1:
+            return drawn[0]
+        images = np.stack(drawn, axis=1)
+        found = self.clip.tokens(images.reshape(-1, *self.shape))
+        chosen = closest_candidates(found.reshape(*images.shape[:2], *tokens.shape[1:]), tokens)
+        return np.asarray(images[np.arange(len(images)), chosen])
+
+    def _purposes(self) -> list[str]:
+        """Name the random numbers of every candidate; the first one's do not depend on how many."""
+        return ["keyframe", *(f"keyframe candidate {i}" for i in range(2, self.candidates + 1))]
+
+    def _draw(
+        self,
+        tokens: np.ndarray,
+        generators: Sequence[torch.Generator],
+        start: torch.Tensor | None,
+    ) -> np.ndarray:
+        """Draw one keyframe for every clip, uint8 (clips, *shape)."""
         latents = sample_latents(
             self.unet,
             torch.from_numpy(tokens.astype(np.float32)).to(self.device),
-            clip_generators(self.seed, numbers, "keyframe"),
+            generators,
             self.options,
-            self._start(blurry),
+            start,
             self.scheduler,
         )
         images = keyframe_images(self.vae, latents, self.options.contrast)

@@ -1,7 +1,8 @@
 """Beta guidance's keyframe: an image from decoded CLIP tokens by unCLIP (paper 3.3, D).
 
 Order of operations: (1) random numbers of each image, (2) start latents, (3) Euler steps with
-classifier-free guidance, (4) decoding by the VAE, (5) contrast mapping.
+classifier-free guidance, (4) decoding by the VAE, (5) contrast mapping. Of
+several candidates one is chosen afterwards.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
 from diffusers.models.embeddings import get_timestep_embedding
+from numpy.typing import NDArray
 
 from neuroclips_cli.backbones.pixels import to_uint8
 from neuroclips_cli.backbones.vae import decode_pixels
@@ -291,3 +293,35 @@ def keyframe_images(vae: AutoencoderKL, latents: torch.Tensor, contrast: str) ->
     """
     gain, shift = CONTRASTS[contrast]
     return to_uint8(decode_pixels(vae, latents) * gain + shift)
+
+
+def closest_candidates(candidates: np.ndarray, tokens: np.ndarray) -> NDArray[np.int64]:
+    """Choose for every image the candidate whose own tokens are most like the decoded ones.
+
+    Parameters
+    ----------
+    candidates : numpy.ndarray
+        float (images, candidates, tokens, dim), CLIP tokens of the generated images.
+    tokens : numpy.ndarray
+        float (images, tokens, dim), what they were generated from.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 (images,), the first one of equals.
+
+    Notes
+    -----
+    The similarity is the cosine of all tokens as one vector. MindEye (Scotti et al. 2023) chooses
+    so among 16 draws, by the embedding that its retrieval decodes; NeuroClips draws once.
+
+    Examples
+    --------
+    >>> closest_candidates(np.array([[[[1.0, 0.0]], [[3.0, 3.0]]]]), np.array([[[1.0, 2.0]]]))
+    array([1])
+    """
+    pred = candidates.reshape(*candidates.shape[:2], -1).astype(np.float64)
+    wanted = tokens.reshape(len(tokens), -1).astype(np.float64)
+    norms = np.linalg.norm(pred, axis=-1)
+    along = np.einsum("nkd,nd->nk", pred, wanted) / np.where(norms > 0, norms, 1)
+    return np.asarray(along.argmax(axis=1), np.int64)

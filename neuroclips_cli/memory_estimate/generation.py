@@ -142,10 +142,14 @@ class Generation:
     def _encode(self, frames: int, size: int) -> Tensor:
         return encode_pixels(self.vae, meta_tensor(frames, 3, size, size))
 
-    def _clip_targets(self) -> tuple[Tensor, Tensor]:
+    def _clip_tokens(self, frames: int) -> Tensor:
         side = self.clip.visual.image_size
         height, width = (side, side) if isinstance(side, int) else side
-        _, tokens = self.clip.visual(meta_tensor(FRAMES_AT_ONCE, 3, height, width))
+        tokens: Tensor = self.clip.visual(meta_tensor(frames, 3, height, width))[1]
+        return tokens
+
+    def _clip_targets(self) -> tuple[Tensor, Tensor]:
+        tokens = self._clip_tokens(FRAMES_AT_ONCE)
         words = meta_tensor(FRAMES_AT_ONCE, self.clip.context_length, dtype=torch.int64)
         return tokens, self.clip.encode_text(words)
 
@@ -219,15 +223,20 @@ class Generation:
         scheduler = keyframe_scheduler()
         scheduler.set_timesteps(timesteps=keyframe_timesteps(1))
         guidance = self.settings.reconstruct.keyframe_guidance_scale
+        candidates = self.settings.reconstruct.keyframe_candidates
 
         def run() -> tuple[Tensor, Tensor]:
             first = encode_pixels(vae, meta_tensor(self.batch, 3, inner, inner))
             condition = meta_tensor(2 * self.batch, backbones.tokens, backbones.token_dim)
             latents = denoise_images(unet, first, condition, scheduler, guidance)
-            return first, decode_pixels(vae, latents)
+            image = decode_pixels(vae, latents)
+            if candidates > 1:
+                self._clip_tokens(min(FRAMES_AT_ONCE, self.batch * candidates))
+            return first, image
 
+        networks = [unet, vae, *([self.clip] if candidates > 1 else [])]
         with named_stage(stage, "the keyframe"):
-            need, (first, image) = inference([unet, vae], run)
+            need, (first, image) = inference(networks, run)
         hint = "backbones.keyframe_vae must be the one that unCLIP was trained with"
         require_shape(stage, "the keyframe's latent", first.shape[1:], latent, hint)
         require_shape(stage, "the keyframe", image.shape[1:], (3, inner, inner), hint)

@@ -491,6 +491,12 @@ class ReconstructSettings:
     fps: Annotated[Count, Unit("frames per second"), Doc("Frame rate of the generated clip.")]
     keyframe_steps: Annotated[Count, Doc("Sampling steps of unCLIP.")]
     keyframe_guidance_scale: Annotated[NonNegative, Doc("Classifier-free guidance of unCLIP.")]
+    keyframe_candidates: Annotated[
+        Count,
+        Doc(
+            "Keyframes drawn for a clip; the one whose tokens are most like the decoded ones stays."
+        ),
+    ]
     keyframe_start: Annotated[
         str,
         Words("blurry:<x>", "noise"),

@@ -59,7 +59,8 @@ validation_segments = [6]
 
 [reconstruct]
 steps = 2
-keyframe_steps = 2
+keyframe_steps = 1
+keyframe_candidates = 2
 batch_size = 4
 
 [train_projector]

@@ -37,6 +37,7 @@ SIZES: dict[str, object] = {
     "train_sr.validation_segments": (4,),
     "reconstruct.steps": 3,
     "reconstruct.keyframe_steps": 3,
+    "reconstruct.keyframe_candidates": 2,
     "fuse.epochs": 2,
     "fuse.threshold": 0.0,
     "evaluate.bootstrap_samples": 20,

@@ -142,6 +142,7 @@ def settings(table: Path, workdir: Path, **more: object):
 
     flags: dict[str, object] = {
         "run.profile": "tiny",
+        "data.window": 1,
         "run.workdir": str(workdir),
         "data.runs": str(table),
         "data.frame_size": 32,

@@ -15,6 +15,7 @@ GRAYORDINATES = CORTEX + SMALL_SUBCORTEX
 
 SMALL = {
     "run.profile": "tiny",
+    "data.window": 1,
     "simulate.train_segments": 8,
     "simulate.test_segments": 2,
     "simulate.clips_per_segment": 14,

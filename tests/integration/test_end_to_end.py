@@ -41,7 +41,8 @@ validation_segments = [6]
 
 [reconstruct]
 steps = 2
-keyframe_steps = 2
+keyframe_steps = 1
+keyframe_candidates = 2
 
 [fuse]
 epochs = 2

@@ -57,7 +57,8 @@ validation_segments = [4]
 
 [reconstruct]
 steps = 2
-keyframe_steps = 2
+keyframe_steps = 1
+keyframe_candidates = 2
 batch_size = 2
 """
 COMMANDS = """
