@@ -141,7 +141,7 @@ def cross_fit_pool(
     Raises
     ------
     UserError
-        If all targets are the same, or all scans are zero.
+        If all targets are the same.
 
     See Also
     --------
@@ -180,7 +180,7 @@ def cross_fit_pool(
     if not spread[0] > 0:
         raise UserError(
             "the training clips cannot be told apart: all of them have the same image tokens and "
-            "captions, or all scans are zero; check the films and runs that preprocess read"
+            "captions; check the films that preprocess read"
         )
     axes = axes[: min(widest, int((spread > 1e-6 * spread[0]).sum()))]
     axes = axes[_predicted(predicted @ axes.T, wanted @ axes.T)]

@@ -74,9 +74,8 @@ def test_noise_still_leaves_one_component():
 
 def test_clips_that_cannot_be_told_apart_are_refused():
     scans, targets = linear_data(noise=0.1)
-    for ours, theirs in ((scans, np.ones_like(targets)), (np.zeros_like(scans), targets)):
-        with pytest.raises(UserError, match="told apart"):
-            cross_fit(ours, SEGMENTS, theirs, 12)
+    with pytest.raises(UserError, match="told apart"):
+        cross_fit(scans, SEGMENTS, np.ones_like(targets), 12)
 
 
 def test_an_untrained_model_starts_as_the_regression_with_a_frozen_ridge(settings):
