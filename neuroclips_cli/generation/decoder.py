@@ -36,6 +36,7 @@ from neuroclips_cli.generation.video_generator import VideoGenerator
 from neuroclips_cli.models import checkpoint
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runtime.auto_batch import AutoBatcher
+from neuroclips_cli.runtime.compilation import compile_blocks
 from neuroclips_cli.runtime.precision import compute_in
 from neuroclips_cli.runtime.seeding import clip_generators
 from neuroclips_cli.settings.load import Settings
@@ -194,6 +195,8 @@ class KeyframeGenerator:
         # What unCLIP makes of published tokens decodes to 0..1, not to -1..1.
         self.signed = space == STANDARD
         self.unet = load_unclip(settings.backbones.unclip, device, precision)
+        if chosen.compile:
+            compile_blocks(self.unet)
         self.scheduler = load_scheduler(settings.backbones.unclip, keyframe_scheduler())
         self.vae = load_vae(settings.backbones.keyframe_vae, device)
         self.candidates = chosen.keyframe_candidates

@@ -24,6 +24,7 @@ from neuroclips_cli.generation.video import (
 )
 from neuroclips_cli.io import atomic
 from neuroclips_cli.runtime import distributed, threads
+from neuroclips_cli.runtime.compilation import compile_blocks
 from neuroclips_cli.runtime.offload import ModelOffloader
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.runtime.seeding import clip_generators
@@ -67,6 +68,9 @@ class VideoGenerator:
             choose_precision(settings.run.precision, device),
             distilled_scale=self.chosen.distilled_scale,
         )
+        if self.chosen.compile:
+            compile_blocks(self.models.unet)
+            compile_blocks(self.models.sparsectrl)
         scheduler = solver_scheduler(self.models.scheduler, solver_of(settings))
         self.models = replace(self.models, scheduler=scheduler)
         reduction = 2 ** (len(self.models.vae.config.block_out_channels) - 1)

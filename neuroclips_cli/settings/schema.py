@@ -536,6 +536,10 @@ class ReconstructSettings:
         ),
     ] = "ddim"
     distilled_scale: Annotated[Fraction, Doc("Strength of backbones.distilled_lora.")] = 1.0
+    compile: Annotated[
+        bool,
+        Doc("Compile the denoising networks' blocks by torch.compile; not measured on CUDA."),
+    ] = False
     offload: Annotated[
         bool,
         Doc("Keep idle networks in the CPU's memory (docs/how-to/low-memory.md)."),

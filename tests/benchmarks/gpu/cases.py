@@ -29,17 +29,6 @@ COMPILED_CASES = (
 )
 """Cases that are compiled as well, in order of value."""
 
-BLOCKS = {
-    "BasicTransformerBlock",
-    "ResidualAttentionBlock",
-    "ResnetBlock2D",
-    "MultiQueryAttention",
-    "TemporalUpsampling",
-    "VideoMAELayer",
-    "ViTLayer",
-}
-"""Classes whose instances are compiled one by one: equal ones share the code."""
-
 SCALED = {
     "keyframe": (("keyframe: unCLIP step", "keyframe_steps"), ("keyframe: VAE", "")),
     "clip": (("clip: AnimateDiff step", "steps"), ("clip: VAE there and back", "")),

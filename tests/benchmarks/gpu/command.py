@@ -25,9 +25,10 @@ from typing import Any
 
 import torch
 
+from neuroclips_cli.runtime.compilation import compile_blocks
 from neuroclips_cli.runtime.precision import store_products_in_bfloat16
 from tests.benchmarks.gpu import counting
-from tests.benchmarks.gpu.cases import BLOCKS, CASES, COMPILED_CASES
+from tests.benchmarks.gpu.cases import CASES, COMPILED_CASES
 from tests.benchmarks.gpu.modes import BFLOAT16, COMPILED, PLAIN, Mode, products
 from tests.benchmarks.gpu.results import Results, Row, read_counts
 from tests.benchmarks.gpu.timing import ceilings, device_seconds, free, measure, on_gpu, wait
@@ -206,14 +207,6 @@ class Benchmark:
         assert package is not None
         took = measure(package, lambda: None, device, seconds=1.0, warm_up=1)
         return Row("", "", work.items, took.seconds, took.spread, took.calls, memory=took.peak)
-
-
-def compile_blocks(network: torch.nn.Module) -> None:
-    """Compile the repeated blocks of a network, each class once for each of its shapes."""
-    torch._dynamo.config.recompile_limit = 64
-    for module in network.modules():
-        if type(module).__name__ in BLOCKS:
-            module.compile()
 
 
 def forget_gradients(work: Work) -> None:
