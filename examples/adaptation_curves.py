@@ -14,7 +14,8 @@ keyframe, generated from the prior's tokens without a blurry clip, is compared w
 middle frame by the evaluator of the frame metrics (frame 50-way and 2-way).
 Differences from `scratch`, trained on the same minutes of the new subject alone (for `unseen`: on
 the fewest), are paired by clip; intervals and permutation tests are over scenes, and over seeds,
-of which each has other films and brains.
+of which each has other films and brains. With several seeds the last column has the mean of their
+differences and its interval by Student's t: what to expect of another seed's films and brains.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import sem
+from scipy.stats import t as student
 
 from neuroclips_cli.backbones.clip import load_clip
 from neuroclips_cli.generation.decoder import KeyframeGenerator, TokenDecoder
@@ -186,7 +189,10 @@ def run_seed(
         _save(where, films, decode(own, made.name))
 
 
-_HEAD = "| minutes | mode | value [95 %] | minus scratch [95 %] | p | of each seed |"
+_HEAD = (
+    "| minutes | mode | value [95 %] | minus scratch [95 %] | p | of each seed "
+    "| their mean [95 %] |"
+)
 
 
 def table(folder: Path) -> str:
@@ -202,7 +208,7 @@ def table(folder: Path) -> str:
     fewest = next((amount for amount in amounts if (amount, "scratch") in found), "")
     lines = []
     for measure, title in MEASURES.items():
-        lines += [f"**{title}**\n", _HEAD, "|---|---|---|---|---|---|"]
+        lines += [f"**{title}**\n", _HEAD, "|---|---|---|---|---|---|---|"]
         for amount in amounts:
             for mode in modes:
                 if (amount, mode) in found:
@@ -228,7 +234,7 @@ def _cells(
     cells = f"{summary.mean:.3f} [{low:.3f}, {high:.3f}]"
     both = [run for run in ours if run in base]
     if not both:
-        return f"{cells} |  |  | "
+        return f"{cells} |  |  |  | "
     values, scenes = _joined(measure, ours, both)
     other, _ = _joined(measure, base, both)
     gap = paired_differences({measure: values}, {measure: other}, scenes)[measure]
@@ -237,11 +243,21 @@ def _cells(
     p = "<.0001" if gap.p < 1e-4 else f"{gap.p:.4f}"
     seeds = {run.split()[0]: [r for r in both if r.split()[0] == run.split()[0]] for run in both}
     means = [
-        np.mean(_joined(measure, ours, runs)[0] - _joined(measure, base, runs)[0])
+        float(np.mean(_joined(measure, ours, runs)[0] - _joined(measure, base, runs)[0]))
         for runs in seeds.values()
     ]
     each = ", ".join(f"{mean:+.3f}" for mean in means)
-    return f"{cells} | {gap.summary.mean:+.3f} [{low:+.3f}, {high:+.3f}] | {p} | {each}"
+    shown = f"{gap.summary.mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{cells} | {shown} | {p} | {each} | {over_seeds(means)}"
+
+
+def over_seeds(means: Sequence[float]) -> str:
+    """Return the mean over seeds with Student's interval, in which every seed is one world."""
+    if len(means) < 2:
+        return ""
+    half = float(sem(means) * student.ppf(0.975, len(means) - 1))
+    center = float(np.mean(means))
+    return f"{center:+.3f} [{center - half:+.3f}, {center + half:+.3f}]"
 
 
 def _joined(

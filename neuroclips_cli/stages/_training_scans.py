@@ -357,12 +357,20 @@ def require_unseen(settings: Settings, trained: Sequence[Path], preprocess: Path
     Raises
     ------
     UserError
-        If a voxel is another one, or the others learned from a film that is a test film here.
+        If a voxel is another one, the subject's own training films chose them, too, or the others
+        learned from a film that is a test film here.
     """
     subject = settings.run.subject
+    data = read_json(preprocess / "manifest.json")["determined_by"]["sections"].get("data", {})
     for folder in trained:
         if recorded_place(folder, subject) != AVERAGE:
             continue
+        if subject in data.get("common", ()):
+            raise UserError(
+                f"the voxels of subject {subject} were chosen by its own training films, too, so "
+                f"it is not unseen: run `neuroclips preprocess --subject {subject} --common ...` "
+                "with the training subjects alone"
+            )
         others = scans_of(settings, model_card.read(folder))
         if not others:
             console.warn(

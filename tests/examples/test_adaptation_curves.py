@@ -42,5 +42,10 @@ def test_differences_from_scratch_are_paired_over_seeds(results):
         assert np.mean([float(gap) for gap in row[5].split(", ")]) == pytest.approx(
             ridge - scratch, abs=6e-4
         )
+        gaps = [float(gap) for gap in row[5].split(", ")]
+        center, low, high = map(float, row[6].translate(str.maketrans("[],", "   ")).split())
+        half = 12.706 * abs(gaps[0] - gaps[1]) / 2  # Student's t of one degree of freedom
+        assert center == pytest.approx(ridge - scratch, abs=6e-4)
+        assert (high - low) / 2 == pytest.approx(half, abs=0.015)
     unseen = next(line for line in lines if "unseen" in line)
     assert unseen.startswith("| 0 |") and "-0." in unseen

@@ -103,6 +103,13 @@ def test_an_average_subject_is_learned_in_a_common_space_only(settings):
         stand_ins.write_preprocess(unseen, **given)
         with pytest.raises(UserError, match=sentence) if sentence else nullcontext():
             require_unseen(unseen, [folder], stage_folder(unseen, "preprocess"))
+    own = stage_folder(unseen, "preprocess")
+    record = manifest.read(own)
+    assert record is not None
+    record["determined_by"]["sections"] = {"data": {"common": [1, 2, 7]}}
+    manifest.write(own, record)
+    with pytest.raises(UserError, match="chosen by its own training films, too"):
+        require_unseen(unseen, [folder], own)
     apart = replace_settings(settings, {"run.workdir": settings.run.workdir + "-apart"})
     _preprocess(apart, 1, 2)
     chosen = replace_settings(_pool(apart, 1, 2), {"train_pr.subject_dropout": 0.5}, origin="flag")
