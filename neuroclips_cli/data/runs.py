@@ -150,7 +150,7 @@ class CiftiRun:
     def _neighbors(self, columns: slice) -> NDArray[Any]:
         """Read neighboring columns, whose bytes lie in one piece of the file.
 
-        nibabel's slicing takes several times as long as reading what it slices.
+        nibabel's slicing takes a third longer, and more where blocks are small.
         """
         data = self._data
         if data.dtype != np.float32 or (data.slope, data.inter) != (1, 0):
