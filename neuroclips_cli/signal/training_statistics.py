@@ -25,7 +25,8 @@ class RunStatistics:
     ----------
     trend : numpy.ndarray
         float64 (order + 1, voxels), coefficients of the Legendre polynomials on -1..1 that fit the
-        run, its mean first, in the units of the series.
+        run, its level first (the mean, but for a share of a curve's coefficient that falls with
+        the number of volumes), in the units of the series.
     deviation : numpy.ndarray
         float64 (voxels,), standard deviation (ddof 1) of what they leave.
     autocorrelation : numpy.ndarray
@@ -48,7 +49,7 @@ class TrainingStatistics:
     Attributes
     ----------
     mean : numpy.ndarray
-        float64 (voxels,), mean over the runs, in the units of the series.
+        float64 (voxels,), mean of the runs' levels, in the units of the series.
     between_runs : numpy.ndarray
         float64 (voxels,), standard deviation (ddof 1) of the runs' means, after every run was
         divided by its :func:`gain`; 0 of a single run.

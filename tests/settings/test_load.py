@@ -234,7 +234,7 @@ def test_sections_are_the_schemas_classes():
 def test_a_section_is_plain_json(settings):
     section = settings.section("train_pr")
     assert json.loads(json.dumps(section)) == section
-    assert section["validation_segments"] == [18]
+    assert section["validation_segments"] == [9]
 
 
 def test_replaced_settings_are_new_and_checked(settings):

@@ -44,7 +44,7 @@ def features():
 @pytest.fixture
 def subject(features, tmp_path):
     """Return the subject of a number, with settings of the simulation to change."""
-    settings = settings_for(tmp_path, tmp_path)
+    settings = settings_for(tmp_path, tmp_path, data__detrend_order=1)
 
     def make(number: int, **changes: float) -> Subject:
         changed = replace(settings.simulate, **changes)

@@ -32,7 +32,7 @@ from neuroclips_cli.signal.detrend import standardize
 from neuroclips_cli.stages import preprocess as stage
 from neuroclips_cli.stages._training_data import training_clips
 
-ORDER = 1
+ORDER = 2
 """Of the polynomial that profile tiny removes."""
 
 
