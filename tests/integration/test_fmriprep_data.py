@@ -176,6 +176,7 @@ def preprocess(study: Study, workdir: Path, **data: object) -> Path:
     flags: dict[str, object] = {
         "run.profile": "tiny",
         "data.window": 1,
+        "data.detrend_order": 1,
         "run.workdir": str(workdir),
         "run.dataset": str(study.tree.raw),
         "data.frame_size": 32,
@@ -312,7 +313,8 @@ def _decoded_alike(study: Study, name: str, done: Path, confounds: str) -> None:
     stems = [study.stem(5, repetition) for repetition in (1, 2)]
     ending = endings.get(name, "hemi-R*")
     scans = [next(study.tree.func(stem).glob(f"{stem}*{ending}")) for stem in stems]
-    flags = {"run.profile": "tiny", "data.window": 1, "data.confounds": confounds}
+    flags = {"run.profile": "tiny", "data.window": 1, "data.detrend_order": 1}
+    flags |= {"data.confounds": confounds}
     reader = ScanReader(
         load_settings(flags, folder=done, environ={}), done, FilmTiming(ONSET_S, FILM_S)
     )
