@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def sample_tokens(
     semantics: Semantics, fmri: torch.Tensor, generators: Sequence[torch.Generator]
 ) -> torch.Tensor:
-    """Decode scans to image tokens through the prior.
+    """Decode scans to image tokens, through the prior or, by ``decoded_tokens``, without it.
 
     Where the settings ask for several samples, their average tends to the expected tokens, which
     a single sample of a prior trained on few clips misses by its noise; where they set a
@@ -45,12 +45,15 @@ def sample_tokens(
     -----
     Order of operations:
 
-    1. backbone tokens of the scans;
+    1. backbone tokens of the scans; with ``decoded_tokens = "backbone"`` steps 2 and 3 are left
+       out;
     2. ``prior_samples`` samples of the prior per clip;
     3. their mean;
     4. projection onto the token subspace, if there is one.
     """
     brain, _ = semantics(fmri)
+    if semantics.decoded_tokens == "backbone":
+        return cast("torch.Tensor", semantics.token_subspace(brain))
     return _drawn(semantics, brain, generators)
 
 

@@ -150,6 +150,7 @@ class Semantics(nn.Module):
         super().__init__()
         self.sampling_steps, self.draws = settings.prior_sampling_steps, settings.prior_samples
         self.prior_condition = settings.prior_condition
+        self.decoded_tokens = settings.decoded_tokens
         self.ridge = RidgeRegression(voxels, settings.hidden, window=window, average=average)
         released = settings.backbone == RELEASED
         make = PublishedSemanticsBackbone if released else SemanticsBackbone

@@ -388,6 +388,10 @@ class SemanticsSettings:
         Literal["backbone", "contrastive"],
         Doc("Condition of the prior: tokens of the backbone or of the contrastive head."),
     ] = "backbone"
+    decoded_tokens: Annotated[
+        Literal["prior", "backbone"],
+        Doc("Image tokens that keyframes are made of: the prior's, or those it is conditioned on."),
+    ] = "prior"
     prior_norm_epsilon: Annotated[
         Positive, Doc("Epsilon of the norms behind the prior's attention.")
     ] = 1e-5
@@ -447,6 +451,10 @@ class TrainSRSettings(TrainingSettings):
     ridge_closed_form: Annotated[
         bool, Doc("Solve the ridge layer in closed form (Eq. 3), cross-fitted over segments.")
     ]
+    closed_form_keeps: Annotated[
+        Literal["ridge", "tokens"],
+        Doc("What of the closed form does not learn: the ridge layer, or all up to the tokens."),
+    ] = "ridge"
     contrastive_reftm_weight: Annotated[NonNegative, Doc("Weight of Reftm in phase 1.")] = 0.0
     reftm_temperature: Annotated[NonNegative, Doc("Temperature of Reftm; 0: that of BiMixCo.")] = (
         0.0

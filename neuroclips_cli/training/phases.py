@@ -46,7 +46,7 @@ def contrastive_objective(
     Parameters
     ----------
     settings : Settings
-        ``[train_sr]`` is read.
+        ``[train_sr]`` is read; ``closed_form_keeps`` says what does not learn.
     model : Semantics
         The Semantics Reconstructor; its diffusion prior is frozen.
     projector : TokenProjector
@@ -67,6 +67,8 @@ def contrastive_objective(
         reftm_temperature=options.reftm_temperature,
     )
     model.diffusion_prior.requires_grad_(False)
+    if solved:
+        _keep_closed_form(settings, model)
     return objective
 
 
@@ -108,4 +110,14 @@ def prior_objective(
     model.ridge.requires_grad_(everything and not solved)
     model.diffusion_prior.requires_grad_(True)
     model.diffusion_prior.freeze_rotary()
+    if solved:
+        _keep_closed_form(settings, model)
     return objective
+
+
+def _keep_closed_form(settings: Settings, model: Semantics) -> None:
+    """Freeze the layers from scans to tokens where they are to stay what Eq. 3 made them."""
+    if settings.train_sr.closed_form_keeps == "tokens":
+        for layer in model.backbone.children():
+            if layer is not model.backbone.clip_proj:
+                layer.requires_grad_(False)

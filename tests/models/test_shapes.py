@@ -98,6 +98,15 @@ def test_semantics_gives_backbone_and_contrastive_tokens_and_samples_the_prior()
     torch.testing.assert_close(alone[0], runs[0][1])
 
 
+def test_tokens_of_the_backbone_are_decoded_without_the_prior():
+    sizes = dataclasses.replace(SR, decoded_tokens="backbone")
+    model = Semantics(20, sizes, tokens=4, token_dim=8).eval()
+    model.token_subspace.fit(torch.randn(9, 4, 8))
+    scans = torch.randn(3, 20)
+    decoded = sample_tokens(model, scans, clip_generators(0, range(3), "tokens"))
+    assert torch.equal(decoded, model.token_subspace(model(scans)[0]))
+
+
 def test_the_average_of_many_draws_hardly_varies():
     scans = torch.ones(1, 20)
     spread = {}

@@ -207,6 +207,20 @@ def test_phase_2_as_released_moves_the_prior_alone(settings, calls):
     assert torch.equal(condition, contrastive)
 
 
+@pytest.mark.parametrize("keeps", ["ridge", "tokens"])
+def test_what_the_closed_form_keeps_does_not_learn(settings, calls, keeps):
+    _preprocess(settings)
+    changes = {"train_sr.ridge_closed_form": True, "train_sr.closed_form_keeps": keeps}
+    folder = train_sr.run(replace_settings(settings, changes))
+    first = load_file(folder / "checkpoints/contrastive-best.safetensors")
+    last = load_file(folder / "model.safetensors")
+    moved = {name for name in last if not torch.equal(first[name], last[name])}
+    assert not any(name.startswith("ridge.") for name in moved)
+    backbone = {name.split(".")[1] for name in moved if name.startswith("backbone.")}
+    assert backbone == {"clip_proj"} if keeps == "tokens" else backbone > {"clip_proj"}
+    assert any(name.startswith("diffusion_prior.") for name in moved)
+
+
 def test_frames_of_another_size_than_the_metrics_can_be_learned(settings, calls):
     _preprocess(settings)
     train_pr.run(replace_settings(settings, {"perception.frame_size": 16}))
