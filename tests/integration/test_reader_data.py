@@ -324,7 +324,7 @@ def chosen(study: Study, root: Path, **more: object) -> Settings:
     """Return the settings of a study."""
     given = {"run__subject": study.subject, "data__clip_s": study.clip_s, **study.settings}
     given |= {"data__standardize": "run"} if study.whole else {}
-    return settings_for(root, root.parent, **{**given, **more})
+    return settings_for(root, root.parent, **{"data__detrend_order": 1, **given, **more})
 
 
 def run(study: Study, root: Path, **more: object) -> Path:
