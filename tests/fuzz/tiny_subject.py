@@ -176,6 +176,7 @@ def preprocess(root: Path, **settings: object) -> Path:
     console.configure(quiet=True)
     flags = {"run.profile": "tiny", "run.dataset": str(root), "run.workdir": str(root / "runs")}
     flags |= {"data.frame_size": 32, "data.selection_p": 1.0}
+    flags |= {"data.window": 1, "data.detrend_order": ORDER}
     flags |= {key.replace("__", "."): value for key, value in settings.items()}
     with mock.patch("os.fsync"):  # a power cut in the middle of a test would lose nothing
         return stage.run(load_settings(flags, folder=root, environ={}))
