@@ -60,7 +60,7 @@ validation_segments = [6]
 [reconstruct]
 steps = 2
 keyframe_steps = 1
-keyframe_candidates = 2
+keyframe_candidates = 1
 batch_size = 4
 
 [train_projector]

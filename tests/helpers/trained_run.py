@@ -39,6 +39,7 @@ SMALL = {
     "reconstruct.frames": 4,
     "reconstruct.keyframe_steps": 1,
     "reconstruct.keyframe_candidates": 2,
+    "semantics.decoded_tokens": "prior",
     "reconstruct.blur_init": "strength:1.0",
     "reconstruct.batch_size": 2,
     "train_sr.validation_segments": (5, 6),

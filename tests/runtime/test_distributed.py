@@ -58,7 +58,7 @@ validation_segments = [4]
 [reconstruct]
 steps = 2
 keyframe_steps = 1
-keyframe_candidates = 2
+keyframe_candidates = 1
 batch_size = 2
 """
 COMMANDS = """
