@@ -7,22 +7,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape as escape_markup
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LOG_EVERY_S = 10.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -51,6 +39,8 @@ def quietly() -> Iterator[None]:
 
 def escape(text: str) -> str:
     """Return text without markup and control characters, as names of files may hold both."""
+    from rich.markup import escape as escape_markup
+
     return escape_markup(_CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text))
 
 
@@ -87,6 +77,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
     On a terminal it fits the window; elsewhere no cell is cut or wrapped.
     """
+    from rich.console import Console
+    from rich.table import Table
+
     grid = Table(title=title or None, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         grid.add_column(escape(column), overflow="fold", no_wrap=index == 0)
@@ -118,35 +111,31 @@ def progress(description: str, total: int, unit: str = "clip") -> Iterator[Calla
         yield from _lines(description, total, unit)
 
 
-class _Rate(ProgressColumn):
-    """Units per second, or seconds per unit when slow."""
-
-    def render(self, task: Task) -> Text:
-        """Return the rate of a task as text."""
-        speed = task.finished_speed or task.speed
-        return Text(_rate(speed, task.fields["unit"]) if speed else "", style="cyan")
-
-
 def _bar(
     console: Console, description: str, total: int, unit: str
 ) -> Iterator[Callable[..., None]]:
     """Show a bar with rate, time spent and time left."""
+    from rich import progress as parts
+
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[shown]}", style="dim"),
+        parts.TextColumn("{task.description}"),
+        parts.BarColumn(),
+        parts.MofNCompleteColumn(),
+        parts.TextColumn("{task.fields[rate]}", style="cyan"),
+        parts.TimeElapsedColumn(),
+        parts.TimeRemainingColumn(),
+        parts.TextColumn("{task.fields[shown]}", style="dim"),
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(escape(description), total=total, unit=unit, shown="")
+    with parts.Progress(*columns, console=console) as bar:
+        number = bar.add_task(escape(description), total=total, rate="", shown="")
+        task = bar.tasks[0]
 
         def advance(n: int = 1, **shown: Any) -> None:
-            bar.update(task, advance=n)
+            bar.update(number, advance=n)
+            speed = task.finished_speed or task.speed
+            bar.update(number, rate=_rate(speed, unit) if speed else "")
             if shown:
-                bar.update(task, shown=_shown(shown))
+                bar.update(number, shown=_shown(shown))
 
         yield advance
 
@@ -207,4 +196,6 @@ def duration(seconds: float) -> str:
 
 def _err() -> Console:
     """Return a console on the standard error of this moment (tests and pipes may exchange it)."""
+    from rich.console import Console
+
     return Console(stderr=True)

@@ -11,6 +11,7 @@ import typer
 
 from neuroclips_cli import __version__, console
 from neuroclips_cli.cli import main as command_line
+from neuroclips_cli.cli.help_pages import PlainCommand
 from neuroclips_cli.cli.options import set_items
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.settings.load import FILE_NAME
@@ -47,7 +48,7 @@ def _words(values: list[str] | None) -> tuple[str, ...]:
     return tuple(word for value in values or () for word in value.replace(",", " ").split())
 
 
-@app.command()
+@app.command(cls=PlainCommand)
 def bids(
     bids_dir: Annotated[Path, typer.Argument(help="The raw BIDS data set.")],
     output_dir: Annotated[Path, typer.Argument(help="The derivative to write.")],

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
+from neuroclips_cli.cli.help_pages import PlainCommand, PlainGroup
 from neuroclips_cli.runs.pipeline import PIPELINE
 
 
@@ -50,7 +50,7 @@ COMMANDS = {
 """Every command in the order of the help; ``train-pr`` is made by the module ``train_pr``."""
 
 
-IMPORTED = typer.Typer(rich_markup_mode="rich", callback=lambda: None)
+IMPORTED = typer.Typer(callback=lambda: None)
 """Commands whose modules have been imported."""
 
 
@@ -60,7 +60,7 @@ def load(name: str) -> Any:
     return typer.main.get_group(IMPORTED).commands[name]
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(PlainGroup):
     """The commands of :data:`COMMANDS`: names and help from there, the rest when one is used.
 
     Importing all of them takes longer than showing the help.
@@ -69,7 +69,7 @@ class LazyGroup(TyperGroup):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         for name, listed in COMMANDS.items():
-            self.add_command(TyperCommand(name, help=listed.help, rich_help_panel=listed.panel))
+            self.add_command(PlainCommand(name, help=listed.help, rich_help_panel=listed.panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return name, loaded command and its arguments; shell completion asks here, too."""

@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,7 +29,6 @@ app = typer.Typer(
     help="From fMRI to fluent video: an open implementation of NeuroClips (NeurIPS 2024).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -127,11 +126,16 @@ def _explain(problem: Exception) -> int:
     return 1
 
 
-def _show_usage(problem: Exception) -> None:
-    """Show an error of the command line's own checks as Typer does."""
-    from typer import rich_utils
-
-    rich_utils.rich_format_error(problem)  # type: ignore[arg-type]
+def _show_usage(problem: Any) -> None:
+    """Show an error of the command line's own checks, or the help where nothing was asked."""
+    context = getattr(problem, "ctx", None)
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        typer.echo(problem.format_message())
+        return
+    if context is not None:
+        asked = f"{context.command_path} {context.help_option_names[0]}"
+        typer.echo(f"{context.get_usage()}\nTry '{asked}' for help.", err=True)
+    console.error(problem.format_message())
 
 
 def _is_out_of_memory(problem: Exception) -> bool:

@@ -15,6 +15,7 @@ from neuroclips_cli.backbones import hub, hub_cache, local_files
 from neuroclips_cli.backbones.catalog import FILES, RELEASED_SOURCES, REPOSITORIES, ReleasedSource
 from neuroclips_cli.backbones.references import ASSETS, hub_parts
 from neuroclips_cli.cli.commands import COMMANDS, IMPORTED
+from neuroclips_cli.cli.help_pages import PlainGroup
 from neuroclips_cli.cli.options import command
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size
@@ -42,7 +43,7 @@ class Stage(str, Enum):
 Trained = Annotated[Stage, typer.Argument(help="Which reconstructor.", metavar="STAGE")]
 
 
-models = typer.Typer(name="models", help=COMMANDS["models"].help)
+models = typer.Typer(name="models", cls=PlainGroup, help=COMMANDS["models"].help)
 IMPORTED.add_typer(models, no_args_is_help=True)
 
 

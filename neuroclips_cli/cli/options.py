@@ -12,6 +12,7 @@ import typer
 
 from neuroclips_cli import console
 from neuroclips_cli.cli.commands import COMMANDS, IMPORTED
+from neuroclips_cli.cli.help_pages import PlainCommand
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.pipeline import BY_NAME, upstream
 from neuroclips_cli.runtime import distributed
@@ -122,7 +123,7 @@ def command(
             [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in unmarked]
         )
         run.__annotations__ = {p.name: p.annotation for p in unmarked}
-        app.command(name, help=function.__doc__ or COMMANDS[name].help)(run)
+        app.command(name, cls=PlainCommand, help=function.__doc__ or COMMANDS[name].help)(run)
         return function
 
     return register

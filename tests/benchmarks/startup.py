@@ -15,7 +15,7 @@ app.command("one", help="One.")(lambda: None)
 app.command("two", help="Two.")(lambda: None)
 app(["--help"])
 """
-"""The least that Typer draws a help page for, with the same look."""
+"""The least that Typer draws a help page for, in its own look."""
 
 
 def main(folder: Path) -> list[tuple[str, float, str]]:

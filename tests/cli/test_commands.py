@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from neuroclips_cli.cli import commands
+from neuroclips_cli.cli import commands, help_pages
 from neuroclips_cli.cli import main as cli
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.runs.stage import open_stage
@@ -70,7 +70,7 @@ def test_help_lists_the_commands_and_imports_nothing_heavy():
     program = (
         "import sys\nfrom neuroclips_cli.cli.main import run\n"
         "assert run(['--help']) == 0\n"
-        "heavy = {'torch', 'numpy', 'diffusers', 'transformers', 'nibabel', 'scipy'}\n"
+        "heavy = {'torch', 'numpy', 'diffusers', 'transformers', 'nibabel', 'rich.console'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     source = str(Path(__file__).resolve().parents[2])
@@ -134,6 +134,47 @@ def test_every_command_has_help_with_the_common_options(command, capsys, monkeyp
     assert command == "models" or commands.COMMANDS[command].help in out
     for option in ("--subject", "--participant-label", "--workdir", "--seed", "--set", "--quiet"):
         assert option in out
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize("words", [(), ("preprocess",), ("models",), ("models", "convert")])
+def test_help_fits_the_terminal_under_its_headings(words, columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run(*words, "--help") == 0
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= min(columns, help_pages.MOST_COLUMNS)
+    headings = [line for line in page.splitlines() if line.endswith(":") and line[0] != " "]
+    assert (
+        headings
+        == {
+            (): ["Options:", "Start here:", "Set up:", "Pipeline:"],
+            ("preprocess",): ["Options:", "Common options:"],
+            ("models",): ["Options:", "Commands:"],
+            ("models", "convert"): ["Arguments:", "Options:", "Common options:"],
+        }[words]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("train-sr --foo", "No such option: --foo"),
+        ("train-sr --seed x", "Invalid value for '--seed'"),
+        ("models convert", "Missing argument 'file'"),
+        ("recons", "No such command 'recons'. Did you mean 'reconstruct'?"),
+    ],
+)
+def test_a_slip_on_the_command_line_is_one_sentence_after_the_usage(words, sentence, capsys):
+    assert run(*words.split()) == 2
+    usage, hint, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("Usage: ")
+    assert hint.endswith(" -h' for help.")
+    assert error.startswith(f"Error: {sentence}")
+
+
+def test_nothing_asked_shows_the_help(capsys):
+    assert run() == 2
+    assert "Start here:" in capsys.readouterr().out
 
 
 def test_the_version_is_printed(capsys):
