@@ -65,6 +65,9 @@ def acquire(path: Path, timeout_s: float) -> Guard:
         if error.errno in _OTHER_TROUBLE:
             raise
         return _lease(path, timeout_s, error)
+    if not path.exists():  # its holder was refused, and took it away (see stage_lock)
+        guard.release()
+        return acquire(path, timeout_s)
     return guard
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ def stage_lock(folder: Path, stage: str, written: Path | None = None) -> Iterato
 
     The operating system frees the lock when its process ends, however it ends, so a killed
     run never blocks the next; see :mod:`io.file_lock` for systems that give no locks. Beside the
-    lock lies a note of who holds it.
+    lock lies a note of who holds it. Folders that were made for the lock alone are taken away
+    again where the block is refused (:class:`UserError`).
 
     Raises
     ------
@@ -35,6 +36,7 @@ def stage_lock(folder: Path, stage: str, written: Path | None = None) -> Iterato
         If another process holds it: the message names host, process and start.
     """
     lock, note = _paths(folder, stage)
+    made = [place for place in lock.parents if not place.exists()]
     lock.parent.mkdir(parents=True, exist_ok=True)
     # Somebody who only asks who writes holds the lock for a moment too (see holder).
     try:
@@ -52,9 +54,22 @@ def stage_lock(folder: Path, stage: str, written: Path | None = None) -> Iterato
         }
         atomic.write_json(note, holder)
         yield
+    except UserError:
+        note.unlink(missing_ok=True)
+        if made and not (folder / stage).exists():
+            _remove_empty(lock, made)
+        raise
     finally:
         note.unlink(missing_ok=True)
         guard.release()
+
+
+def _remove_empty(lock: Path, made: Sequence[Path]) -> None:
+    """Remove a lock file, and of the folders made for it, inner ones first, those left empty."""
+    with suppress(OSError):
+        lock.unlink(missing_ok=True)
+        for place in made:
+            place.rmdir()
 
 
 @contextmanager

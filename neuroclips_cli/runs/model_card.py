@@ -16,6 +16,8 @@ from neuroclips_cli.io import atomic
 from neuroclips_cli.runs import manifest
 
 NAME = "model_card.json"
+FRAMES = "frames_train.npy"
+"""The output of preprocess whose hash a card has."""
 FORMAT = 1
 WITHIN, POOLED, UNSEEN, IMPORTED = "within", "pooled", "unseen", "imported"
 """How a decoder came to decode a subject; ``adapted:<minutes>`` is the fifth way."""

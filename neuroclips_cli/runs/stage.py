@@ -121,7 +121,8 @@ class StageRequest:
         On a clean exit the outputs are hashed and the state becomes ``done``; on an exception, and
         after :meth:`Stage.pause`, it stays ``running``. A finished result that is being replaced
         is kept aside until its successor is done, and comes back if the new run fails before it
-        has written anything.
+        has written anything. So is partial work of other settings, until the new run ends or the
+        disk has no room for both.
         """
         folder = named_folder(settings, self.name)
         if distributed.is_main_process():
@@ -220,7 +221,13 @@ class Stage(FolderWriter):
         if not self.writes:
             return
         there = sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
-        atomic.require_space(self.folder, int(size) - (there if self.resumed else 0))
+        wanted = int(size) - (there if self.resumed else 0)
+        try:
+            atomic.require_space(self.folder, wanted)
+        except UserError:
+            if not _drop_partial(self.folder):
+                raise
+            atomic.require_space(self.folder, wanted)
 
 
 @contextmanager
@@ -242,13 +249,16 @@ def _open_on_main(
 ) -> Iterator[Stage]:
     """Open a stage folder in the process that writes: lock it, read it, begin, account for it."""
     with stage_lock(folder.parent, folder.name):
-        manifest.describe_workdir(Path(settings.run.workdir))
         found = request.find(folder, settings)
         if found.old and found.up_to_date and not overwrite:
             console.info(f"{_label(folder)} is up to date")
             yield Stage(folder, found.old, up_to_date=True)
         else:
-            yield from _run(_begin(folder, found, overwrite))
+            try:
+                yield from _run(_begin(folder, found, overwrite))
+            finally:
+                if folder.exists():
+                    manifest.describe_workdir(Path(settings.run.workdir))
 
 
 def _label(folder: Path) -> str:
@@ -294,7 +304,7 @@ def _run(stage: Stage) -> Iterator[Stage]:
         manifest.write(stage.folder, stage.record)
         return
     manifest.finish(stage.folder, stage.record)
-    shutil.rmtree(_aside(stage.folder), ignore_errors=True)
+    _drop_earlier(stage.folder)
 
 
 def _aside(folder: Path) -> Path:
@@ -303,24 +313,43 @@ def _aside(folder: Path) -> Path:
 
 
 def _set_aside(folder: Path, record: Mapping[str, Any]) -> None:
-    """Move a finished result aside; drop the partial work of an interrupted one."""
-    if record["state"] == "done":
-        shutil.rmtree(_aside(folder), ignore_errors=True)
-        _aside(folder).parent.mkdir(parents=True, exist_ok=True)
-        folder.replace(_aside(folder))
-    else:
+    """Move a result aside, and partial work unless a finished result waits there already."""
+    waiting = manifest.read(_aside(folder))
+    if record["state"] != "done" and waiting is not None and waiting["state"] == "done":
         shutil.rmtree(folder)
+        return
+    _drop_earlier(folder)
+    _aside(folder).parent.mkdir(parents=True, exist_ok=True)
+    folder.replace(_aside(folder))
+
+
+def _drop_earlier(folder: Path) -> None:
+    """Remove what was set aside, and the place for it if nothing else waits there."""
+    shutil.rmtree(_aside(folder), ignore_errors=True)
+    with suppress(OSError):
+        _aside(folder).parent.rmdir()
+
+
+def _drop_partial(folder: Path) -> bool:
+    """Remove what was set aside if it was not finished; tell whether it was so."""
+    earlier = manifest.read(_aside(folder))
+    if earlier is None or earlier["state"] == "done":
+        return False
+    _drop_earlier(folder)
+    return True
 
 
 def _abandon(stage: Stage, *, keep: bool) -> None:
-    """Leave partial work for the next run; without any, bring the earlier result back."""
+    """Leave partial work for the next run; without any, bring back what was there before."""
     files = [f for f in stage.folder.rglob("*") if f.is_file() and f.name != manifest.NAME]
     earlier = _aside(stage.folder)
     if files or (keep and not earlier.exists()):
         # On a full disk this fails too; what matters is the error that brought us here.
         with suppress(UserError, OSError):
             manifest.write(stage.folder, stage.record)
+            _drop_partial(stage.folder)
         return
     shutil.rmtree(stage.folder)
     if earlier.exists():
         earlier.replace(stage.folder)
+    _drop_earlier(stage.folder)

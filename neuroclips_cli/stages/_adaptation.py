@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from neuroclips_cli.backbones.references import resolve
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import sha256
 from neuroclips_cli.runs import manifest, model_card
-from neuroclips_cli.runs.locations import stage_folder, workdir_folder
+from neuroclips_cli.runs.locations import subject_label, workdir_folder
 from neuroclips_cli.runs.model_card import ModelCard, Parent
-from neuroclips_cli.settings.load import Settings, replace_settings
+from neuroclips_cli.settings.load import Settings
 
 RIDGE, EMBEDDER, FULL, SCRATCH = "ridge", "embedder", "full", "scratch"
 GRADIENT_MODES = (RIDGE, EMBEDDER, FULL, SCRATCH)
@@ -87,7 +88,8 @@ def parent_folder(settings: Settings, name: str) -> Path:
 def require_parent(settings: Settings, stage: str, folder: Path) -> ModelCard | None:
     """Check that a decoder's stage can be the parent of the subject's; return its card.
 
-    Refused: one that is unfinished, was trained on the subject, or leads to other targets.
+    Refused: one that is unfinished, was trained on the subject, or leads to other targets: by
+    other settings, or by other weights of a backbone of the same name.
     """
     record = manifest.read(folder)
     if record is None or record["state"] != "done":
@@ -103,33 +105,56 @@ def require_parent(settings: Settings, stage: str, folder: Path) -> ModelCard | 
             f"({', '.join(map(str, subjects))}): decode it with --decoder {folder.parent.name}, or "
             "train the parent without it"
         )
-    _refuse_other_targets(settings, stage, record["settings"], folder)
+    _refuse_other_targets(settings, stage, record, folder)
     return card
 
 
 def _refuse_other_targets(
-    settings: Settings, stage: str, theirs: Mapping[str, Any], folder: Path
+    settings: Settings, stage: str, record: Mapping[str, Any], folder: Path
 ) -> None:
     for wanted in SHARED_SETTINGS[stage]:
         section, _, name = wanted.partition(".")
-        own = settings.section(section)
+        own, theirs = settings.section(section), record["settings"].get(section, {})
         for key in [name] if name else own:
-            if key in theirs.get(section, {}) and theirs[section][key] != own[key]:
+            if key not in theirs:
+                continue
+            network = record["inputs"].get(key) if section == "backbones" else None
+            same = theirs[key] == own[key]
+            if not (_is_network(network, own[key], same) if network else same):
                 raise UserError(
-                    f"{folder} was trained with {section}.{key} = {theirs[section][key]!r}, and "
-                    f"the adaptation has {own[key]!r}: what they share has to lead to the same "
-                    "targets; leave the setting out, or take another parent"
+                    f"{folder} was trained with {section}.{key} = {theirs[key]!r}, and the "
+                    f"adaptation has {'other weights in' if same else ''} {own[key]!r}: what they "
+                    "share has to lead to the same targets; leave the setting out, or take "
+                    "another parent"
                 )
 
 
-def scans_of(settings: Settings, card: ModelCard | None) -> dict[int, Path]:
-    """Return the preprocess folders, still there, of the subjects that a card names."""
+def _is_network(recorded: Mapping[str, str], name: str, same_name: bool) -> bool:
+    """Tell whether a backbone is the recorded one: by its content, wherever it lies."""
+    digest = manifest.input_digest(resolve(name))
+    if digest == recorded["digest"]:
+        return True
+    # The listing of a large folder is another one after a mere copy: there the name decides.
+    return same_name and digest.startswith("listing:")
+
+
+def scans_of(folder: Path, card: ModelCard | None) -> dict[int, Path]:
+    """Return the preprocess folders, still there, of the subjects that a training's card names.
+
+    They lie in the work folder of the training. Refused are other films than the card names.
+    """
     found = {}
-    for subject in card.numbers if card else ():
-        own = replace_settings(settings, {"run.subject": subject})
-        folder = stage_folder(own, "preprocess")
-        if (folder / manifest.NAME).is_file():
-            found[subject] = folder
+    for one in card.subjects if card else ():
+        scans = folder.parents[1] / subject_label(one.subject) / "preprocess"
+        record = manifest.read(scans)
+        if record is None:
+            continue
+        if record["outputs"].get(model_card.FRAMES) != one.frames:
+            raise UserError(
+                f"{scans} is not what {folder} was trained on, whose card names other films: "
+                f"preprocess subject {one.subject} as then, or train {folder.parent.name} again"
+            )
+        found[one.subject] = scans
     return found
 
 

@@ -16,14 +16,14 @@ from neuroclips_cli.models.checkpoint import load_perception, load_semantics
 from neuroclips_cli.models.perception import PUBLISHED, Perception, make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.runs import disk_usage, manifest, model_card
-from neuroclips_cli.runs.model_card import TrainedOn
+from neuroclips_cli.runs.model_card import FRAMES, TrainedOn
 from neuroclips_cli.runs.stage import Stage, read_array, read_json, require_stage
 from neuroclips_cli.runtime.precision import choose_precision
 from neuroclips_cli.settings.load import Settings, replace_settings
 from neuroclips_cli.stages import _requests
 from neuroclips_cli.stages._adaptation import Adaptation
 from neuroclips_cli.stages._start import Start
-from neuroclips_cli.stages._training_data import FRAMES, TrainingClips
+from neuroclips_cli.stages._training_data import TrainingClips
 from neuroclips_cli.stages._training_scans import TrainingScans, training_scans
 from neuroclips_cli.training.checkpoints import cpu_state_dict, seed_torch
 from neuroclips_cli.training.closed_form_adaptation import (
@@ -117,7 +117,8 @@ def _shared(
     same = all(one.frames == clips.frames_digest for one in card.subjects)
     outputs, names = [], []
     for one in card.subjects:
-        own = replace_settings(settings, {"run.subject": one.subject, "run.decoder": ""})
+        place = {"run.subject": one.subject, "run.workdir": str(parent.parents[1])}
+        own = replace_settings(settings, {**place, "run.decoder": ""})
         folder = require_stage(own, "preprocess", "adapt")
         _refuse_other_scans(folder, one, parent)
         scans = read_array(folder / "fmri_train.npy")

@@ -223,7 +223,6 @@ class FromTrueTokens(GroundTruthGuided):
     def run(self, without: str | None) -> None:
         """Make keyframes from noise and let each stand still for the length of a clip."""
         chosen = self.settings.reconstruct
-        self.stage.write_array("index.npy", np.asarray(self.numbers, dtype=np.int64))
         keyframes = Reconstruction.keyframes(self, self.tokens(), None)
 
         def compute(piece: slice) -> np.ndarray:
@@ -231,6 +230,7 @@ class FromTrueTokens(GroundTruthGuided):
 
         clips = self.map_rows("clips.npy", lambda: compute, "uint8", "Clips")
         self.videos(clips)
+        self.stage.write_array("index.npy", np.asarray(self.numbers, dtype=np.int64))
         self.stage.fact("clips", len(self.numbers))
 
 

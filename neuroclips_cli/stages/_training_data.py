@@ -20,6 +20,7 @@ from neuroclips_cli.backbones.vae import encode_frames, load_vae
 from neuroclips_cli.data.clip_table import held_out_segments
 from neuroclips_cli.errors import UserError
 from neuroclips_cli.io.atomic import human_size, text_digest
+from neuroclips_cli.runs.model_card import FRAMES
 from neuroclips_cli.runs.resumable import map_rows, map_texts
 from neuroclips_cli.runs.stage import read_array, read_csv, read_json, sha256
 from neuroclips_cli.runtime.precision import choose_precision
@@ -33,8 +34,6 @@ from neuroclips_cli.training.target_cache import (
     reused,
     target_key,
 )
-
-FRAMES = "frames_train.npy"
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from neuroclips_cli.models.subject_place import AVERAGE, recorded_place
 from neuroclips_cli.models.subject_scans import OneSubject
 from neuroclips_cli.runs import manifest, model_card
 from neuroclips_cli.runs.locations import decoder_name
-from neuroclips_cli.runs.model_card import ModelCard, Parent, TrainedOn
+from neuroclips_cli.runs.model_card import FRAMES, ModelCard, Parent, TrainedOn
 from neuroclips_cli.runs.pipeline import BY_NAME
 from neuroclips_cli.runs.stage import read_array, read_json
 from neuroclips_cli.settings.load import Settings
 from neuroclips_cli.settings.schema import TrainingSettings
 from neuroclips_cli.stages._adaptation import Adaptation, scans_of
-from neuroclips_cli.stages._training_data import FRAMES, TrainingClips, training_clips
+from neuroclips_cli.stages._training_data import TrainingClips, training_clips
 from neuroclips_cli.training.freezing import parts
 from neuroclips_cli.training.pool import PooledSamples, Samples
 from neuroclips_cli.training.samples import (
@@ -348,7 +348,7 @@ def require_unseen(settings: Settings, trained: Sequence[Path], preprocess: Path
     Parameters
     ----------
     settings : Settings
-        ``run.subject``; the others' preprocess is looked for in ``run.workdir``.
+        ``run.subject``.
     trained : sequence of Path
         Folders of ``train-pr`` and ``train-sr``.
     preprocess : Path
@@ -371,10 +371,10 @@ def require_unseen(settings: Settings, trained: Sequence[Path], preprocess: Path
                 f"it is not unseen: run `neuroclips preprocess --subject {subject} --common ...` "
                 "with the training subjects alone"
             )
-        others = scans_of(settings, model_card.read(folder))
+        others = scans_of(folder, model_card.read(folder))
         if not others:
             console.warn(
-                f"the scans that {folder} was trained on are not in {settings.run.workdir}: "
+                f"the scans that {folder} was trained on are not in {folder.parents[1]}: "
                 f"whether subject {subject} has their voxels, and other films, cannot be told"
             )
         for other, theirs in others.items():

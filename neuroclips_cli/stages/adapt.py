@@ -138,4 +138,4 @@ def _require(settings: Settings, stage: str, adaptation: Adaptation, preprocess:
     if path is None or path.is_file():
         return
     card = require_parent(settings, stage, path)
-    refuse_shown_tests(scans_of(settings, card), {settings.run.subject: preprocess})
+    refuse_shown_tests(scans_of(path, card), {settings.run.subject: preprocess})

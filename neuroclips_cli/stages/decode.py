@@ -109,10 +109,10 @@ def run(
             fmri = reader.read(scans)
             numbers = list(range(first_clip, first_clip + len(fmri)))
             stage.need_space(disk_usage.of_reconstruct(settings, len(numbers), None))
-            _write_scans(stage, settings, fmri, numbers, timing, reader.volumes)
             for name, value in (*reader.facts.items(), ("warnings", reader.warnings)):
                 stage.fact(name, value)
             Reconstruction(settings, stage, inputs, fmri, numbers).run(None)
+            _write_scans(stage, settings, fmri, numbers, timing, reader.volumes)
             write_pages(stage, ", ".join(path.name for path in scans))
         return stage.folder
 

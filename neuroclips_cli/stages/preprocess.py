@@ -167,7 +167,6 @@ def _preprocess(stage: Stage, source: PreprocessSource, common: NDArray[np.int64
     stage.fact("clips_without_response", recordings.dropped)
     films = list(dict.fromkeys(segment.film for segment in source.stretches))
     stage.fact("synthetic", shows_synthetic_films(source.runs.folder, films))
-    stage.write_text("runs.tsv", run_table_text(table_used(source), stage.folder))
     early = source.data.selection == "encoding" and bool(source.segments("train"))
     if early:
         write_frames(stage, source)
@@ -196,6 +195,7 @@ def _preprocess(stage: Stage, source: PreprocessSource, common: NDArray[np.int64
     if not early:
         write_frames(stage, source)
     record_lag_scan(stage, source, selection)
+    stage.write_text("runs.tsv", run_table_text(table_used(source), stage.folder))
     _write_clip_table(stage, source)
 
 

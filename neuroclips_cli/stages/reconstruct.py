@@ -122,7 +122,6 @@ class Reconstruction:
 
     def run(self, without: str | None) -> None:
         """Make everything; ``without`` leaves one guidance out."""
-        self.stage.write_array("index.npy", np.asarray(self.numbers, dtype=np.int64))
         blurry = None if without == "blurry" else self.blurry()
         tokens = self.tokens()
         keyframes = captions = None
@@ -131,6 +130,7 @@ class Reconstruction:
             captions = self.captions(keyframes, tokens)
         clips = self.clips(blurry, keyframes, captions)
         self.videos(clips)
+        self.stage.write_array("index.npy", np.asarray(self.numbers, dtype=np.int64))
         self.stage.fact("clips", len(self.numbers))
         self.stage.fact("blur_init", self.settings.reconstruct.blur_init)
         console.info(f"{len(self.numbers)} clips reconstructed in {self.stage.folder}")

@@ -98,6 +98,7 @@ def write_preprocess(
     films: slice = slice(0, CLIPS),
     test_films: slice | None = None,
     index: np.ndarray | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Make a finished preprocess folder; without ``test_films`` there is no test array.
 
@@ -105,7 +106,7 @@ def write_preprocess(
     """
     rng = np.random.default_rng(settings.run.subject - 1)
     shown = np.random.default_rng(0).integers(0, 255, (80, FRAMES, 16, 16, 3), dtype=np.uint8)
-    with open_stage(settings, "preprocess", sections=(), inputs={}) as stage:
+    with open_stage(settings, "preprocess", sections=(), inputs={}, overwrite=overwrite) as stage:
         frames = shown[films]
         count = len(frames)
         shape = (count, 2, voxels) if window == 1 else (count, 2, window, voxels)

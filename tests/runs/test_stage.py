@@ -165,6 +165,31 @@ def test_a_failed_replacement_brings_the_earlier_result_back(settings, dataset):
     assert preprocess(settings, dataset) == "up to date"
 
 
+def test_a_refused_run_keeps_partial_work_of_other_settings(settings, dataset, monkeypatch):
+    interrupt(settings, dataset, RuntimeError("x"))
+    changed = replace_settings(settings, {"data.delay_s": 6})
+    for end in (UserError("x"), KeyboardInterrupt()):
+        with (
+            pytest.raises(type(end)),
+            open_stage(changed, "preprocess", sections=["data"], inputs={"dataset": dataset}),
+        ):
+            raise end
+        assert (run_folder(settings) / "preprocess/half.txt").exists()
+    asked = []
+
+    def full(folder: Path, size: int) -> None:
+        asked.append(size)
+        if len(asked) == 2:
+            raise UserError("the disk is full")
+
+    monkeypatch.setattr("neuroclips_cli.io.atomic.require_space", full)
+    inputs = {"dataset": dataset}
+    with open_stage(changed, "preprocess", sections=["data"], inputs=inputs) as stage:
+        stage.need_space(7)
+    assert len(asked) == 3, "asked again when the partial work had gone"
+    assert not (run_folder(settings) / ".replaced").exists()
+
+
 def test_a_bad_first_run_leaves_nothing(settings, dataset):
     with (
         pytest.raises(UserError),
@@ -172,6 +197,7 @@ def test_a_bad_first_run_leaves_nothing(settings, dataset):
     ):
         raise UserError("a run is truncated")
     assert stage_state(settings, "preprocess")[0] == "missing"
+    assert not Path(settings.run.workdir).exists()
 
 
 def test_a_missing_stage_names_the_command_to_run_first(settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import nullcontext
 
 import numpy as np
@@ -247,3 +248,28 @@ def test_a_multi_subject_checkpoint_begins_an_adaptation_without_its_ridge_layer
     )
     card = model_card.read(home / "train-sr")
     assert card is not None and card.parent is not None and card.parent.name == "last.pth"
+
+
+def test_other_backbones_than_the_parents_and_other_films_than_its_card_names_are_refused(
+    settings, tmp_path
+):
+    _preprocess(settings, 1, 2, 3)
+    new = _of(settings, 3)
+    train_sr.run(_pool(settings, 1, 2))
+    wishes = {"parent": "pool-01-02", "mode": "ridge", "only": "train-sr"}
+    copied = tmp_path / "copied"
+    shutil.copytree(tmp_path / "nets" / "clip", copied)
+    same = adapt.run(replace_settings(new, {"backbones.clip": str(copied)}), **wishes)
+    assert model_card.read(same / "train-sr").numbers == (3,), "the same weights elsewhere"
+    (copied / "weights").write_text("others")
+    for reference, sentence in ((copied, "the adaptation has"), ("assets:tiny/clip", "assets")):
+        with pytest.raises(UserError, match=rf"was trained with backbones.clip.*{sentence}"):
+            adapt.run(replace_settings(new, {"backbones.clip": str(reference)}), **wishes)
+    stand_ins.write_preprocess(
+        _of(settings, 2), voxels=VOXELS[2], films=slice(8, 32), overwrite=True
+    )
+    with pytest.raises(UserError, match="sub-02/preprocess is not what .* names other films"):
+        adapt.run(new, **wishes)
+    (tmp_path / "nets" / "clip" / "weights").write_text("others")
+    with pytest.raises(UserError, match="has other weights in"):
+        adapt.run(new, **wishes)
