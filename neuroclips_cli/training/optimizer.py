@@ -108,9 +108,9 @@ def make_optimizer(
 
 
 def _adafactor(groups: list[dict[str, Any]], learning_rate: float) -> Optimizer:
-    from transformers.optimization import Adafactor
+    from neuroclips_cli.training.adafactor import BlockwiseAdafactor
 
-    return Adafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
+    return BlockwiseAdafactor(groups, lr=learning_rate, scale_parameter=False, relative_step=False)
 
 
 def _among(

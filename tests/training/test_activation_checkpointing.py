@@ -8,11 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from transformers.optimization import Adafactor
 
 from neuroclips_cli.models.head import FactorizedHead, init_from_linear, make_head
 from neuroclips_cli.models.perception import make_perception
 from neuroclips_cli.models.semantics import Semantics
 from neuroclips_cli.settings.load import load_settings
+from neuroclips_cli.training import adafactor
 from neuroclips_cli.training.activation_checkpointing import apply_activation_checkpointing
 from neuroclips_cli.training.checkpoints import CheckpointManager, TrainingState
 from neuroclips_cli.training.optimizer import make_optimizer, make_schedule
@@ -149,6 +151,23 @@ def test_adafactor_learns_and_keeps_next_to_nothing(tmp_path):
     assert losses[-1] < 0.7 * losses[0]
     states = [v for s in optimizer.state.values() for v in s.values() if torch.is_tensor(v)]
     assert sum(v.numel() for v in states) <= 40 + 30 + 2 * 30
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (1, 9), (9, 1), (40, 30), (6, 4, 3)])
+def test_blocks_of_rows_move_as_the_librarys_adafactor_moves_the_whole(monkeypatch, shape):
+    monkeypatch.setattr(adafactor, "BLOCK", 16)
+    rng = torch.Generator().manual_seed(len(shape) * shape[0])
+    begin = torch.randn(shape, generator=rng)
+    ours, theirs = (torch.nn.Parameter(begin.to(kind)) for kind in (torch.float32, torch.float64))
+    how = {"lr": 1e-2, "weight_decay": 0.1, "scale_parameter": False, "relative_step": False}
+    both = adafactor.BlockwiseAdafactor([ours], **how), Adafactor([theirs], **how)
+    for size in (1.0, 1e-3, 5.0, 0.0, 2.0):
+        slope = size * torch.randn(shape, generator=rng)
+        for weight, optimizer in zip((ours, theirs), both, strict=True):
+            weight.grad = slope.to(weight.dtype)
+            optimizer.step()
+        assert torch.equal(ours.grad, slope)
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=2e-6)
 
 
 def test_a_training_with_adafactor_goes_on_from_its_checkpoint_as_if_undisturbed(tmp_path):
