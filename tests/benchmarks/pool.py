@@ -87,7 +87,8 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
     rows = []
     phases: tuple[tuple[str, Build, int, tuple[str, ...]], ...] = (
         ("train-sr, contrastive", _semantics, 24, ("adamw",)),
-        ("train-pr", _perception, 40, ("adamw", "adafactor")),
+        ("train-pr", _perception, 40, ("adafactor",)),
+        ("train-pr", _perception, 24, ("adamw", "adafactor")),
     )
     for phase, build, batch, optimizers in phases:
         each = [_step_s(build, batch, [voxels], "adamw") for voxels in SUBJECTS]
@@ -95,7 +96,7 @@ def main(folder: Path) -> list[tuple[str, float, str]]:
         rows.append((f"{phase}: step of one subject, batch {batch}, processor s", alone, ""))
         for kind in optimizers:
             together = _step_s(build, batch, list(SUBJECTS), kind)
-            what = f"{phase}: step of the three, first layers by {kind}"
+            what = f"{phase}: step of the three, batch {batch}, first layers by {kind}"
             rows.append((what, together, f"{together / alone:.2f}"))
     for profile in ("paper", "compact"):
         one, three = (_peaks(profile, size) for size in (max(SUBJECTS), list(SUBJECTS)))
