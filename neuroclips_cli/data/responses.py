@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neuroclips_cli.data.runs import Run
 from neuroclips_cli.data.viewings import Clean
 from neuroclips_cli.signal.clip_times import Interpolation, at_positions
-from neuroclips_cli.signal.quality import RunQuality, combine_blocks, scan_block
+from neuroclips_cli.signal.quality import RunQuality, combine_blocks, sampled_columns, scan_block
 from neuroclips_cli.signal.single_precision import standardize_run
 from neuroclips_cli.signal.training_statistics import RunStatistics
 
@@ -98,7 +98,7 @@ def standardized_responses(
     qualities, measured, without, done = [], [], 0, 0
     for columns, series in run.blocks(block, selected if training else None):
         if not training:
-            qualities.append(scan_block(series))
+            qualities.append(scan_block(series, sampled_columns(columns, len(selected))))
         if not selected[columns].any():
             continue
         part = series.T[selected[columns]].T

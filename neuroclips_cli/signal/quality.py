@@ -15,6 +15,8 @@ HUGE, TINY = 1e20, 1e-20
 """No scanner writes larger or smaller numbers; bytes in the wrong order or a wrong type do."""
 BLOCK = 2048
 """Voxels at a time."""
+SAMPLED = 4096
+"""About as many columns of a large run tell its scale, which matters to factors of 10."""
 FEWEST_CLIPS = 12
 """Below, a correlation over the clips says too little to call a run swapped."""
 CLEAR_Z = 0.1
@@ -36,7 +38,8 @@ class RunQuality:
     garbage : float
         Share of the values whose size no scanner writes, 0 to 1.
     scale : float
-        Median over the columns of their standard deviation, arbitrary units.
+        Median over the columns, in large runs over a sample, of their standard deviation,
+        arbitrary units.
     """
 
     finite: NDArray[np.bool_]
@@ -105,9 +108,18 @@ def _saturated(
     rows: NDArray[np.floating], low: NDArray[np.floating], high: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
     """Do the work of :func:`saturated_columns` on (voxels, volumes) whose extremes are known."""
+    varying = high > low
+    if not varying.all():
+        varying[varying] = _saturated(rows[varying], low[varying], high[varying])
+        return varying
     least = max(6, rows.shape[1] // 10)
-    often = [_count(rows == edge[:, None]) >= least for edge in (low, high)]
-    return (high > low) & (often[0] | often[1])
+    often = np.zeros(len(rows), bool)
+    for edge in (low, high):
+        at_edge = rows == edge[:, None]
+        # Every row is there once. Counting by row pays only where all together are more often.
+        if np.count_nonzero(at_edge) - len(rows) >= least - 1:
+            often |= _count(at_edge) >= least
+    return often
 
 
 def _extremes(rows: NDArray[np.floating]) -> list[NDArray[np.floating]]:
@@ -130,8 +142,8 @@ class BlockQuality:
     Attributes
     ----------
     finite, constant, saturated : bool (voxels,)
-    deviation : float64 (voxels,)
-        Standard deviation over the volumes; where not finite, the column is not either.
+    deviations : float64 (columns,)
+        Standard deviations over the volumes, of the sampled columns that are finite and vary.
     first_bad : int64 (voxels,)
         Volume of the first value that is not finite; -1 where all are.
     strange : int
@@ -142,19 +154,33 @@ class BlockQuality:
     finite: NDArray[np.bool_]
     constant: NDArray[np.bool_]
     saturated: NDArray[np.bool_]
-    deviation: NDArray[np.float64]
+    deviations: NDArray[np.float64]
     first_bad: NDArray[np.int64]
     strange: int
     volumes: int
 
 
-def scan_block(series: NDArray[np.floating]) -> BlockQuality:
+def sampled_columns(block: slice, voxels: int) -> slice:
+    """Return which columns of a block tell a run's scale: the same ones however it is cut.
+
+    Examples
+    --------
+    >>> sampled_columns(slice(20, 40), voxels=3 * SAMPLED)
+    slice(1, None, 3)
+    """
+    step = max(1, voxels // SAMPLED)
+    return slice(-block.start % step, None, step)
+
+
+def scan_block(series: NDArray[np.floating], sample: slice = slice(None)) -> BlockQuality:
     """Check some columns of a run for invalid values.
 
     Parameters
     ----------
     series : numpy.ndarray
         float (volumes, voxels), arbitrary units.
+    sample : slice
+        Columns whose deviation is measured, see :func:`sampled_columns`.
 
     Returns
     -------
@@ -169,7 +195,8 @@ def scan_block(series: NDArray[np.floating]) -> BlockQuality:
     with np.errstate(invalid="ignore", over="ignore"):
         low, high = _extremes(rows)  # NaN and infinity survive both
         finite = np.isfinite(low) & np.isfinite(high)
-        deviation = _deviation(rows)
+        varying = finite & (high > low)
+        deviations = _deviation(rows[sample])[varying[sample]]
         # Almost no column comes near the limits; the others need no look at every value.
         odd = np.flatnonzero(~finite | (high > HUGE) | (low < TINY))
         size = np.abs(rows[odd])
@@ -179,9 +206,9 @@ def scan_block(series: NDArray[np.floating]) -> BlockQuality:
     first_bad[columns] = (~np.isfinite(rows[columns])).argmax(axis=1)
     return BlockQuality(
         finite=finite,
-        constant=finite & (high == low),
+        constant=finite & ~varying,
         saturated=_saturated(rows, low, high),
-        deviation=deviation,
+        deviations=deviations,
         first_bad=first_bad,
         strange=int(strange.sum()),
         volumes=rows.shape[1],
@@ -216,8 +243,7 @@ def combine_blocks(qualities: Sequence[BlockQuality]) -> RunQuality:
     --------
     scan_block : Checks one block.
     """
-    varying = [g.deviation[g.finite & ~g.constant] for g in qualities]
-    deviation = np.concatenate(varying) if varying else np.empty(0)
+    deviations = np.concatenate([np.empty(0), *(g.deviations for g in qualities)])
     size = sum(g.volumes * len(g.finite) for g in qualities)
     return RunQuality(
         finite=np.concatenate([g.finite for g in qualities]),
@@ -225,7 +251,7 @@ def combine_blocks(qualities: Sequence[BlockQuality]) -> RunQuality:
         saturated=np.concatenate([g.saturated for g in qualities]),
         first_bad=np.concatenate([g.first_bad for g in qualities]),
         garbage=sum(g.strange for g in qualities) / size if size else 0.0,
-        scale=float(np.median(deviation)) if len(deviation) else 0.0,
+        scale=float(np.median(deviations)) if len(deviations) else 0.0,
     )
 
 
@@ -248,7 +274,8 @@ def scan_run(series: NDArray[np.floating]) -> RunQuality:
     >>> found.in_words()
     '1 voxels with NaN or infinity (first: volume 0, voxel 2), 1 constant voxels'
     """
-    return combine_blocks([scan_block(series)])
+    every = slice(0, series.shape[1])
+    return combine_blocks([scan_block(series, sampled_columns(every, every.stop))])
 
 
 def odd_scales(scales: Mapping[str, float], factor: float = 10.0) -> dict[str, float]:

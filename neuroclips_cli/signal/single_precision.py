@@ -12,9 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neuroclips_cli.runtime.batches import batches
 from neuroclips_cli.signal.detrend import legendre_factors, polynomial_basis, standardize
 from neuroclips_cli.signal.training_statistics import RunStatistics, run_statistics
 
+CACHED = 512
+"""Voxels that stay in a core's own cache from one step to the next."""
 LEAST_LEFT = 0.02
 """Share of a centered series that polynomials must leave: 5 digits of the rest are then kept."""
 ROUNDING = 1e-15
@@ -71,10 +74,16 @@ def project(series: NDArray[np.floating], order: int) -> Projection:
         rows = np.asarray(series.T, np.float32)
         if rows.strides[1] != rows.itemsize:
             rows = np.ascontiguousarray(rows)
-        mean = rows @ np.full(volumes, 1 / volumes, np.float32)
-        centered = rows - mean[:, None]
-        weights = np.asarray(centered @ basis, np.float32)
-        whole = np.vecdot(centered, centered).astype(np.float64)
+        share = np.full(volumes, 1 / volumes, np.float32)
+        mean, square = np.empty((2, len(rows)), np.float32)
+        centered = np.empty(rows.shape, np.float32)
+        weights = np.empty((len(rows), order + 1), np.float32)
+        for part in batches(len(rows), CACHED):
+            np.matmul(rows[part], share, out=mean[part])
+            less = np.subtract(rows[part], mean[part, None], out=centered[part])
+            np.matmul(less, basis, out=weights[part])
+            np.vecdot(less, less, out=square[part])
+        whole = square.astype(np.float64)
         left = whole - np.vecdot(weights, weights)
         clear = (left > LEAST_LEFT * whole) & (whole > ROUNDING * volumes * np.square(mean))
     return Projection(centered, mean, weights, left, clear & np.isfinite(whole))
@@ -128,7 +137,7 @@ def standardize_run(
 def _legendre(weights: NDArray[np.float64], volumes: int, order: int) -> NDArray[np.float64]:
     """Turn weights of the orthonormal polynomials, (order + 1, voxels), into Legendre ones."""
     triangle = legendre_factors(volumes, order)[1]
-    return np.asarray(np.linalg.solve(triangle, weights))
+    return np.asarray(np.linalg.inv(triangle) @ weights)
 
 
 def _replace(statistics: RunStatistics, where: NDArray[np.bool_], by: RunStatistics) -> None:

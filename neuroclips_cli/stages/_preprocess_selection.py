@@ -23,7 +23,13 @@ from neuroclips_cli.runtime import threads
 from neuroclips_cli.settings.schema import DataSettings
 from neuroclips_cli.signal.clip_times import at_positions, next_volume_s, span
 from neuroclips_cli.signal.detrend import standardize, usable_columns
-from neuroclips_cli.signal.quality import BlockQuality, RunQuality, combine_blocks, scan_block
+from neuroclips_cli.signal.quality import (
+    BlockQuality,
+    RunQuality,
+    combine_blocks,
+    sampled_columns,
+    scan_block,
+)
 from neuroclips_cli.signal.reproducibility import (
     Selection,
     select_voxels,
@@ -237,8 +243,9 @@ def _scan(
     scores, usable = [], []
     for blocks in zip(*(viewing.run.blocks(BLOCK) for viewing in viewings.values()), strict=True):
         windows, good = [], np.ones(blocks[0][1].shape[1], bool)
+        sample = sampled_columns(blocks[0][0], len(source.first.columns))
         for repetition, (_columns, series) in zip(viewings, blocks, strict=True):
-            qualities[repetition].append(quality := scan_block(series))
+            qualities[repetition].append(quality := scan_block(series, sample))
             clean = cleaners[repetition]
             cleaned = series if clean is None else clean(series)
             if compared:

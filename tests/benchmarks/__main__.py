@@ -15,6 +15,7 @@ SUBJECTS = (
         "startup",
         "roofline",
         "signal_part",
+        "signal_steps",
         "preprocess_memory",
         "video",
         "metrics",

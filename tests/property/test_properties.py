@@ -74,6 +74,27 @@ def test_saturated_voxels_are_never_the_constant_ones(data):
 
 
 @few
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(6, 80), st.integers(1, 30)),
+        elements=st.sampled_from([*range(-4, 5), np.nan, np.inf, -np.inf]),
+        fill=st.sampled_from([0.0, 0.5]),
+    ),
+    st.data(),
+)
+def test_saturated_voxels_are_those_often_at_their_largest_or_smallest_value(data, draw):
+    for column in range(0, data.shape[1], 2):  # few ties, so that hardly any row is counted
+        data[:, column] = draw.draw(st.permutations(range(len(data))))
+
+    def often_at_an_edge(values: np.ndarray) -> bool:
+        edges = [int((values == edge).sum()) for edge in (values.min(), values.max())]
+        return values.max() > values.min() and max(edges) >= max(6, len(values) // 10)
+
+    assert saturated_columns(data).tolist() == [often_at_an_edge(v) for v in data.T]
+
+
+@few
 @given(series, series)
 def test_correlations_lie_between_minus_and_plus_one_and_are_symmetric(first, second):
     rows, columns = (min(a, b) for a, b in zip(first.shape, second.shape, strict=True))
