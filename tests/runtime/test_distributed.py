@@ -62,13 +62,21 @@ keyframe_candidates = 1
 batch_size = 2
 """
 COMMANDS = """
-import sys
+import os, sys
 from neuroclips_cli.cli.main import guarded_run
-for words in sys.argv[1:]:
-    if code := guarded_run(words.split()):
-        sys.exit(code)
+from neuroclips_cli.runtime import distributed
+
+part, distributed.destroy_process_group = distributed.destroy_process_group, lambda: None
+codes = []
+for line in sys.argv[1:]:
+    folder, *words = line.split()
+    os.chdir(folder)
+    codes.append(guarded_run(words))
+    print(f"{os.path.basename(folder)} {words[0]} ended with {codes[-1]}", flush=True)
+part()
+sys.exit(max(codes))
 """
-"""Runs one command after the other."""
+"""Runs commands, each after its folder; processes import torch and find each other once."""
 LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
@@ -91,8 +99,8 @@ def _start(folder: Path, *words: str, processes: int = 1) -> subprocess.Popen[st
     return _launch(folder, *launcher, "-m", "neuroclips_cli", *words)
 
 
-def _run(folder: Path, *words: str, processes: int = 1) -> str:
-    running = _start(folder, *words, processes=processes)
+def _run(folder: Path, *words: str) -> str:
+    running = _start(folder, *words)
     said = running.communicate(timeout=280)[0]
     assert running.returncode == 0, said
     return said
@@ -134,19 +142,41 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     (folder / "neuroclips.toml").write_text(SETTINGS)
     stages = ("simulate dataset", "preprocess", "train-pr", "train-sr", "reconstruct")
-    running = _launch(folder, "-c", COMMANDS, *stages)  # one process: torch is imported once
+    running = _launch(folder, "-c", COMMANDS, *(f"{folder} {stage}" for stage in stages))
     said = running.communicate(timeout=550)[0]
     assert running.returncode == 0, said
     return folder
 
 
+@pytest.fixture(scope="module")
+def two(world: Path) -> tuple[Path, str]:
+    """What two processes do of the same, and refuse: its folder and what they said."""
+    root = world.parent
+    _copy(world, root / "trained")
+    _copy(world, root / "reconstructed", "train-pr", "train-sr")
+    _copy(world, root / "few")
+    (root / "empty").mkdir()
+    (root / "empty/neuroclips.toml").write_text(SETTINGS)
+    (root / "commands.py").write_text(COMMANDS)
+    commands = (
+        *("trained train-pr", "trained train-sr", "reconstructed reconstruct", "empty train-pr"),
+        "few train-pr --set train_pr.batch_size=1",
+    )
+    script = str(root / "commands.py")
+    running = _launch(root, *LAUNCHER, script, *(f"{root}/{line}" for line in commands))
+    said = running.communicate(timeout=550)[0]
+    assert running.returncode != 0, said  # the refusals
+    assert "this is a bug" not in said
+    return root, said
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_processes_train_as_one(world: Path, tmp_path: Path):
-    two = _copy(world, tmp_path / "two")
+def test_two_processes_train_as_one(world: Path, two: tuple[Path, str]):
+    root, said = two
     for stage in ("train-pr", "train-sr"):
-        _run(two, stage, processes=2)
-        alone, together = (f / "runs/sub-01" / stage for f in (world, two))
+        assert said.count(f"trained {stage} ended with 0") == 2
+        alone, together = (f / "runs/sub-01" / stage for f in (world, root / "trained"))
         _assert_same_training(alone, together)
         figures = [(f / "metrics.jsonl").read_text().splitlines() for f in (alone, together)]
         assert len(figures[0]) == len(figures[1])
@@ -158,11 +188,13 @@ def test_two_processes_train_as_one(world: Path, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_two_processes_reconstruct_as_one_and_write_every_file_once(world: Path, tmp_path: Path):
-    two = _copy(world, tmp_path / "two", "train-pr", "train-sr")
-    said = _run(two, "reconstruct", processes=2)
+def test_two_processes_reconstruct_as_one_and_write_every_file_once(
+    world: Path, two: tuple[Path, str]
+):
+    root, said = two
+    assert said.count("reconstructed reconstruct ended with 0") == 2
     assert said.count("7 clips reconstructed") == 1
-    alone, together = (f / "runs/sub-01/reconstruct" for f in (world, two))
+    alone, together = (f / "runs/sub-01/reconstruct" for f in (world, root / "reconstructed"))
     for name in ("tokens_brain", "tokens_prior", "blurry", "keyframes", "clips"):
         made, wanted = np.load(together / f"{name}.npy"), np.load(alone / f"{name}.npy")
         assert made.shape == wanted.shape
@@ -171,40 +203,34 @@ def test_two_processes_reconstruct_as_one_and_write_every_file_once(world: Path,
     assert names[0] == names[1]
     states = [json.loads((f / "manifest.json").read_text()) for f in (alone, together)]
     assert states[0]["outputs"].keys() == states[1]["outputs"].keys()
-    assert "up to date" in _run(two, "reconstruct")
+    assert "up to date" in _run(root / "reconstructed", "reconstruct")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_killed_with_two_processes_and_gone_on_with_one(world: Path, tmp_path: Path):
-    two = _copy(world, tmp_path / "two")
-    running = _start(two, "train-pr", processes=2)
-    last = two / "runs/sub-01/train-pr/checkpoints/perception-last.safetensors"
+    killed = _copy(world, tmp_path / "killed")
+    running = _start(killed, "train-pr", processes=2)
+    last = killed / "runs/sub-01/train-pr/checkpoints/perception-last.safetensors"
     until = time.monotonic() + 200
     while not last.exists() and running.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
     assert last.exists()
     os.killpg(running.pid, signal.SIGKILL)
     running.communicate()
-    said = _run(two, "train-pr")
+    said = _run(killed, "train-pr")
     assert "continuing where it stopped" in said or "up to date" in said
-    _assert_same_training(*(f / "runs/sub-01/train-pr" for f in (world, two)))
+    _assert_same_training(*(f / "runs/sub-01/train-pr" for f in (world, killed)))
 
 
 @pytest.mark.slow
-def test_what_one_process_refuses_two_refuse_with_the_reason(world: Path, tmp_path: Path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    (empty / "neuroclips.toml").write_text(SETTINGS)
-    running = _start(empty, "train-pr", processes=2)
-    said = running.communicate(timeout=120)[0]
-    assert running.returncode != 0
-    assert "train-pr needs preprocess" in said and "this is a bug" not in said
-    few = _copy(world, tmp_path / "few")
-    running = _start(few, "train-pr", "--set", "train_pr.batch_size=1", processes=2)
-    said = running.communicate(timeout=120)[0]
-    assert running.returncode != 0
-    assert "cannot share batches of 1 clips" in said and "this is a bug" not in said
+@pytest.mark.timeout(600)
+def test_what_one_process_refuses_two_refuse_with_the_reason(two: tuple[Path, str]):
+    said = two[1]
+    assert said.count("empty train-pr ended with 2") == 2
+    assert "train-pr needs preprocess" in said
+    assert said.count("few train-pr ended with 2") == 2
+    assert "cannot share batches of 1 clips" in said
 
 
 def test_shares_cover_a_batch_once_and_dropout_is_that_of_one_process():
