@@ -8,7 +8,8 @@ Order of operations:
 1. noise of every clip from its own generator;
 2. start latents: noise, or the blurry clip noised (alpha guidance, Eq. 5);
 3. text states of prompts and negative prompt (gamma guidance);
-4. per step of the solver: SparseCtrl residuals of the keyframes (beta guidance), denoiser,
+4. per step of the solver: with ``hold_keyframe``, the keyframes' own frames set to the keyframes
+   noised to the step's level; SparseCtrl residuals of the keyframes (beta guidance), denoiser,
    classifier-free guidance, scheduler step (Eq. 6);
 5. decoding by the VAE.
 """
@@ -42,6 +43,10 @@ class VideoOptions:
     guide_keyframe : bool
         Whether guidance strengthens the keyframe beside the text: the unconditional half then
         goes without control, else both halves have it (as in diffusers).
+    hold_keyframe : bool
+        Whether the frames of ``keyframe_places`` are the keyframes, noised to the level of every
+        step, and the denoiser makes the others to them (as RePaint keeps the known part of a
+        picture, Lugmayr et al. 2022).
     frames : int
         Frames per clip (16).
     blur_init : str
@@ -56,6 +61,7 @@ class VideoOptions:
     guidance_scale: float = 8.5
     control_scale: float = 1.0
     guide_keyframe: bool = False
+    hold_keyframe: bool = False
     frames: int = 16
     blur_init: str = "eq5"
     theta: float = 0.3
@@ -157,7 +163,15 @@ def sample_clip_latents(
     if options.guidance_scale > 1:
         text = torch.cat([encode_prompts(models, [negative_prompt] * len(prompts)), text])
     return denoise_clips(
-        models, latents, timesteps, text, options, keyframes, advance, generators=generators
+        models,
+        latents,
+        timesteps,
+        text,
+        options,
+        keyframes,
+        advance,
+        generators=generators,
+        noise=noise,
     )
 
 
@@ -172,6 +186,7 @@ def denoise_clips(
     advance: Callable[[int], None] | None = None,
     *,
     generators: Sequence[torch.Generator] = (),
+    noise: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Run the denoising steps on prepared latents and text states.
 
@@ -194,6 +209,8 @@ def denoise_clips(
         Called with 1 after every denoising step.
     generators : sequence of torch.Generator
         One per clip, for solvers that draw noise in a step (LCM).
+    noise : torch.Tensor, optional
+        Like ``latents``: what noises the keyframes where ``options.hold_keyframe`` is set.
 
     Returns
     -------
@@ -208,11 +225,16 @@ def denoise_clips(
     frames = latents.shape[2]
     # diffusers wants text states per frame, all frames of the first clip first
     states = text.repeat_interleave(frames, dim=0)
-    control = None
+    control = held = None
+    places = options.keyframe_places
     if keyframes is not None:
-        places = options.keyframe_places
         control = keyframe_condition(keyframes.to(latents.device), frames, places)
+        if options.hold_keyframe and noise is not None:
+            held = control[0], noise
     for step in timesteps:
+        if held is not None:
+            noised = models.scheduler.add_noise(*held, step[None])
+            latents = _at_keyframes(noised, latents, places)
         doubled = torch.cat([latents, latents]) if guided else latents
         doubled = models.scheduler.scale_model_input(doubled, step)
         predicted = _predict(models, doubled, step, states, control, options)
@@ -223,7 +245,16 @@ def denoise_clips(
         latents = models.scheduler.step(predicted, step, latents, generator=drawn).prev_sample
         if advance is not None:
             advance(1)
-    return latents
+    return latents if held is None else _at_keyframes(held[0], latents, places)
+
+
+def _at_keyframes(
+    keyframes: torch.Tensor, latents: torch.Tensor, places: Sequence[int]
+) -> torch.Tensor:
+    """Return the latents with the frames at some places taken from ``keyframes``."""
+    held = latents.clone()
+    held[:, :, list(places)] = keyframes[:, :, list(places)]
+    return held
 
 
 def _predict(

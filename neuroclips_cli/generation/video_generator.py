@@ -39,6 +39,7 @@ def video_options(chosen: ReconstructSettings) -> VideoOptions:
         guidance_scale=chosen.guidance_scale,
         control_scale=chosen.control_scale,
         guide_keyframe=chosen.guide_keyframe,
+        hold_keyframe=chosen.hold_keyframe,
         frames=chosen.frames,
         blur_init=chosen.blur_init,
         theta=chosen.theta,

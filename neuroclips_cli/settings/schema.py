@@ -495,6 +495,9 @@ class ReconstructSettings:
     guide_keyframe: Annotated[
         bool, Doc("Whether guidance strengthens the keyframe too, not the text alone.")
     ]
+    hold_keyframe: Annotated[
+        bool, Doc("Whether the clip's own frame at a keyframe is the keyframe in every step.")
+    ]
     frames: Annotated[Count, Doc("Frames generated for one clip.")]
     fps: Annotated[Count, Unit("frames per second"), Doc("Frame rate of the generated clip.")]
     keyframe_steps: Annotated[Count, Doc("Sampling steps of unCLIP.")]

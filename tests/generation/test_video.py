@@ -141,6 +141,30 @@ def test_guiding_the_keyframe_leaves_the_unconditional_half_without_control(
     assert moved["both"] > 1.5 * moved["text"]
 
 
+@pytest.mark.parametrize("solver", ["ddim", "euler", "lcm"])
+def test_a_held_keyframe_is_its_frame_at_every_noise_level(models, blurry, solver):
+    scheduler = solver_scheduler(animatediff_scheduler(), solver)
+    keyframes, seen = blurry[:, :, 2] + 1, []
+
+    def watch(module, args, kwargs):
+        seen.append((args[0][:, :, 0].clone(), args[1]))
+
+    options = VideoOptions(steps=4, guidance_scale=1.0, frames=4, hold_keyframe=True)
+    shown = models.unet.register_forward_pre_hook(watch, with_kwargs=True)
+    own = dataclasses.replace(models, scheduler=scheduler)
+    held = sample(own, options=options, blurry=blurry, keyframes=keyframes)
+    shown.remove()
+    free = dataclasses.replace(options, hold_keyframe=False)
+    without = sample(own, options=free, blurry=blurry, keyframes=keyframes)
+    assert torch.equal(held[:, :, 0], keyframes)
+    assert (held[:, :, 1:] - without[:, :, 1:]).abs().max() > 1e-3
+    for state, step in seen:
+        # Every solver shows the denoiser states of unit variance.
+        kept = animatediff_scheduler().alphas_cumprod[int(step)]
+        noise = (state - kept.sqrt() * keyframes) / (1 - kept).sqrt()
+        assert abs(noise.std() - 1) < 0.15 and abs((noise * keyframes).mean()) < 0.3
+
+
 def test_clips_decode_to_pixels_in_order(models, blurry):
     pixels = decode_clips(models, blurry)
     assert pixels.shape == (3, 4, SIZE, SIZE, 3) and pixels.dtype == np.uint8

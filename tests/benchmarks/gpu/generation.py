@@ -102,6 +102,7 @@ def clip_step(place: Place) -> Work:
         guidance_scale=chosen.guidance_scale,
         control_scale=chosen.control_scale,
         guide_keyframe=chosen.guide_keyframe,
+        hold_keyframe=chosen.hold_keyframe,
         frames=chosen.frames,
     )
     side, channels = settings.data.frame_size // 8, unet.config.in_channels
