@@ -17,7 +17,7 @@ from .films import Pool, frame_sampler, to_unit
 from .loop import fit
 
 KL_WEIGHT = 1e-4
-FEATURES = 1.0
+FEATURES, RETURNED = 3.0, 10.0
 LATENT_NOISE = 0.15
 PATCH = 16
 
@@ -122,7 +122,8 @@ def train_decoder(
     """Train the decoder alone on pixels and on what CLIP's image tower sees of them.
 
     Latents stay as they are, so that nothing else changes. Half of them are disturbed, as what
-    the denoisers make is never exactly a picture's.
+    the denoisers make is never exactly a picture's. What is decoded must lead back to the same
+    latents: a keyframe is decoded, and encoded again for its clip.
     """
     torch.manual_seed(seed)
     vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
@@ -137,8 +138,12 @@ def train_decoder(
             latents = vae.encode(images).latent_dist.mean
         level = LATENT_NOISE / vae.config.scaling_factor
         share = (2 * torch.rand(batch, 1, 1, 1, device=pool.device) - 1).clamp(min=0)
-        decoded = vae.decode(latents + level * share * torch.randn_like(latents)).sample.float()
-        return _pixels(decoded, images) + FEATURES * features.distance(decoded, images)
+        disturbed = latents + level * share * torch.randn_like(latents)
+        decoded = vae.decode(disturbed).sample.float()
+        again = vae.encode(decoded).latent_dist.mean * vae.config.scaling_factor
+        returned = functional.mse_loss(again, disturbed * vae.config.scaling_factor)
+        looks = FEATURES * features.distance(decoded, images)
+        return _pixels(decoded, images) + looks + RETURNED * returned
 
     def write() -> None:
         save_half(vae, folder / "vae")
