@@ -24,8 +24,6 @@ from neuroclips_cli.signal.ridge import FOLDS, dual_weights, predict_left_out, s
 
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """Tried penalties, as multiples of a scan's mean squared norm."""
-TEXT_WEIGHT = 3.0
-"""Deviation of the captions beside the tokens in :func:`joint_targets`."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,9 @@ class CrossFit:
 def joint_targets(tokens: np.ndarray, text: np.ndarray) -> np.ndarray:
     """Put tokens and captions side by side as targets of one regression.
 
-    Captions lie along few axes that scans predict well: they weigh more than all tokens.
+    Captions lie along few axes that scans predict well. All of them weigh as much as all tokens:
+    where they weigh more, the components that are kept say what captions say, and not where an
+    object is.
 
     Parameters
     ----------
@@ -80,19 +80,19 @@ def joint_targets(tokens: np.ndarray, text: np.ndarray) -> np.ndarray:
 
     Notes
     -----
-    The captions, centered, are scaled to ``TEXT_WEIGHT`` times the total standard deviation of the
-    tokens: ``3 sqrt(var(tokens) / var(text)) (text - mean)``.
+    The captions, centered, are scaled to the total standard deviation of the tokens:
+    ``sqrt(var(tokens) / var(text)) (text - mean)``.
 
     Examples
     --------
     >>> tokens = np.array([[[0.0]], [[2.0]]], dtype=np.float32)
     >>> joint_targets(tokens, np.array([[1.0], [3.0]], dtype=np.float32)).tolist()
-    [[0.0, -3.0], [2.0, 3.0]]
+    [[0.0, -1.0], [2.0, 1.0]]
     """
     flat = tokens.reshape(len(tokens), -1)
     text = text - text.mean(axis=0)
     spread = max(float(text.var(axis=0).sum()), 1e-6)
-    return np.concatenate([flat, TEXT_WEIGHT * np.sqrt(flat.var(axis=0).sum() / spread) * text], 1)
+    return np.concatenate([flat, np.sqrt(flat.var(axis=0).sum() / spread) * text], 1)
 
 
 def stretches(segments: np.ndarray) -> np.ndarray:
