@@ -35,6 +35,7 @@ from tiny_backbones import (
     video,
 )
 from tiny_backbones.clock import Budget, Clock
+from tiny_backbones.covered import SCENES, CoveredFilms, load_covered
 from tiny_backbones.decoded import of_subject
 from tiny_backbones.files import save_half
 from tiny_backbones.films import Pool, load_pool
@@ -47,7 +48,7 @@ SHARES = {
     "perceptual": 10.0,
     "unclip": 50.0,
     "captioner": 20.0,
-    "image": 30.0,
+    "image": 20.0,
     "video": 30.0,
     "text-to-video": 120.0,
     "token-denoiser": 1.0,
@@ -60,8 +61,8 @@ BATCHES = {
         "perceptual": 64,
         "unclip": 64,
         "captioner": 64,
-        "image": 64,
-        "video": 48,
+        "image": 32,
+        "video": 16,
         "text-to-video": 8,
         "token-denoiser": 256,
     },
@@ -72,8 +73,8 @@ BATCHES = {
         "perceptual": 512,
         "unclip": 512,
         "captioner": 256,
-        "image": 512,
-        "video": 256,
+        "image": 256,
+        "video": 128,
         "text-to-video": 64,
         "token-denoiser": 512,
     },
@@ -101,7 +102,8 @@ def main() -> None:
     device = torch.device(options.device)
     pool = load_pool(options.cache, "train", options.clips, 1, device)
     held_out = load_pool(options.cache, "held-out", HELD_OUT_CLIPS, 2, device)
-    training = Training(pool, budget, options)
+    covered = {name: load_covered(options.cache, name, device) for name in parts if name in SCENES}
+    training = Training(pool, covered, budget, options)
     for name in parts:
         began = time.monotonic()
         training.run(name)
@@ -146,14 +148,22 @@ class Training:
     ----------
     pool : Pool
         Training films.
+    covered : dict of str to CoveredFilms
+        Those of the evaluators, by part.
     budget : Budget
         Deals out the minutes.
     options : argparse.Namespace
         The command line.
     """
 
-    def __init__(self, pool: Pool, budget: Budget, options: argparse.Namespace) -> None:
-        self.pool, self.budget, self.options = pool, budget, options
+    def __init__(
+        self,
+        pool: Pool,
+        covered: dict[str, CoveredFilms],
+        budget: Budget,
+        options: argparse.Namespace,
+    ) -> None:
+        self.pool, self.covered, self.budget, self.options = pool, covered, budget, options
         self.out: Path = options.out
         self.states: Path = options.cache / "state"
         if not options.resume:
@@ -232,11 +242,16 @@ class Training:
 
     def _image(self, clock: Clock, state: Path) -> None:
         folder, batch = self.out / "image_classifier", self.batches["image"]
-        classifiers.train_image(self.pool, folder, clock, state, batch, go_on=self.options.go_on)
+        go_on = self.options.go_on
+        classifiers.train_image(self.covered["image"], folder, clock, state, batch, go_on=go_on)
 
     def _video(self, clock: Clock, state: Path) -> None:
         folder, batch = self.out / "video_classifier", self.batches["video"]
-        classifiers.train_video(self.pool, folder, clock, state, batch, go_on=self.options.go_on)
+        frames = self.out / "image_classifier"
+        go_on = self.options.go_on
+        classifiers.train_video(
+            self.covered["video"], folder, frames, clock, state, batch, go_on=go_on
+        )
 
     def _text_to_video(self, clock: Clock, state: Path) -> None:
         video.train(

@@ -1,5 +1,7 @@
 """One loop for every backbone: AdamW, one cycle in time, an exponential average of the weights.
 
+Matrices may be trained by Muon instead, which needs far fewer steps for the evaluators' blocks.
+
 On CUDA a whole step (drawing the batch, both passes, the update and the average) is captured
 once and replayed as a graph: networks this small spend most of their time in launches
 otherwise. Nothing is read back but the loss, now and then.
@@ -9,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +23,10 @@ from .clock import Clock
 
 WARM_UP, FLOOR = 0.1, 0.01
 STEPS_BEFORE_CAPTURE = 5
+MUON_RATE = 10.0
+"""Muon's learning rate as a multiple of AdamW's."""
+MOMENTS = (("step", "exp_avg", "exp_avg_sq"), ("momentum_buffer",))
+"""What AdamW and Muon keep of each parameter."""
 
 
 class Averages:
@@ -71,6 +77,8 @@ class Trainer:
         Of AdamW; share of the average that an update keeps.
     graph : bool
         Replay the step as a CUDA graph: ``loss_of`` must read nothing back from the device.
+    matrices : sequence of torch.nn.Parameter
+        Those of two dimensions that Muon trains; not with ``graph``.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class Trainer:
         weight_decay: float,
         average: float,
         graph: bool,
+        matrices: Sequence[nn.Parameter] = (),
     ) -> None:
         named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
         self.names, self.parameters = [n for n, _ in named], [p for _, p in named]
@@ -88,13 +97,17 @@ class Trainer:
         self.device = self.parameters[0].device
         on_gpu = self.device.type == "cuda"
         self.rate: float | Tensor = torch.zeros((), device=self.device) if on_gpu else 0.0
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
+        by_muon = {id(matrix) for matrix in matrices}
+        adam = torch.optim.AdamW(
+            [p for p in self.parameters if id(p) not in by_muon],
             lr=self.rate,
             weight_decay=weight_decay,
             fused=on_gpu,
             capturable=on_gpu,
         )
+        self.optimizers: list[torch.optim.Optimizer] = [adam]
+        if matrices:
+            self.optimizers.append(torch.optim.Muon(matrices, lr=0.0, weight_decay=weight_decay))
         self.averages = Averages(self.parameters, average)
         self.loss = torch.zeros((), device=self.device)
         self.wants_graph = graph and on_gpu
@@ -106,7 +119,9 @@ class Trainer:
         if isinstance(self.rate, Tensor):
             self.rate.fill_(rate)
         else:
-            self.optimizer.param_groups[0]["lr"] = rate
+            self.optimizers[0].param_groups[0]["lr"] = rate
+        for muon in self.optimizers[1:]:
+            muon.param_groups[0]["lr"] = MUON_RATE * rate
         self.averages.at_step(self.step)
         if self.graph is not None:
             self.graph.replay()
@@ -125,18 +140,22 @@ class Trainer:
 
     def _capture(self) -> None:
         graph = torch.cuda.CUDAGraph()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._zero_grad()
         try:
             with torch.cuda.graph(graph):
                 self._whole_step(clear=False)
         except RuntimeError as error:
             print(f"no CUDA graph, steps are launched one by one: {error}", flush=True)
             self.wants_graph = False
-            self.optimizer.zero_grad(set_to_none=True)
+            self._zero_grad()
             self._whole_step()
             return
         self.graph = graph
         graph.replay()
+
+    def _zero_grad(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
 
     def _whole_step(self, clear: bool = True) -> None:
         with torch.autocast(
@@ -148,9 +167,10 @@ class Trainer:
             loss = self.loss_of()
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         if clear:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._zero_grad()
         self.averages.update()
         self.loss.lerp_(loss.detach().float(), 0.02 if self.step else 1.0)
 
@@ -162,8 +182,9 @@ class Trainer:
         ):
             tensors[f"raw.{name}"] = parameter.detach().contiguous()
             tensors[f"average.{name}"] = value.contiguous()
-            for kind, moment in self.optimizer.state[parameter].items():
-                tensors[f"{kind}.{name}"] = torch.as_tensor(moment).contiguous()
+            for optimizer in self.optimizers:
+                for kind, moment in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{kind}.{name}"] = torch.as_tensor(moment).contiguous()
         facts = {"spent": str(clock.elapsed()), "seconds": str(clock.seconds)}
         facts["loss"] = str(self.loss.item())
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -180,9 +201,9 @@ class Trainer:
         ):
             parameter.copy_(tensors[f"raw.{name}"])
             value.copy_(tensors[f"average.{name}"])
-            self.optimizer.state[parameter] = {
-                kind: tensors[f"{kind}.{name}"] for kind in ("step", "exp_avg", "exp_avg_sq")
-            }
+            for optimizer, kinds in zip(self.optimizers, MOMENTS, strict=False):
+                if f"{kinds[0]}.{name}" in tensors:
+                    optimizer.state[parameter] = {k: tensors[f"{k}.{name}"] for k in kinds}
         facts = read_facts(file)
         clock.spent, clock.seconds = float(facts["spent"]), float(facts["seconds"])
         self.step = int(facts["step"])
@@ -207,6 +228,7 @@ def fit(
     weight_decay: float = 0.01,
     average: float = 0.995,
     graph: bool = True,
+    matrices: Sequence[nn.Parameter] = (),
 ) -> nn.Module:
     """Train a model until its clock has run down and leave the averaged weights in it.
 
@@ -214,7 +236,7 @@ def fit(
     ----------
     name : str
         Shown in the log.
-    model, loss_of, weight_decay, average, graph
+    model, loss_of, weight_decay, average, graph, matrices
         As in :class:`Trainer`.
     clock : Clock
         The part's seconds; the learning rate follows them.
@@ -232,7 +254,12 @@ def fit(
     """
     model.train()
     trainer = Trainer(
-        model, loss_of, weight_decay=weight_decay, average=average, graph=graph and clock.graphs
+        model,
+        loss_of,
+        weight_decay=weight_decay,
+        average=average,
+        graph=graph and clock.graphs,
+        matrices=matrices,
     )
     if state is not None and state.exists():
         trainer.load(state, clock)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
 from safetensors.torch import load_file
-from tiny_backbones import loop, path
+from tiny_backbones import classifiers, covered, loop, path
 from tiny_backbones import unclip as unclip_training
 from tiny_backbones import vae as vae_training
 from tiny_backbones import video as video_training
@@ -16,6 +16,7 @@ from tiny_backbones.clock import Budget, Clock
 from tiny_backbones.decoded import DecodedBy, DecodedLike
 from tiny_backbones.films import Pool
 from torch import nn
+from transformers import VideoMAEForVideoClassification, ViTForImageClassification
 
 import neuroclips_cli
 from neuroclips_cli.generation.alpha import start_latents
@@ -126,7 +127,7 @@ def test_a_subjects_errors_and_shares_are_those_of_its_regression():
     assert torch.allclose(decoded.errors.std(0), torch.tensor([0.5, 0.2]), rtol=0.1)
 
 
-def _trainer(seed: int) -> tuple:
+def _trainer(seed: int, muon: bool) -> tuple:
     torch.manual_seed(seed)
     model = nn.Linear(3, 2)
     inputs = torch.randn(8, 3)
@@ -134,17 +135,21 @@ def _trainer(seed: int) -> tuple:
     def loss_of() -> torch.Tensor:
         return (model(inputs) - 1).square().mean()
 
-    return model, loop.Trainer(model, loss_of, weight_decay=0.01, average=0.9, graph=False)
+    by_muon = [model.weight] if muon else []
+    return model, loop.Trainer(
+        model, loss_of, weight_decay=0.01, average=0.9, graph=False, matrices=by_muon
+    )
 
 
-def test_a_state_goes_on_as_if_nothing_had_happened(tmp_path: Path):
-    whole, straight = _trainer(0)
+@pytest.mark.parametrize("muon", [False, True])
+def test_a_state_goes_on_as_if_nothing_had_happened(tmp_path: Path, muon: bool):
+    whole, straight = _trainer(0, muon)
     for step in range(20):
         straight.advance(0.01 * (step + 1))
         if step == 9:
             straight.save(tmp_path / "state.safetensors", Clock(100.0, spent=30.0))
     torch.manual_seed(0)
-    again, resumed = _trainer(0)
+    again, resumed = _trainer(0, muon)
     with torch.no_grad():
         again.weight.zero_()
     clock = Clock(5.0)
@@ -188,3 +193,50 @@ def test_the_decoder_of_the_vae_is_trained_alone(tmp_path, monkeypatch):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory) -> covered.CoveredFilms:
+    return covered.load_covered(tmp_path_factory.mktemp("films"), "video", CPU, scenes=6)
+
+
+def test_cover_and_centers_say_where_the_object_is(films):
+    torch.manual_seed(0)
+    shown = films.draw(8)
+    cover, away = covered.PatchHead(4, tubelet=2)._targets(shown)
+    assert cover.shape == (8, 3 * 64, 64)
+    assert away.shape == (8, 3 * 64, 2)
+    for clip, centers, ways in zip(shown.cover, shown.centers, away, strict=True):
+        # Nothing of an object is further from its center than its radius, and most of it is near.
+        rows, columns = torch.meshgrid(*2 * [(torch.arange(64) + 0.5) / 32 - 1], indexing="ij")
+        for mask, (x, y) in zip(clip, centers, strict=True):
+            far = torch.hypot(columns - x, rows - y)
+            assert far[mask > 0].max() < 0.54 * 1.25 + 0.1
+            assert mask[far < 0.54].mean() > 0.2
+        # Three pairs, eight rows, eight columns: patch 3 x 5 of the second pair.
+        there = torch.tensor([5.5, 3.5]) / 4 - 1 - centers[2:4].mean(0)
+        torch.testing.assert_close(ways[64 + 3 * 8 + 5], there)
+    corner = shown.cover[0, 2:4, 24:32, 40:48].mean(0)
+    torch.testing.assert_close(cover[0, 64 + 3 * 8 + 5], corner.flatten())
+
+
+def test_evaluators_are_trained_and_written(films, tmp_path):
+    image, video = tmp_path / "image", tmp_path / "video"
+    stills = covered.CoveredFilms(films.frames[:, :, :1], films.labels, films.centers[:, :1])
+    classifiers.train_image(stills, image, Clock(0.1), None, 4)
+    classifiers.train_video(films, video, image, Clock(0.1), None, 2)
+    frames = ViTForImageClassification.from_pretrained(image, dtype=torch.float32)
+    clips = VideoMAEForVideoClassification(
+        VideoMAEForVideoClassification.config_class.from_pretrained(video)
+    )
+    classifiers.start_from_frames(clips, image)
+    table = clips.videomae.embeddings.position_embeddings
+    torch.testing.assert_close(
+        frames.vit.embeddings.position_embeddings[0, 1:], table[0, :64], atol=1e-3, rtol=0
+    )
+    still = torch.rand(1, 3, 64, 64)
+    pairs = clips.videomae.embeddings(still[:, None].expand(-1, 6, -1, -1, -1), None) - table
+    seen = frames.vit.embeddings.patch_embeddings(still)
+    torch.testing.assert_close(pairs, seen.repeat(1, 3, 1), atol=1e-4, rtol=1e-4)
+    for own, block in zip(clips.videomae.encoder.layer, frames.vit.layers, strict=True):
+        torch.testing.assert_close(own(seen), block(seen), atol=1e-4, rtol=1e-4)
