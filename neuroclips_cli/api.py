@@ -254,8 +254,8 @@ class Run:
         Returns
         -------
         Decoded
-            ``blurry``, ``tokens_brain``, ``tokens_prior``, ``keyframes``, ``captions`` and
-            ``clips``; None where not made.
+            ``blurry``, ``tokens_brain``, ``tokens_prior``, ``keyframe_latents``, ``keyframes``,
+            ``captions`` and ``clips``; None where not made.
 
         Raises
         ------

@@ -206,7 +206,13 @@ class KeyframeGenerator:
     def __call__(
         self, tokens: np.ndarray, numbers: Sequence[int], blurry: np.ndarray | None = None
     ) -> np.ndarray:
-        """Generate keyframes.
+        """Generate keyframes, uint8 (clips, *shape); see :meth:`latents` and :meth:`images`."""
+        return self.images(self.latents(tokens, numbers, blurry))
+
+    def latents(
+        self, tokens: np.ndarray, numbers: Sequence[int], blurry: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Generate keyframes in the latent space of ``backbones.keyframe_vae``.
 
         Parameters
         ----------
@@ -221,7 +227,7 @@ class KeyframeGenerator:
         Returns
         -------
         numpy.ndarray
-            uint8 (clips, *shape).
+            float32 (clips, channels, h, w), scaled.
         """
         start = self._start(blurry)
         drawn = [
@@ -230,10 +236,17 @@ class KeyframeGenerator:
         ]
         if len(drawn) == 1:
             return drawn[0]
-        images = np.stack(drawn, axis=1)
-        found = self.clip.tokens(images.reshape(-1, *self.shape))
-        chosen = closest_candidates(found.reshape(*images.shape[:2], *tokens.shape[1:]), tokens)
-        return np.asarray(images[np.arange(len(images)), chosen])
+        candidates = np.stack(drawn, axis=1)
+        found = self.clip.tokens(self.images(candidates.reshape(-1, *candidates.shape[2:])))
+        chosen = closest_candidates(found.reshape(*candidates.shape[:2], *tokens.shape[1:]), tokens)
+        return np.asarray(candidates[np.arange(len(candidates)), chosen])
+
+    def images(self, latents: np.ndarray) -> np.ndarray:
+        """Decode keyframes, uint8 (clips, *shape), from what :meth:`latents` returned."""
+        scaled = torch.from_numpy(np.array(latents, dtype=np.float32))
+        return resize_frames(
+            keyframe_images(self.vae, scaled, self.options.contrast), self.shape[0]
+        )
 
     def _purposes(self) -> list[str]:
         """Name the random numbers of every candidate; the first one's do not depend on how many."""
@@ -245,7 +258,7 @@ class KeyframeGenerator:
         generators: Sequence[torch.Generator],
         start: torch.Tensor | None,
     ) -> np.ndarray:
-        """Draw one keyframe for every clip, uint8 (clips, *shape)."""
+        """Draw one keyframe for every clip, float32 (clips, channels, h, w)."""
         latents = sample_latents(
             self.unet,
             torch.from_numpy(tokens.astype(np.float32)).to(self.device),
@@ -254,8 +267,7 @@ class KeyframeGenerator:
             start,
             self.scheduler,
         )
-        images = keyframe_images(self.vae, latents, self.options.contrast)
-        return resize_frames(images, self.shape[0])
+        return latents.float().cpu().numpy()
 
     def _start(self, blurry: np.ndarray | None) -> torch.Tensor | None:
         """Return the latents of the first blurry frames, None where sampling starts from noise."""
@@ -278,8 +290,10 @@ class Decoded:
         uint8 (clips, Nf, h, w, 3), by the Perception Reconstructor (alpha guidance).
     tokens_brain, tokens_prior : numpy.ndarray or None
         float16 (clips, tokens, dim), of the contrastive head and of the diffusion prior.
+    keyframe_latents : numpy.ndarray or None
+        float32 (clips, channels, h, w), what unCLIP made.
     keyframes : numpy.ndarray or None
-        uint8 (clips, h, w, 3) (beta guidance).
+        uint8 (clips, h, w, 3), decoded from them (beta guidance).
     captions : tuple of str or None
         One for each keyframe (gamma guidance).
     clips : numpy.ndarray or None
@@ -290,6 +304,7 @@ class Decoded:
     blurry: np.ndarray | None = None
     tokens_brain: np.ndarray | None = None
     tokens_prior: np.ndarray | None = None
+    keyframe_latents: np.ndarray | None = None
     keyframes: np.ndarray | None = None
     captions: tuple[str, ...] | None = None
     clips: np.ndarray | None = None
@@ -361,7 +376,8 @@ class Decoder:
             brain, prior = self._tokens(fmri, numbers)
             made = replace(made, tokens_brain=brain, tokens_prior=prior)
         if "keyframes" in wanted and without != "keyframe":
-            made = replace(made, keyframes=self._keyframes(made))
+            latents, images = self._keyframes(made)
+            made = replace(made, keyframe_latents=latents, keyframes=images)
         if "captions" in wanted and made.keyframes is not None:
             made = replace(made, captions=self._captions(made))
         if "clips" in wanted:
@@ -413,7 +429,7 @@ class Decoder:
         drawn = self._rows("tokens", len(fmri), prior)
         return brain.astype(np.float16), drawn.astype(np.float16)
 
-    def _keyframes(self, made: Decoded) -> np.ndarray:
+    def _keyframes(self, made: Decoded) -> tuple[np.ndarray, np.ndarray]:
         tokens, blurry = _present(made.tokens_prior), made.blurry
         generate = self._loaded(
             "keyframes", lambda: KeyframeGenerator(self.settings, self.device, self.precision)
@@ -421,9 +437,10 @@ class Decoder:
 
         def compute(piece: slice) -> np.ndarray:
             start = None if blurry is None else blurry[piece]
-            return generate(tokens[piece], made.numbers[piece], start)
+            return generate.latents(tokens[piece], made.numbers[piece], start)
 
-        return self._rows("keyframes", len(tokens), compute)
+        latents = self._rows("keyframes", len(tokens), compute)
+        return latents, generate.images(latents)
 
     def _captions(self, made: Decoded) -> tuple[str, ...]:
         keyframes, tokens = _present(made.keyframes), _present(made.tokens_prior)
@@ -443,6 +460,9 @@ class Decoder:
                 made.numbers[piece],
                 blurry=None if made.blurry is None else made.blurry[piece],
                 keyframes=None if made.keyframes is None else made.keyframes[piece],
+                keyframe_latents=(
+                    None if made.keyframe_latents is None else made.keyframe_latents[piece]
+                ),
                 captions=None if made.captions is None else made.captions[piece],
             )
 

@@ -12,6 +12,7 @@ import torch
 from neuroclips_cli import console
 from neuroclips_cli.backbones.schedulers import halve_steps, solver_scheduler
 from neuroclips_cli.backbones.solvers import solver_of
+from neuroclips_cli.backbones.token_space import STANDARD
 from neuroclips_cli.backbones.vae import encode_frames
 from neuroclips_cli.backbones.video import load_video_models
 from neuroclips_cli.generation.files import write_video
@@ -84,6 +85,7 @@ class VideoGenerator:
         *,
         blurry: np.ndarray | None = None,
         keyframes: np.ndarray | None = None,
+        keyframe_latents: np.ndarray | None = None,
         captions: Sequence[str] | None = None,
         purpose: str = "clip",
     ) -> np.ndarray:
@@ -97,6 +99,10 @@ class VideoGenerator:
             uint8 (clips, Nf, h, w, 3): alpha guidance.
         keyframes : numpy.ndarray, optional
             uint8 (clips, h, w, 3): beta guidance.
+        keyframe_latents : numpy.ndarray, optional
+            float32 (clips, channels, h, w), what the keyframes were decoded from. Where unCLIP
+            works in the latent space of the clips they are taken as they are, and the keyframes
+            are not encoded again, which would cost detail.
         captions : sequence of str, optional
             Gamma guidance; the paper's "a smooth video" where absent.
         purpose : str
@@ -113,7 +119,9 @@ class VideoGenerator:
         if blurry is not None:
             smooth = interpolate_frames(np.asarray(blurry), self.chosen.frames)
             start = encode_clips(models, smooth)
-        if keyframes is not None:
+        if keyframe_latents is not None and self._same_space(keyframe_latents):
+            first = torch.from_numpy(np.array(keyframe_latents, dtype=np.float32))
+        elif keyframes is not None:
             first = torch.from_numpy(encode_frames(models.vae, np.asarray(keyframes)))
         self.offloader.load(models.text_encoder, models.unet, models.sparsectrl)
         latents = sample_clip_latents(
@@ -128,6 +136,15 @@ class VideoGenerator:
         )
         self.offloader.load(models.vae)
         return decode_clips(models, latents)
+
+    def _same_space(self, keyframe_latents: np.ndarray) -> bool:
+        """Say whether unCLIP's latents decode to the keyframes by the clips' own VAE."""
+        backbones = self.settings.backbones
+        return (
+            backbones.keyframe_vae == backbones.vae
+            and self.settings.semantics.token_space == STANDARD
+            and keyframe_latents.shape[-2:] == self.latent_size
+        )
 
     def _prompts(self, captions: Sequence[str] | None, count: int) -> list[str]:
         if captions is None:

@@ -52,7 +52,8 @@ def of_reconstruct(settings: Settings, clips: int, without: str | None) -> float
     raw = settings.reconstruct.frames * image
     tokens = 2 * 2 * backbones.tokens * backbones.token_dim
     blurry = 0 if without == "blurry" else data.frames_per_clip * image
-    keyframe = 0 if without == "keyframe" else image
+    latents = 4 * 4 * (data.frame_size // 8) ** 2
+    keyframe = 0 if without == "keyframe" else image + latents
     return clips * (raw * (1 + VIDEO_SHARE) + tokens + blurry + keyframe)
 
 

@@ -206,9 +206,9 @@ class GroundTruthGuided(Reconstruction):
 
         return self.map_rows("tokens_film.npy", load, "float16", "Tokens")
 
-    def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
+    def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> tuple[None, np.ndarray]:
         """Return the first frame of every clip, uint8 (clips, h, w, 3), which SparseCtrl holds."""
-        return self.map_rows("keyframes.npy", lambda: self._keyframes, "uint8", "Keyframes")
+        return None, self.map_rows("keyframes.npy", lambda: self._keyframes, "uint8", "Keyframes")
 
     def _keyframes(self, piece: slice) -> np.ndarray:
         return self._shown(piece)[:, 0]
@@ -223,7 +223,7 @@ class FromTrueTokens(GroundTruthGuided):
     def run(self, without: str | None) -> None:
         """Make keyframes from noise and let each stand still for the length of a clip."""
         chosen = self.settings.reconstruct
-        keyframes = Reconstruction.keyframes(self, self.tokens(), None)
+        _, keyframes = Reconstruction.keyframes(self, self.tokens(), None)
 
         def compute(piece: slice) -> np.ndarray:
             return np.repeat(np.asarray(keyframes[piece])[:, None], chosen.frames, axis=1)

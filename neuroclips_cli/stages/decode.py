@@ -58,6 +58,9 @@ from neuroclips_cli.stages._follow import (
 )
 from neuroclips_cli.stages.reconstruct import Reconstruction
 
+ARRAYS = ("blurry", "tokens_brain", "tokens_prior", "keyframe_latents", "keyframes", "clips")
+"""Fields of a decoded clip that are kept as rows of an array."""
+
 
 def run(
     settings: Settings,
@@ -194,7 +197,7 @@ class _LiveResults:
         decoded = clip.decoded
         self._append("index.npy", np.int64(clip.number))
         self._append("scans.npy", clip.scan)
-        for name in ("blurry", "tokens_brain", "tokens_prior", "keyframes", "clips"):
+        for name in ARRAYS:
             rows = getattr(decoded, name)
             if rows is not None:
                 self._append(f"{name}.npy", rows[0])

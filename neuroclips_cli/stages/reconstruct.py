@@ -124,11 +124,11 @@ class Reconstruction:
         """Make everything; ``without`` leaves one guidance out."""
         blurry = None if without == "blurry" else self.blurry()
         tokens = self.tokens()
-        keyframes = captions = None
+        latents = keyframes = captions = None
         if without != "keyframe":
-            keyframes = self.keyframes(tokens, blurry)
+            latents, keyframes = self.keyframes(tokens, blurry)
             captions = self.captions(keyframes, tokens)
-        clips = self.clips(blurry, keyframes, captions)
+        clips = self.clips(blurry, keyframes, latents, captions)
         self.videos(clips)
         self.stage.write_array("index.npy", np.asarray(self.numbers, dtype=np.int64))
         self.stage.fact("clips", len(self.numbers))
@@ -174,17 +174,33 @@ class Reconstruction:
         folder = self.inputs["train-sr"]
         return TokenDecoder(self.settings, folder, self.device, self.precision)
 
-    def keyframes(self, tokens: np.ndarray, blurry: np.ndarray | None) -> np.ndarray:
-        """Generate keyframes, uint8 (clips, h, w, 3), from tokens (beta guidance)."""
+    def keyframes(
+        self, tokens: np.ndarray, blurry: np.ndarray | None
+    ) -> tuple[np.ndarray | None, np.ndarray]:
+        """Generate keyframes from tokens (beta guidance).
 
-        def load() -> Compute:
-            generate = KeyframeGenerator(self.settings, self.device, self.precision)
+        Returns
+        -------
+        latents : numpy.ndarray or None
+            float32 (clips, channels, h, w), None where nothing but pictures is known.
+        images : numpy.ndarray
+            uint8 (clips, h, w, 3).
+        """
+        generator = cache(lambda: KeyframeGenerator(self.settings, self.device, self.precision))
+
+        def draw() -> Compute:
+            generate = generator()
             self.stage.fact("keyframe_contrast", generate.options.contrast)
-            return lambda piece: generate(
+            return lambda piece: generate.latents(
                 tokens[piece], self.numbers[piece], None if blurry is None else blurry[piece]
             )
 
-        return self.map_rows("keyframes.npy", load, "uint8", "Keyframes")
+        def decode() -> Compute:
+            generate = generator()
+            return lambda piece: generate.images(latents[piece])
+
+        latents = self.map_rows("keyframe_latents.npy", draw, "float32", "Keyframes")
+        return latents, self.map_rows("keyframes.npy", decode, "uint8", "Keyframes' pixels")
 
     def captions(self, keyframes: np.ndarray, tokens: np.ndarray) -> list[str]:
         """Describe the keyframes (gamma guidance) and write ``captions.csv``."""
@@ -203,6 +219,7 @@ class Reconstruction:
         self,
         blurry: np.ndarray | None,
         keyframes: np.ndarray | None,
+        latents: np.ndarray | None,
         captions: list[str] | None,
     ) -> np.ndarray:
         """Generate clips, uint8 (clips, frames, h, w, 3)."""
@@ -213,6 +230,7 @@ class Reconstruction:
                 self.numbers[piece],
                 blurry=None if blurry is None else blurry[piece],
                 keyframes=None if keyframes is None else keyframes[piece],
+                keyframe_latents=None if latents is None else latents[piece],
                 captions=None if captions is None else captions[piece],
             )
 

@@ -90,6 +90,7 @@ def test_reconstruct_writes_what_the_contract_says_and_is_then_up_to_date(settin
         "blurry.npy": (TEST, 6, SIZE, SIZE, 3),
         "tokens_brain.npy": (TEST, tiny.TOKENS, tiny.TOKEN_DIM),
         "tokens_prior.npy": (TEST, tiny.TOKENS, tiny.TOKEN_DIM),
+        "keyframe_latents.npy": (TEST, 4, SIZE // 8, SIZE // 8),
         "keyframes.npy": (TEST, SIZE, SIZE, 3),
         "clips.npy": (TEST, 4, SIZE, SIZE, 3),
     }
@@ -153,8 +154,8 @@ def test_an_interrupted_run_goes_on_to_the_same_arrays(settings, monkeypatch, st
     before = len(written)
     assert read_json(whole / "manifest.json")["state"] == "running"
     folder = reconstruct.run(settings)
-    # five kinds of rows and captions, three batches each: none is made twice
-    assert before + len(written[before:]) == 18
+    # six kinds of rows and captions, three batches each: none is made twice
+    assert before + len(written[before:]) == 21
     for name, array in expected.items():
         assert np.array_equal(read_array(folder / name), array), name
     assert read_csv(folder / "captions.csv") == captions
