@@ -8,9 +8,9 @@ Order of operations:
 1. noise of every clip from its own generator;
 2. start latents: noise, or the blurry clip noised (alpha guidance, Eq. 5);
 3. text states of prompts and negative prompt (gamma guidance);
-4. per step of the solver: with ``hold_keyframe``, the keyframes' own frames set to the keyframes
-   noised to the step's level; SparseCtrl residuals of the keyframes (beta guidance), denoiser,
-   classifier-free guidance, scheduler step (Eq. 6);
+4. per step of the solver: SparseCtrl residuals of the keyframes (beta guidance), denoiser,
+   classifier-free guidance; with ``hold_keyframe``, what the predicted clip misses of the
+   keyframes added to all of its frames; scheduler step (Eq. 6);
 5. decoding by the VAE.
 """
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from diffusers import DDIMScheduler
 
 from neuroclips_cli.backbones.vae import decode_latents, encode_frames
 from neuroclips_cli.backbones.video import VideoModels
@@ -44,9 +45,9 @@ class VideoOptions:
         Whether guidance strengthens the keyframe beside the text: the unconditional half then
         goes without control, else both halves have it (as in diffusers).
     hold_keyframe : bool
-        Whether the frames of ``keyframe_places`` are the keyframes, noised to the level of every
-        step, and the denoiser makes the others to them (as RePaint keeps the known part of a
-        picture, Lugmayr et al. 2022).
+        Whether the frames of ``keyframe_places`` are the keyframes, and all others differ from
+        them as the networks say: what the clip predicted in a step misses of the keyframes is
+        added to every frame.
     frames : int
         Frames per clip (16).
     blur_init : str
@@ -171,7 +172,6 @@ def sample_clip_latents(
         keyframes,
         advance,
         generators=generators,
-        noise=noise,
     )
 
 
@@ -186,7 +186,6 @@ def denoise_clips(
     advance: Callable[[int], None] | None = None,
     *,
     generators: Sequence[torch.Generator] = (),
-    noise: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Run the denoising steps on prepared latents and text states.
 
@@ -209,8 +208,6 @@ def denoise_clips(
         Called with 1 after every denoising step.
     generators : sequence of torch.Generator
         One per clip, for solvers that draw noise in a step (LCM).
-    noise : torch.Tensor, optional
-        Like ``latents``: what noises the keyframes where ``options.hold_keyframe`` is set.
 
     Returns
     -------
@@ -222,39 +219,84 @@ def denoise_clips(
     Classifier-free guidance with scale g: ``e = e_unconditional + g (e_text - e_unconditional)``.
     """
     guided = options.guidance_scale > 1
-    frames = latents.shape[2]
+    frames, places = latents.shape[2], options.keyframe_places
     # diffusers wants text states per frame, all frames of the first clip first
     states = text.repeat_interleave(frames, dim=0)
     control = held = None
-    places = options.keyframe_places
     if keyframes is not None:
-        control = keyframe_condition(keyframes.to(latents.device), frames, places)
-        if options.hold_keyframe and noise is not None:
-            held = control[0], noise
+        keyframes = keyframes.to(latents.device)
+        control = keyframe_condition(keyframes, frames, places)
+        held = control[0][:, :, list(places)] if options.hold_keyframe else None
     for step in timesteps:
-        if held is not None:
-            noised = models.scheduler.add_noise(*held, step[None])
-            latents = _at_keyframes(noised, latents, places)
         doubled = torch.cat([latents, latents]) if guided else latents
         doubled = models.scheduler.scale_model_input(doubled, step)
         predicted = _predict(models, doubled, step, states, control, options)
         if guided:
             without, with_text = predicted.chunk(2)
             predicted = without + options.guidance_scale * (with_text - without)
+        if held is not None:
+            state = doubled[-len(latents) :]
+            predicted = _with_keyframes(models.scheduler, predicted, state, step, held, places)
         drawn = list(generators) or None
         latents = models.scheduler.step(predicted, step, latents, generator=drawn).prev_sample
         if advance is not None:
             advance(1)
-    return latents if held is None else _at_keyframes(held[0], latents, places)
+    return latents if held is None else latents + missing_of_keyframes(held, latents, places)
 
 
-def _at_keyframes(
-    keyframes: torch.Tensor, latents: torch.Tensor, places: Sequence[int]
+def _with_keyframes(
+    scheduler: DDIMScheduler,
+    predicted: torch.Tensor,
+    state: torch.Tensor,
+    step: torch.Tensor,
+    keyframes: torch.Tensor,
+    places: Sequence[int],
 ) -> torch.Tensor:
-    """Return the latents with the frames at some places taken from ``keyframes``."""
-    held = latents.clone()
-    held[:, :, list(places)] = keyframes[:, :, list(places)]
-    return held
+    """Return a prediction (noise or velocity) whose clean clip has the keyframes at their places.
+
+    ``state`` is what the denoiser saw: ``sqrt(a) clean + sqrt(1 - a) noise``.
+    """
+    kept = scheduler.alphas_cumprod[int(step)].to(state)
+    signal, spread = kept.sqrt(), (1 - kept).sqrt()
+    if scheduler.config.prediction_type == "v_prediction":
+        clean, of_clean = signal * state - spread * predicted, -1 / spread
+    else:
+        clean, of_clean = (state - spread * predicted) / signal, -signal / spread
+    return predicted + of_clean * missing_of_keyframes(keyframes, clean, places)
+
+
+def missing_of_keyframes(
+    keyframes: torch.Tensor, clips: torch.Tensor, places: Sequence[int]
+) -> torch.Tensor:
+    """Return what clips miss of their keyframes, carried to all frames.
+
+    Parameters
+    ----------
+    keyframes : torch.Tensor
+        float32 (clips, channels, keyframes, h, w).
+    clips : torch.Tensor
+        float32 (clips, channels, frames, h, w).
+    places : sequence of int
+        Frame number of every keyframe, ascending.
+
+    Returns
+    -------
+    torch.Tensor
+        Like ``clips``: the difference at a keyframe's place, linear between two of them, and
+        the nearest one's before the first and after the last.
+
+    Examples
+    --------
+    >>> keyframes = torch.tensor([1.0, 3.0]).view(1, 1, 2, 1, 1)
+    >>> missing = missing_of_keyframes(keyframes, torch.zeros(1, 1, 5, 1, 1), places=[1, 3])
+    >>> missing.flatten().tolist()
+    [1.0, 1.0, 2.0, 3.0, 3.0]
+    """
+    at = np.arange(clips.shape[2])
+    shares = [np.interp(at, places, one) for one in np.eye(len(places))]
+    weight = torch.from_numpy(np.stack(shares)).to(clips)
+    missing = keyframes - clips[:, :, list(places)]
+    return torch.einsum("bckhw,kf->bcfhw", missing, weight)
 
 
 def _predict(

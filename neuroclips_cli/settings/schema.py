@@ -496,7 +496,11 @@ class ReconstructSettings:
         bool, Doc("Whether guidance strengthens the keyframe too, not the text alone.")
     ]
     hold_keyframe: Annotated[
-        bool, Doc("Whether the clip's own frame at a keyframe is the keyframe in every step.")
+        bool,
+        Doc(
+            "Whether a clip shows its keyframe: what it misses of it is added to all frames, in "
+            "every step."
+        ),
     ]
     frames: Annotated[Count, Doc("Frames generated for one clip.")]
     fps: Annotated[Count, Unit("frames per second"), Doc("Frame rate of the generated clip.")]

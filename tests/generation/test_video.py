@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import random_backbones as tiny
 import torch
+from diffusers import DDIMScheduler
 
 from neuroclips_cli.backbones.schedulers import solver_scheduler
 from neuroclips_cli.backbones.unclip import load_unclip
@@ -141,28 +142,48 @@ def test_guiding_the_keyframe_leaves_the_unconditional_half_without_control(
     assert moved["both"] > 1.5 * moved["text"]
 
 
-@pytest.mark.parametrize("solver", ["ddim", "euler", "lcm"])
-def test_a_held_keyframe_is_its_frame_at_every_noise_level(models, blurry, solver):
-    scheduler = solver_scheduler(animatediff_scheduler(), solver)
-    keyframes, seen = blurry[:, :, 2] + 1, []
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("solver", ["ddim", "dpm", "euler", "lcm"])
+def test_what_a_clip_misses_of_its_held_keyframe_is_added_to_every_frame(
+    models, blurry, solver, prediction
+):
+    base = DDIMScheduler.from_config(animatediff_scheduler().config, prediction_type=prediction)
+    own = dataclasses.replace(models, scheduler=solver_scheduler(base, solver))
+    keyframes, more = blurry[:, :, 2] + 1, torch.linspace(-1, 1, 4).view(1, 4, 1, 1)
+    # Without control the networks see nothing of the keyframe, in one step none of its effect.
+    options = VideoOptions(steps=1, guidance_scale=1.0, control_scale=0.0, frames=4)
+    hold = dataclasses.replace(options, hold_keyframe=True)
+    held = sample(own, options=hold, blurry=blurry, keyframes=keyframes)
+    other = sample(own, options=hold, blurry=blurry, keyframes=keyframes + more)
+    assert torch.allclose(held[:, :, 0], keyframes, atol=1e-5)
+    assert torch.allclose(other - held, more[:, :, None].expand_as(held), atol=1e-4)
+    free = sample(own, options=options, blurry=blurry, keyframes=keyframes)
+    assert torch.allclose(held - free, (keyframes - free[:, :, 0])[:, :, None], atol=1e-3)
 
-    def watch(module, args, kwargs):
-        seen.append((args[0][:, :, 0].clone(), args[1]))
 
-    options = VideoOptions(steps=4, guidance_scale=1.0, frames=4, hold_keyframe=True)
-    shown = models.unet.register_forward_pre_hook(watch, with_kwargs=True)
-    own = dataclasses.replace(models, scheduler=scheduler)
-    held = sample(own, options=options, blurry=blurry, keyframes=keyframes)
-    shown.remove()
-    free = dataclasses.replace(options, hold_keyframe=False)
-    without = sample(own, options=free, blurry=blurry, keyframes=keyframes)
-    assert torch.equal(held[:, :, 0], keyframes)
-    assert (held[:, :, 1:] - without[:, :, 1:]).abs().max() > 1e-3
-    for state, step in seen:
-        # Every solver shows the denoiser states of unit variance.
-        kept = animatediff_scheduler().alphas_cumprod[int(step)]
-        noise = (state - kept.sqrt() * keyframes) / (1 - kept).sqrt()
-        assert abs(noise.std() - 1) < 0.15 and abs((noise * keyframes).mean()) < 0.3
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_every_step_predicts_a_clip_with_its_held_keyframes(models, blurry, prediction):
+    """What diffusers' own scheduler makes of a corrected prediction shows the keyframes."""
+    own = DDIMScheduler.from_config(animatediff_scheduler().config, prediction_type=prediction)
+    own.set_timesteps(4)
+    seen, step = [], own.step
+
+    def watch(predicted, time, state, **options):
+        made = step(predicted, time, state, **options)
+        seen.append(made.pred_original_sample)
+        return made
+
+    own.step = watch
+    keyframes = torch.stack([blurry[:, :, 1], 2 - blurry[:, :, 3]], dim=2)
+    places = (1, 3)
+    options = VideoOptions(
+        steps=4, guidance_scale=3.0, frames=4, hold_keyframe=True, keyframe_places=places
+    )
+    networks = dataclasses.replace(models, scheduler=own)
+    clips = sample(networks, options=options, blurry=blurry, keyframes=keyframes)
+    assert len(seen) == 4
+    for made in [*seen, clips]:
+        assert torch.allclose(made[:, :, list(places)], keyframes, atol=1e-3)
 
 
 def test_clips_decode_to_pixels_in_order(models, blurry):
