@@ -435,12 +435,13 @@ class Decoder:
             "keyframes", lambda: KeyframeGenerator(self.settings, self.device, self.precision)
         )
 
-        def compute(piece: slice) -> np.ndarray:
+        def compute(piece: slice) -> tuple[np.ndarray, np.ndarray]:
             start = None if blurry is None else blurry[piece]
-            return generate.latents(tokens[piece], made.numbers[piece], start)
+            latents = generate.latents(tokens[piece], made.numbers[piece], start)
+            return latents, generate.images(latents)
 
-        latents = self._rows("keyframes", len(tokens), compute)
-        return latents, generate.images(latents)
+        latents, images = zip(*self._batches("keyframes", len(tokens), compute), strict=True)
+        return np.concatenate(latents), np.concatenate(images)
 
     def _captions(self, made: Decoded) -> tuple[str, ...]:
         keyframes, tokens = _present(made.keyframes), _present(made.tokens_prior)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 VIDEO_SHARE = 0.15
 """Size of the video files by the size of the raw frames; they are far smaller as a rule."""
+KEYFRAME_LATENTS = 4 * 4 * 96**2
+"""Bytes of a keyframe as the published unCLIP makes it: four channels of 96 x 96, float32."""
 SELECTED_SHARE = 0.25
 """Share of cortex that is selected: 15 to 25 % of cc2017's vertices (paper 4.1)."""
 
@@ -52,8 +54,7 @@ def of_reconstruct(settings: Settings, clips: int, without: str | None) -> float
     raw = settings.reconstruct.frames * image
     tokens = 2 * 2 * backbones.tokens * backbones.token_dim
     blurry = 0 if without == "blurry" else data.frames_per_clip * image
-    latents = 4 * 4 * (data.frame_size // 8) ** 2
-    keyframe = 0 if without == "keyframe" else image + latents
+    keyframe = 0 if without == "keyframe" else image + KEYFRAME_LATENTS
     return clips * (raw * (1 + VIDEO_SHARE) + tokens + blurry + keyframe)
 
 

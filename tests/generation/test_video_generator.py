@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import neuroclips_cli
 from neuroclips_cli.backbones.vae import decode_latents
 from neuroclips_cli.generation.decoder import KeyframeGenerator
 from neuroclips_cli.generation.video_generator import VideoGenerator
 from neuroclips_cli.settings.load import load_settings
 
+OTHER_VAE = Path(neuroclips_cli.__file__).parent / "assets/tiny/vae"
 
-@pytest.mark.parametrize("other", [{}, {"semantics.token_space": "published"}])
+
+@pytest.mark.parametrize(
+    "other",
+    [{}, {"semantics.token_space": "published"}, {"backbones.keyframe_vae": str(OTHER_VAE)}],
+)
 def test_a_held_keyframe_is_encoded_again_only_where_its_latents_are_of_another_space(other):
     flags = {"run.profile": "tiny", "reconstruct.steps": 1, "reconstruct.keyframe_steps": 1}
     settings = load_settings(flags | {"reconstruct.keyframe_candidates": 1} | other)
