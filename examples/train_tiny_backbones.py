@@ -133,7 +133,13 @@ def _options() -> argparse.Namespace:
         "--continue", dest="go_on", action="store_true", help="start from the weights in --out"
     )
     options = parser.parse_args()
-    if "token-denoiser" in (options.only or SHARES) and options.subject is None:
+    wanted = set(options.only or SHARES)
+    if wanted & {"image", "video"} and not hasattr(torch.optim, "Muon"):
+        parser.error(
+            f"the evaluators are trained by Muon, which torch {torch.__version__} does not have: "
+            "install torch 2.9 or later, or leave image and video out of --only"
+        )
+    if "token-denoiser" in wanted and options.subject is None:
         parser.error(
             "token-denoiser learns from the errors that a subject's scans make of its training "
             "films: name one with --subject, such as neuroclips-demo/runs/sub-01"

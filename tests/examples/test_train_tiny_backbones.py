@@ -23,6 +23,7 @@ from neuroclips_cli.generation.alpha import start_latents
 from neuroclips_cli.generation.keyframe import keyframe_timesteps
 
 CPU = torch.device("cpu")
+needs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="needs torch 2.9")
 
 
 def _walk(steps, state: torch.Tensor, velocities: torch.Tensor) -> torch.Tensor:
@@ -141,7 +142,7 @@ def _trainer(seed: int, muon: bool) -> tuple:
     )
 
 
-@pytest.mark.parametrize("muon", [False, True])
+@pytest.mark.parametrize("muon", [False, pytest.param(True, marks=needs_muon)])
 def test_a_state_goes_on_as_if_nothing_had_happened(tmp_path: Path, muon: bool):
     whole, straight = _trainer(0, muon)
     for step in range(20):
@@ -220,6 +221,7 @@ def test_cover_and_centers_say_where_the_object_is(films):
     torch.testing.assert_close(cover[0, 64 + 3 * 8 + 5], corner.flatten())
 
 
+@needs_muon
 def test_evaluators_are_trained_and_written(films, tmp_path):
     image, video = tmp_path / "image", tmp_path / "video"
     stills = covered.CoveredFilms(films.frames[:, :, :1], films.labels, films.centers[:, :1])
